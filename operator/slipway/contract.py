@@ -1,0 +1,377 @@
+"""Everything that crosses a container wall between the operator and the pods it makes.
+
+The trainer (``images/trainer``) and the server (``images/server``) import this module and nothing else of ours, so
+it uses the standard library only. A name or a number that two sides must agree on stands here once.
+
+How facts travel
+    operator -> pod   environment variables (``Env``), one JSON document in ``SLIPWAY_SPEC`` (``TrainSpec``,
+                      ``ServeSpec``), a mounted ConfigMap with the user's code, and the S3 place's ConfigMap and
+                      Secret as environment variables. The operator itself never reads a Secret.
+    pod -> operator   the container's termination message: one JSON document of at most 4096 bytes
+                      (``TrainResult``, ``VerifyResult``, ``Failure``), because the operator holds no S3 credential
+                      and fetches no URL. Kubernetes: pod-v1, ``terminationMessagePath``.
+    live progress     ``GET http://POD:PROGRESS_PORT/progress`` on the trainer pod answers ``Progress``. The operator
+                      asks; nothing is pushed, so nothing is lost when the operator is away, no pod needs a token,
+                      and it does not matter which replica leads.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field, fields, is_dataclass
+from typing import Any, Final, TypeVar, get_args, get_origin, get_type_hints
+
+VERSION: Final = 1
+"""Version of the documents below; a reader refuses any other."""
+
+TERMINATION_MESSAGE_PATH: Final = "/dev/termination-log"
+TERMINATION_MESSAGE_LIMIT: Final = 4096
+"""Bytes; the kubelet cuts what is longer, so a writer must stay below it."""
+
+CODE_DIR: Final = "/slipway/code"
+"""Where ``spec.code.configMap`` is mounted, read-only; on ``sys.path`` of the user's training code."""
+WORK_DIR: Final = "/slipway/work"
+"""Writable scratch (an emptyDir): data under ``data/<name>``, output under ``output``. HOME and TMPDIR lie in it."""
+DATA_DIR: Final = f"{WORK_DIR}/data"
+OUTPUT_DIR: Final = f"{WORK_DIR}/output"
+MODEL_DIR: Final = "/slipway/model"
+"""Writable scratch of the server (an emptyDir): the downloaded artifact."""
+
+PROGRESS_PORT: Final = 9090
+"""Trainer pod: ``GET /progress`` (``Progress`` as JSON) and ``GET /healthz``."""
+SERVE_PORT: Final = 8080
+"""Server pod: Open Inference Protocol v2."""
+METRICS_PORT: Final = 9091
+"""Server pod: ``GET /metrics`` in Prometheus text format; nothing else listens there."""
+
+EXIT_OK: Final = 0
+EXIT_ERROR: Final = 1
+"""The user's code failed, or something that may pass by itself: the Job tries again up to ``backoffLimit``."""
+EXIT_USER_ERROR: Final = 64
+"""Trying again cannot help (wrong digest, no such bucket, no such entrypoint ...): the Job fails at once.
+64 is EX_USAGE of BSD sysexits.h."""
+
+
+class Env:
+    """Names of environment variables. Those below ``STORE`` come from the place's ConfigMap and Secret."""
+
+    SPEC: Final = "SLIPWAY_SPEC"
+    """JSON of ``TrainSpec`` or ``ServeSpec``."""
+    POD_NAME: Final = "SLIPWAY_POD_NAME"
+    ATTEMPT_UID: Final = "SLIPWAY_POD_UID"
+
+    # What a program started by `command:` sees (design: "What training code sees").
+    DATA: Final = "SLIPWAY_DATA"
+    OUTPUT: Final = "SLIPWAY_OUTPUT"
+    PARAMETERS: Final = "SLIPWAY_PARAMETERS"
+    SEED: Final = "SLIPWAY_SEED"
+    KUBEFLOW_URL: Final = "KUBEFLOW_TRAINER_SERVER_URL"
+    KUBEFLOW_TOKEN: Final = "KUBEFLOW_TRAINER_SERVER_TOKEN"  # noqa: S105 - a name, not a token
+
+
+class StoreKeys:
+    """Keys of the ConfigMap and of the Secret, both named ``slipway-store-<place>``, that give a namespace an S3 place.
+
+    Each place's keys reach a pod as ``SLIPWAY_STORE_<PLACE>_<KEY>`` (``store_env``), so one pod can use several.
+    """
+
+    ENDPOINT: Final = "endpoint"
+    """``http(s)://host:port`` of the S3 server."""
+    BUCKET: Final = "bucket"
+    """Bucket for what Slipway writes (models, checkpoints)."""
+    PREFIX: Final = "prefix"
+    """Optional key prefix inside the bucket, without leading or trailing slash."""
+    REGION: Final = "region"
+    """Optional; ``us-east-1`` where absent."""
+    ACCESS_KEY: Final = "accessKey"
+    SECRET_KEY: Final = "secretKey"  # noqa: S105 - a name, not a key
+
+    CONFIG: Final = (ENDPOINT, BUCKET, PREFIX, REGION)
+    SECRET: Final = (ACCESS_KEY, SECRET_KEY)
+    OPTIONAL: Final = (PREFIX, REGION)
+
+
+def store_object_name(place: str) -> str:
+    """Name of the ConfigMap and of the Secret of an S3 place.
+
+    >>> store_object_name("default")
+    'slipway-store-default'
+    """
+    return f"slipway-store-{place}"
+
+
+def store_env(place: str, key: str) -> str:
+    """Name of the environment variable that carries one key of an S3 place into a pod.
+
+    >>> store_env("team-a", "accessKey")
+    'SLIPWAY_STORE_TEAM_A_ACCESSKEY'
+    """
+    return f"SLIPWAY_STORE_{place}_{key}".replace("-", "_").replace(".", "_").upper()
+
+
+# --------------------------------------------------------------------------------------------- shared documents
+
+
+@dataclass(frozen=True)
+class Tensor:
+    """One input or output. ``datatype`` is a name of the Open Inference Protocol v2; -1 in ``shape`` is any size."""
+
+    name: str
+    datatype: str
+    shape: list[int]
+
+
+@dataclass(frozen=True)
+class Signature:
+    """What a model takes and gives. The first dimension of every tensor is the batch (-1)."""
+
+    inputs: list[Tensor]
+    outputs: list[Tensor]
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """The ONNX file: where it lies, in which place, its ``sha256:<hex>`` and its size in bytes."""
+
+    uri: str
+    digest: str
+    size: int
+    store: str = "default"
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A named number, as text (no floats in Kubernetes objects). ``best`` is absent where it is not known."""
+
+    name: str
+    value: str
+    best: str | None = None
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Why a pod gave up. ``reason`` is CamelCase for machines, ``message`` is a sentence that says what to do."""
+
+    reason: str
+    message: str
+    v: int = VERSION
+
+
+# ------------------------------------------------------------------------------------------------------ training
+
+
+@dataclass(frozen=True)
+class DataSpec:
+    """One data set to fetch. ``uri`` is ``s3://bucket/key`` (a file) or ``s3://bucket/prefix/`` (all below it)."""
+
+    name: str
+    uri: str
+    store: str = "default"
+    digest: str | None = None
+
+
+@dataclass(frozen=True)
+class TrainSpec:
+    """What the trainer is asked to do; ``runUid`` names the run's place in the store."""
+
+    namespace: str
+    run: str
+    runUid: str
+    model: str
+    entrypoint: str | None = None
+    command: list[str] | None = None
+    codeConfigMap: str | None = None
+    data: list[DataSpec] = field(default_factory=list)
+    parameters: dict[str, str] = field(default_factory=dict)
+    seed: int = 0
+    outputStore: str = "default"
+    v: int = VERSION
+
+
+@dataclass(frozen=True)
+class DataResult:
+    """What was read: the manifest digest (design: lineage, "Digests"), the number of files and their bytes."""
+
+    name: str
+    uri: str
+    digest: str
+    files: int
+    bytes: int
+
+
+@dataclass(frozen=True)
+class Gpu:
+    product: str
+    count: int
+
+
+@dataclass(frozen=True)
+class Environment:
+    """What the training ran on. ``packages`` is the digest of the sorted ``name==version`` lines, kept in the store."""
+
+    python: str
+    torch: str | None = None
+    onnxruntime: str | None = None
+    cuda: str | None = None
+    cudnn: str | None = None
+    driver: str | None = None
+    gpu: Gpu | None = None
+    packages: str | None = None
+
+
+@dataclass(frozen=True)
+class Parity:
+    """Largest absolute difference between torch and ONNX over ``rows`` rows, as text."""
+
+    maxAbsDiff: str
+    rows: int
+
+
+@dataclass(frozen=True)
+class TrainResult:
+    """The result of a finished training. ``result`` is the URI of the full record in the store.
+
+    ``metrics`` is cut to what fits the termination message; ``metricsCut`` says how many were left out.
+    ``codeDigest`` is the digest of the mounted code as the pod saw it.
+    """
+
+    artifact: Artifact
+    signature: Signature
+    metrics: list[Metric]
+    data: list[DataResult]
+    environment: Environment
+    result: str
+    startedAt: str
+    finishedAt: str
+    parity: Parity | None = None
+    codeDigest: str | None = None
+    metricsCut: int = 0
+    v: int = VERSION
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where a training is. ``step`` of ``of``; ``metrics`` holds the newest and the best value of each name.
+
+    ``message`` says what is done where no step is known yet ("fetching data train, 3 of 10 files").
+    """
+
+    step: int = 0
+    of: int = 0
+    metrics: list[Metric] = field(default_factory=list)
+    message: str = ""
+    v: int = VERSION
+
+
+# ------------------------------------------------------------------------------------------------------- serving
+
+
+@dataclass(frozen=True)
+class ServeSpec:
+    """What the server (or ``verify``) is asked to load.
+
+    ``maxBatch`` is in rows, ``maxDelayMs`` in milliseconds, ``queueLimit`` in requests waiting, ``timeoutMs`` in
+    milliseconds a request may wait and run, ``maxBodyBytes`` in bytes. ``drainSeconds`` is how long a pod that was
+    told to stop goes on answering while the gateway takes it out of its list.
+    """
+
+    namespace: str
+    model: str
+    modelVersion: str
+    version: int
+    artifact: Artifact
+    signature: Signature
+    deployment: str = ""
+    maxBatch: int = 32
+    maxDelayMs: int = 0
+    queueLimit: int = 128
+    timeoutMs: int = 30_000
+    maxBodyBytes: int = 64 * 1024 * 1024
+    drainSeconds: int = 10
+    v: int = VERSION
+
+
+@dataclass(frozen=True)
+class VerifyResult:
+    """``verify`` loaded the file: its digest, the execution provider that took it and a warm-up time."""
+
+    digest: str
+    provider: str
+    onnxruntime: str
+    opset: int
+    v: int = VERSION
+
+
+# ----------------------------------------------------------------------------------------------------- documents
+
+
+class ContractError(ValueError):
+    """A document does not hold what the contract says; the message names the field."""
+
+
+T = TypeVar("T")
+
+
+def dumps(document: Any) -> str:
+    """Compact JSON of one of the dataclasses above, without the fields that are None.
+
+    >>> dumps(Failure("NoData", "give a bucket"))
+    '{"message":"give a bucket","reason":"NoData","v":1}'
+    """
+    return json.dumps(_prune(asdict(document)), separators=(",", ":"), sort_keys=True, ensure_ascii=False)
+
+
+def loads(kind: type[T], text: str | bytes) -> T:
+    """Read one of the dataclasses above. Unknown fields are passed over (an older reader, a newer writer).
+
+    Raises:
+        ContractError: not JSON, another version, a field that is missing or has the wrong type.
+
+    >>> loads(Failure, '{"message":"m","reason":"R","v":1}')
+    Failure(reason='R', message='m', v=1)
+    """
+    try:
+        raw = json.loads(text)
+    except ValueError as error:
+        raise ContractError(f"not a JSON document: {error}") from None
+    if not isinstance(raw, dict):
+        raise ContractError("not a JSON object")
+    if raw.get("v") != VERSION:
+        raise ContractError(f"version {raw.get('v')!r} of the document is not {VERSION}")
+    made: T = _build(kind, raw, kind.__name__)
+    return made
+
+
+def _prune(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {k: _prune(v) for k, v in value.items() if v is not None}
+    if isinstance(value, list):
+        return [_prune(v) for v in value]
+    return value
+
+
+def _build(kind: Any, raw: Any, where: str) -> Any:
+    origin, args = get_origin(kind), get_args(kind)
+    if is_dataclass(kind):
+        if not isinstance(raw, dict):
+            raise ContractError(f"{where}: an object was expected")
+        hints = get_type_hints(kind)
+        known = {f.name: raw[f.name] for f in fields(kind) if f.name in raw}
+        built = {name: _build(hints[name], value, f"{where}.{name}") for name, value in known.items()}
+        try:
+            return kind(**built)  # type: ignore[operator]  # `kind` is a dataclass type, which mypy cannot narrow to
+        except TypeError as error:
+            raise ContractError(f"{where}: {error}") from None
+    if origin is list:
+        if not isinstance(raw, list):
+            raise ContractError(f"{where}: a list was expected")
+        return [_build(args[0], item, f"{where}[{i}]") for i, item in enumerate(raw)]
+    if origin is dict:
+        if not isinstance(raw, dict):
+            raise ContractError(f"{where}: an object was expected")
+        return {str(k): _build(args[1], v, f"{where}.{k}") for k, v in raw.items()}
+    if args:  # X | None is the only union used
+        return None if raw is None else _build(next(a for a in args if a is not type(None)), raw, where)
+    if not isinstance(raw, kind) or (kind is int and isinstance(raw, bool)):
+        raise ContractError(f"{where}: {kind.__name__} was expected, found {type(raw).__name__}")
+    return raw
