@@ -1,0 +1,276 @@
+"""Types that the kinds share, and how a pydantic model says what its schema must say.
+
+The models are the only place where a field is declared: ``slipway.crdgen`` makes the CRDs from them. Reading an
+object back is lenient (unknown fields are passed over), because the API server has already refused what the schema
+refuses, and because an older operator must be able to read what a newer one wrote.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Annotated, Any, Final, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic.alias_generators import to_camel
+
+GROUP: Final = "slipway.dev"
+VERSION: Final = "v1alpha1"
+API_VERSION: Final = f"{GROUP}/{VERSION}"
+FIELD_MANAGER: Final = "slipway"
+ACTION_ANNOTATION: Final = f"{GROUP}/action"
+
+
+class Label:
+    """Label keys on the objects that Slipway makes. Values are names (at most 63 characters) or ``vN`` numbers."""
+
+    MANAGED_BY: Final = "app.kubernetes.io/managed-by"
+    MODEL: Final = f"{GROUP}/model"
+    MODEL_VERSION: Final = f"{GROUP}/model-version"
+    TRAINING_RUN: Final = f"{GROUP}/training-run"
+    TRAINING_RUN_UID: Final = f"{GROUP}/training-run-uid"
+    DEPLOYMENT: Final = f"{GROUP}/deployment"
+    ROLE: Final = f"{GROUP}/role"
+    """What a child is for: ``train``, ``verify``, ``serve``, ``versions``."""
+
+
+class Model(BaseModel):
+    """Base of everything users write and read: camelCase on the wire, frozen in memory."""
+
+    model_config = ConfigDict(
+        alias_generator=to_camel,
+        populate_by_name=True,
+        frozen=True,
+        extra="ignore",
+        use_attribute_docstrings=True,
+    )
+
+    def wire(self) -> dict[str, Any]:
+        """The object as JSON types, camelCase, without what is None."""
+        return self.model_dump(mode="json", by_alias=True, exclude_none=True)
+
+
+# --------------------------------------------------------------------------------- saying things to the schema
+
+
+@dataclass(frozen=True)
+class Rule:
+    """One CEL rule (``x-kubernetes-validations``). ``message`` says what to write instead."""
+
+    rule: str
+    message: str
+    field_path: str | None = None
+    reason: str | None = None
+
+    def schema(self) -> dict[str, str]:
+        """The rule as the CRD spells it."""
+        made = {"rule": self.rule, "message": self.message}
+        if self.field_path:
+            made["fieldPath"] = self.field_path
+        if self.reason:
+            made["reason"] = self.reason
+        return made
+
+
+def rules(*given: Rule, **extra: Any) -> dict[str, Any]:
+    """``json_schema_extra`` of a model or of a field with CEL rules (and anything else)."""
+    return {"x-kubernetes-validations": [r.schema() for r in given], **extra}
+
+
+def list_map(*keys: str) -> dict[str, Any]:
+    """``json_schema_extra`` of a list whose items have an identity."""
+    return {"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": list(keys)}
+
+
+LIST_SET: Final[dict[str, Any]] = {"x-kubernetes-list-type": "set"}
+LIST_ATOMIC: Final[dict[str, Any]] = {"x-kubernetes-list-type": "atomic"}
+
+
+def immutable(model: type[Model], *, but: Sequence[str], why: str) -> list[Rule]:
+    """Rules that refuse a change of any field of ``model`` except those in ``but`` (wire names).
+
+    A transition rule on the parent sees a field appear, vanish and change alike, which a rule on the field itself
+    does not (CEL transition rules on a field run only where it is present before and after).
+    """
+    found = []
+    for name, info in model.model_fields.items():
+        wire = info.alias or to_camel(name)
+        if wire in but:
+            continue
+        # Empty lists and maps are not written as defaults (see crdgen), so they may be absent.
+        always = info.is_required() or info.default not in (None, [], {})
+        same = f"self.{wire} == oldSelf.{wire}"
+        if not always:
+            same = f"has(self.{wire}) == has(oldSelf.{wire}) && (!has(self.{wire}) || {same})"
+        found.append(Rule(same, f"{wire} cannot be changed: {why}", field_path=f".{wire}"))
+    return found
+
+
+# -------------------------------------------------------------------------------------------------- small types
+
+DURATION: Final = r"^([0-9]+(ms|s|m|h|d))+$"
+_DURATION_PART: Final = re.compile(r"([0-9]+)(ms|s|m|h|d)")
+_UNIT: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+
+
+def seconds(text: str) -> float:
+    """A duration as seconds: Go's style (``1h30m``, ``500ms``) and ``d`` for 24 hours.
+
+    Raises:
+        ValueError: the text is no duration.
+
+    >>> seconds("1h30m"), seconds("500ms"), seconds("7d")
+    (5400.0, 0.5, 604800.0)
+    """
+    if not re.match(DURATION, text):
+        raise ValueError(f"{text!r} is not a duration: write for example 30s, 10m or 1h30m")
+    return sum(int(number) * _UNIT[unit] for number, unit in _DURATION_PART.findall(text))
+
+
+def duration(length: float) -> str:
+    """Seconds as a duration for people, to the second.
+
+    >>> duration(5400), duration(0), duration(59.6)
+    ('1h30m', '0s', '1m')
+    """
+    left = round(length)
+    text = ""
+    for unit, size in (("d", 86400), ("h", 3600), ("m", 60), ("s", 1)):
+        count, left = divmod(left, size)
+        text += f"{count}{unit}" if count else ""
+    return text or "0s"
+
+
+def rfc3339(moment: datetime) -> str:
+    """A time as Kubernetes writes it: UTC, to the second.
+
+    >>> rfc3339(datetime(2026, 1, 2, 3, 4, 5, 678, tzinfo=UTC))
+    '2026-01-02T03:04:05Z'
+    """
+    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def parse_time(text: str) -> datetime:
+    """A time as Kubernetes writes it, with or without fractions of a second."""
+    return datetime.fromisoformat(text)
+
+
+def after(text: str, wait: str) -> datetime:
+    """The moment a duration after a time."""
+    return parse_time(text) + timedelta(seconds=seconds(wait))
+
+
+Duration = Annotated[str, Field(pattern=DURATION, max_length=32)]
+Name = Annotated[str, Field(pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$", min_length=1, max_length=63)]
+"""A DNS label (RFC 1123): what Services and label values accept too."""
+ModelName = Annotated[str, Field(pattern=r"^[a-z]([-a-z0-9]*[a-z0-9])?$", min_length=1, max_length=40)]
+"""A model's name. 40 characters leave room for ``-v<n>`` in everything that is named after a version."""
+PlaceName = Annotated[str, Field(pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$", min_length=1, max_length=40)]
+ObjectName = Annotated[
+    str,
+    Field(
+        pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$",
+        min_length=1,
+        max_length=253,
+    ),
+]
+"""A DNS subdomain: the name of a ConfigMap or of a Gateway."""
+Digest = Annotated[str, Field(pattern=r"^sha256:[0-9a-f]{64}$", max_length=71)]
+Number = Annotated[str, Field(pattern=r"^-?[0-9]+(\.[0-9]+)?([eE][-+]?[0-9]+)?$", max_length=32)]
+"""A number as text: fractional numbers never stand in an object as floats."""
+Quantity = Annotated[
+    str,
+    Field(pattern=r"^[0-9]+(\.[0-9]+)?(m|k|M|G|T|P|E|Ki|Mi|Gi|Ti|Pi|Ei)?$", max_length=32, json_schema_extra={}),
+]
+Time = Annotated[
+    str,
+    Field(json_schema_extra={"format": "date-time"}),
+    AfterValidator(lambda text: rfc3339(parse_time(text))),
+]
+
+
+class Gpu(Model):
+    """GPUs of one pod."""
+
+    count: int = Field(default=0, ge=0, le=64)
+    """How many; 0 is none."""
+    resource_name: Annotated[
+        str,
+        Field(
+            pattern=r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?/[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?$",
+            max_length=253,
+        ),
+    ] = "nvidia.com/gpu"
+    """The extended resource that the node's device plugin advertises."""
+
+
+class Resources(Model):
+    """What one pod asks for. Memory and GPU are limits as well as requests; CPU is a request."""
+
+    cpu: Quantity = "1"
+    memory: Quantity = "1Gi"
+    gpu: Gpu = Field(default=Gpu(), json_schema_extra={"default": {}})
+
+
+class Condition(Model):
+    """A Kubernetes condition (meta/v1). ``Stalled`` means: will not get better by waiting."""
+
+    type: Annotated[str, Field(max_length=316)]
+    status: Literal["True", "False", "Unknown"]
+    reason: Annotated[str, Field(max_length=1024)]
+    message: Annotated[str, Field(max_length=32768)] = ""
+    last_transition_time: Time
+    observed_generation: int = 0
+
+
+def conditions() -> Any:
+    """The ``conditions`` field of a status."""
+    return Field(default=[], max_length=16, json_schema_extra=list_map("type"))
+
+
+def set_condition(before: Sequence[Condition], wanted: Sequence[Condition]) -> list[Condition]:
+    """The conditions to write: an unchanged ``status`` keeps the time it began (Kubernetes API conventions)."""
+    old = {c.type: c for c in before}
+    return [
+        c.model_copy(update={"last_transition_time": old[c.type].last_transition_time})
+        if c.type in old and old[c.type].status == c.status
+        else c
+        for c in wanted
+    ]
+
+
+# ----------------------------------------------------------------------------------------------- a kind as data
+
+
+@dataclass(frozen=True)
+class Column:
+    """A printer column of ``kubectl get``; ``priority`` 1 shows with ``-o wide`` only."""
+
+    name: str
+    json_path: str
+    type: str = "string"
+    priority: int = 0
+    description: str = ""
+
+
+@dataclass(frozen=True)
+class Kind:
+    """What a CRD needs to know beyond the types of spec and status."""
+
+    kind: str
+    plural: str
+    short: str
+    spec: type[Model]
+    status: type[Model]
+    columns: tuple[Column, ...]
+    description: str
+    rules: tuple[Rule, ...] = ()
+    """Rules on the whole object: they may speak of ``self.metadata.name``."""
+    scale: dict[str, str] | None = None
+    singular: str = field(default="")
+
+    @property
+    def crd_name(self) -> str:
+        return f"{self.plural}.{GROUP}"

@@ -1,0 +1,282 @@
+"""Deployment (``deployments.slipway.dev``, short ``mdeploy``): serves one version and moves traffic to the next."""
+
+from __future__ import annotations
+
+from typing import Annotated, Final, Literal
+
+from pydantic import ConfigDict, Field
+
+from slipway.api.common import (
+    LIST_ATOMIC,
+    LIST_SET,
+    Column,
+    Condition,
+    Duration,
+    Gpu,
+    Kind,
+    Model,
+    ModelName,
+    Name,
+    ObjectName,
+    Quantity,
+    Rule,
+    Time,
+    conditions,
+    list_map,
+    rules,
+)
+
+
+class ServeResources(Model):
+    """What one serving pod asks for. Memory and GPU are limits as well as requests; CPU is a request."""
+
+    cpu: Quantity = "500m"
+    memory: Quantity = "512Mi"
+    gpu: Gpu = Field(default=Gpu(), json_schema_extra={"default": {}})
+
+
+class GatewayRef(Model):
+    """A Gateway (gateway.networking.k8s.io). The only reference that may cross a namespace: its listener decides."""
+
+    name: ObjectName
+    namespace: Name | None = None
+    """Where the Gateway lives; this namespace where absent."""
+    section_name: ObjectName | None = None
+    """One listener of the Gateway; all that admit the route where absent."""
+
+
+class Route(Model):
+    """How clients reach the model."""
+
+    gateway: GatewayRef
+    hostnames: list[
+        Annotated[
+            str,
+            Field(
+                pattern=r"^(\*\.)?[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$",
+                max_length=253,
+            ),
+        ]
+    ] = Field(min_length=1, max_length=16, json_schema_extra=LIST_SET)
+
+
+class Pause(Model):
+    """Wait; without a duration, until a person says ``promote`` or ``resume``."""
+
+    duration: Duration | None = None
+
+
+class CanaryStep(Model):
+    """One step: exactly one of its fields."""
+
+    model_config = ConfigDict(
+        json_schema_extra=rules(
+            Rule(
+                "has(self.setWeight) != has(self.pause)",
+                "each step is either {setWeight: N} or {pause: {}} or {pause: {duration: 30s}}",
+            )
+        )
+    )
+
+    set_weight: int | None = Field(default=None, ge=1, le=100)
+    """Percent of the traffic that the candidate gets."""
+    pause: Pause | None = None
+
+
+class Canary(Model):
+    """Weights that go up step by step; after the last step the candidate gets everything."""
+
+    steps: list[CanaryStep] = Field(
+        min_length=1,
+        max_length=50,
+        json_schema_extra=rules(
+            Rule(
+                "self.filter(s, has(s.setWeight)).map(s, s.setWeight).isSorted()",
+                "setWeight must not go backwards from step to step; to go back, abort the rollout",
+            ),
+            **LIST_ATOMIC,
+        ),
+    )
+    scale_down_delay: Duration = "30s"
+    """How long the replaced version keeps its replicas, so that going back is instant."""
+
+
+_AT_ONCE: Final = Canary(steps=[CanaryStep(set_weight=100)])
+
+
+class Strategy(Model):
+    """How traffic moves to the next version."""
+
+    type: Literal["Canary"] = "Canary"
+    canary: Canary = Field(default=_AT_ONCE, json_schema_extra={"default": {"steps": [{"setWeight": 100}]}})
+
+
+class Server(Model):
+    """Limits of one serving pod."""
+
+    max_batch: int = Field(default=32, ge=1, le=4096)
+    """Rows that are put together into one run of the model."""
+    max_delay: Duration = "0ms"
+    """How long a request may wait for others; 0ms batches only what waits while the model is busy."""
+    queue_limit: int = Field(default=128, ge=1, le=65536)
+    """Requests that may wait; the next one is answered 503 with Retry-After."""
+    timeout: Duration = "30s"
+    """The longest a request may wait and run; then it is answered 504."""
+
+
+class DeploymentSpec(Model):
+    """Which version to serve, how large, and how to change it."""
+
+    model_version: Name | None = None
+    """The ModelVersion to serve. Setting another one starts a rollout."""
+    alias: Annotated[str, Field(pattern=r"^[a-z]([-a-z0-9]*[a-z0-9])?$", max_length=40)] | None = None
+    """Instead of modelVersion: follow whichever version of ``model`` holds this alias."""
+    model: ModelName | None = None
+    """The model whose alias is followed."""
+    replicas: int = Field(default=1, ge=1, le=1000)
+    resources: ServeResources = Field(default=ServeResources(), json_schema_extra={"default": {}})
+    server: Server = Field(default=Server(), json_schema_extra={"default": {}})
+    route: Route | None = None
+    """Without it: one plain Service of this Deployment's name, and weights approximated by replica counts."""
+    strategy: Strategy = Field(default=Strategy(), json_schema_extra={"default": {}})
+    progress_deadline: Duration = "10m"
+    """How long a candidate may take to become ready before the rollout is aborted."""
+    history_limit: int = Field(default=5, ge=0, le=50)
+
+
+DeploymentSpec.model_config["json_schema_extra"] = rules(
+    Rule(
+        "has(self.modelVersion) != has(self.alias)",
+        "write either modelVersion (one version) or model and alias (whichever version holds the alias)",
+    ),
+    Rule("has(self.alias) == has(self.model)", "alias and model belong together: an alias is held per model"),
+)
+
+
+class VersionStatus(Model):
+    """A version that this Deployment runs, and the objects that run it."""
+
+    model_version: str
+    workload: str
+    service: str
+    replicas: int = 0
+    """Replicas asked for."""
+    ready_replicas: int = 0
+
+
+class Retiring(VersionStatus):
+    """A version without traffic that keeps its replicas until ``scaleDownAt``."""
+
+    scale_down_at: Time | None = None
+    """Absent until weight 0 is verified."""
+
+
+class Weights(Model):
+    """Percent of the traffic by version."""
+
+    stable: int = Field(ge=0, le=100)
+    candidate: int = Field(ge=0, le=100)
+    verified: bool = False
+    """The gateway was seen to follow: its conditions hold at this generation, and the settle time passed."""
+    written_at: Time | None = None
+
+
+class Step(Model):
+    """Where the rollout is: ``index`` counts from 0; ``index`` = ``of`` is the end."""
+
+    index: int
+    of: int
+    started_at: Time
+
+
+class HistoryEntry(Model):
+    """What became of a version here. ``from`` and ``to`` are times."""
+
+    model_version: str
+    from_: Time = Field(alias="from")
+    to: Time | None = None
+    outcome: Literal["Promoted", "Aborted", "Superseded"]
+    reason: Annotated[str, Field(max_length=1024)] = ""
+
+
+class LastAction(Model):
+    """The last verb that was carried out, or refused."""
+
+    action: str
+    at: Time
+    by: str | None = None
+    """Who asked, where known: the field manager that wrote the annotation."""
+    result: Annotated[str, Field(max_length=1024)]
+    """One sentence."""
+    pending: bool = False
+    """Carried out, but the annotation is still to be removed: what stands there now is not another wish. Without
+    this fact an operator that dies between the two writes would carry the action out twice."""
+
+
+class Rollout(Model):
+    """The facts of a rollout that cannot be seen in the cluster."""
+
+    target: str
+    """The version that the spec asks for."""
+    started_at: Time
+    paused_at: Time | None = None
+    """A person said ``pause``."""
+    aborted_at: Time | None = None
+    """This target was given up; ``retry`` or another version starts anew."""
+    reason: Annotated[str, Field(max_length=1024)] = ""
+    full: bool = False
+    """``promote-full`` was said: the steps are skipped."""
+
+
+class DeploymentStatus(Model):
+    """What serves, what is on its way, and why."""
+
+    observed_generation: int = 0
+    phase: Literal["Progressing", "Paused", "Healthy", "Degraded"] = "Progressing"
+    message: Annotated[str, Field(max_length=4096)] = ""
+    stable: VersionStatus | None = None
+    candidate: VersionStatus | None = None
+    retiring: list[Retiring] = Field(default=[], max_length=8, json_schema_extra=list_map("modelVersion"))
+    weights: Weights | None = None
+    step: Step | None = None
+    rollout: Rollout | None = None
+    history: list[HistoryEntry] = Field(default=[], max_length=50, json_schema_extra=LIST_ATOMIC)
+    last_action: LastAction | None = None
+    replicas: int = 0
+    """Pods of all versions, for the scale subresource."""
+    selector: str | None = None
+    """Label selector of those pods, for the scale subresource."""
+    url: str | None = None
+    """Where to send an inference request."""
+    conditions: list[Condition] = conditions()
+
+
+DEPLOYMENT: Final = Kind(
+    kind="Deployment",
+    plural="deployments",
+    singular="deployment",
+    short="mdeploy",
+    spec=DeploymentSpec,
+    status=DeploymentStatus,
+    description="Serves one ModelVersion and moves traffic to the next without losing a request.",
+    rules=(
+        Rule(
+            "self.metadata.name.matches('^[a-z]([-a-z0-9]*[a-z0-9])?$') && size(self.metadata.name) <= 40",
+            "metadata.name must be at most 40 characters of a-z, 0-9 and '-' and begin with a letter: Services are named after it",
+        ),
+    ),
+    scale={
+        "specReplicasPath": ".spec.replicas",
+        "statusReplicasPath": ".status.replicas",
+        "labelSelectorPath": ".status.selector",
+    },
+    columns=(
+        Column("Phase", ".status.phase"),
+        Column("Stable", ".status.stable.modelVersion"),
+        Column("Candidate", ".status.candidate.modelVersion"),
+        Column("Weight", ".status.weights.candidate", "integer", description="percent of the candidate"),
+        Column("Ready", ".status.stable.readyReplicas", "integer"),
+        Column("Age", ".metadata.creationTimestamp", "date"),
+        Column("Message", ".status.message", priority=1),
+    ),
+)

@@ -1,0 +1,242 @@
+"""ModelVersion: one model file with its whole origin. What it is cannot be changed; what it is called can."""
+
+from __future__ import annotations
+
+from typing import Annotated, Final, Literal
+
+from pydantic import Field
+
+from slipway.api.common import (
+    LIST_ATOMIC,
+    LIST_SET,
+    Column,
+    Condition,
+    Digest,
+    Kind,
+    Model,
+    ModelName,
+    ObjectName,
+    PlaceName,
+    Rule,
+    Time,
+    conditions,
+    immutable,
+    list_map,
+    rules,
+)
+from slipway.api.training_run import S3_URI, MetricStatus
+
+Datatype = Literal[
+    "BOOL",
+    "UINT8",
+    "UINT16",
+    "UINT32",
+    "UINT64",
+    "INT8",
+    "INT16",
+    "INT32",
+    "INT64",
+    "FP16",
+    "FP32",
+    "FP64",
+    "BYTES",
+]
+
+
+class Artifact(Model):
+    """The ONNX file. It is never served unless its sha256 is this one."""
+
+    uri: Annotated[str, Field(pattern=S3_URI, max_length=1024)]
+    digest: Digest
+    size: int = Field(ge=1, le=2**31)
+    """Bytes; ONNX in one file holds at most 2 GiB."""
+    store: PlaceName = "default"
+    """The S3 place whose endpoint and credentials reach it."""
+
+
+class TensorSpec(Model):
+    """One input or output, in the words of the Open Inference Protocol v2."""
+
+    name: Annotated[str, Field(min_length=1, max_length=253)]
+    datatype: Datatype
+    shape: Annotated[
+        list[Annotated[int, Field(ge=-1)]], Field(min_length=1, max_length=16, json_schema_extra=LIST_ATOMIC)
+    ]
+    """-1 is any size; the first dimension is the batch."""
+
+
+class ModelSignature(Model):
+    """What the model takes and gives."""
+
+    inputs: list[TensorSpec] = Field(min_length=1, max_length=64, json_schema_extra=list_map("name"))
+    outputs: list[TensorSpec] = Field(min_length=1, max_length=64, json_schema_extra=list_map("name"))
+
+
+class ModelVersionSpec(Model):
+    """What was registered."""
+
+    model: ModelName
+    version: int = Field(ge=1)
+    """The number, never used twice for a model."""
+    artifact: Artifact
+    signature: ModelSignature
+    training_run: ObjectName | None = None
+    """The TrainingRun that made it; absent for a model that was trained elsewhere."""
+    aliases: list[Annotated[str, Field(pattern=r"^[a-z]([-a-z0-9]*[a-z0-9])?$", max_length=40)]] = Field(
+        default=[], max_length=8, json_schema_extra=LIST_SET
+    )
+    """Names that move: of all versions of a model that list an alias, the highest number that is Ready holds it."""
+    archived: bool = False
+    """True: no new Deployment may take this version."""
+
+
+ModelVersionSpec.model_config["json_schema_extra"] = rules(
+    *immutable(
+        ModelVersionSpec,
+        but=("aliases", "archived"),
+        why="a ModelVersion is what was registered; register another version",
+    ),
+)
+
+
+class RunLineage(Model):
+    """The run that made it."""
+
+    name: str
+    uid: str
+    started_at: Time | None = None
+    finished_at: Time | None = None
+    attempts: int = 0
+
+
+class ImageLineage(Model):
+    """The image by the name that was asked for and by the digest that the kubelet reported."""
+
+    ref: str
+    digest: str | None = None
+
+
+class CodeConfigMap(Model):
+    name: str
+    digest: str | None = None
+    """Manifest digest of the files as the pod saw them."""
+
+
+class CodeLineage(Model):
+    config_map: CodeConfigMap | None = None
+    image: ImageLineage
+    entrypoint: str | None = None
+    command: list[str] | None = Field(default=None, json_schema_extra=LIST_ATOMIC)
+
+
+class DataLineage(Model):
+    """One data set as it was read."""
+
+    name: str
+    uri: str
+    digest: str
+    files: int
+    bytes: int
+
+
+class GpuLineage(Model):
+    product: str
+    count: int
+
+
+class EnvironmentLineage(Model):
+    """What the training ran on. ``packages`` is the digest of the package list, which lies beside the artifact."""
+
+    python: str
+    torch: str | None = None
+    onnxruntime: str | None = None
+    cuda: str | None = None
+    cudnn: str | None = None
+    driver: str | None = None
+    gpu: GpuLineage | None = None
+    packages: str | None = None
+
+
+class ParityLineage(Model):
+    """Largest absolute difference between torch and ONNX over so many rows."""
+
+    max_abs_diff: str
+    rows: int
+
+
+class Lineage(Model):
+    """From the data to the file."""
+
+    training_run: RunLineage
+    code: CodeLineage
+    data: list[DataLineage] = Field(default=[], max_length=32, json_schema_extra=list_map("name"))
+    parameters: dict[str, str] = Field(default={})
+    seed: int
+    environment: EnvironmentLineage
+    metrics: list[MetricStatus] = Field(default=[], max_length=64, json_schema_extra=list_map("name"))
+    metrics_cut: int | None = None
+    """How many metrics were left out because the list has a limit; they are in ``result``."""
+    artifact: Artifact
+    parity: ParityLineage | None = None
+    result: str
+    """S3 URI of the full record that the trainer wrote."""
+
+
+class Verification(Model):
+    """The pod that loaded the file and found it as registered."""
+
+    digest: Digest
+    provider: str
+    """The execution provider of onnxruntime that took it."""
+    onnxruntime: str
+    verified_at: Time
+
+
+class DeploymentRef(Model):
+    """A Deployment that runs this version."""
+
+    name: str
+    role: Literal["stable", "candidate"]
+
+
+class ModelVersionStatus(Model):
+    """What is known about it."""
+
+    observed_generation: int = 0
+    phase: Literal["Verifying", "Ready", "Archived", "Failed"] = "Verifying"
+    message: Annotated[str, Field(max_length=4096)] = ""
+    verification: Verification | None = None
+    held_aliases: list[str] = Field(default=[], max_length=8, json_schema_extra=LIST_SET)
+    """The aliases of the spec that this version holds."""
+    lineage: Lineage | None = None
+    deployments: list[DeploymentRef] = Field(default=[], max_length=100, json_schema_extra=list_map("name", "role"))
+    """The way back: who runs it; at most 100, ``deploymentsCut`` says how many more."""
+    deployments_cut: int | None = None
+    conditions: list[Condition] = conditions()
+
+
+MODEL_VERSION: Final = Kind(
+    kind="ModelVersion",
+    plural="modelversions",
+    singular="modelversion",
+    short="mver",
+    spec=ModelVersionSpec,
+    status=ModelVersionStatus,
+    description="One version of a model, with its lineage in status.",
+    rules=(
+        Rule(
+            "self.metadata.name == self.spec.model + '-v' + string(self.spec.version)",
+            "metadata.name must be <spec.model>-v<spec.version>, for example digits-v3",
+        ),
+    ),
+    columns=(
+        Column("Phase", ".status.phase"),
+        Column("Model", ".spec.model"),
+        Column("Version", ".spec.version", "integer"),
+        Column("Aliases", ".status.heldAliases"),
+        Column("Run", ".spec.trainingRun"),
+        Column("Age", ".metadata.creationTimestamp", "date"),
+        Column("Digest", ".spec.artifact.digest", priority=1),
+        Column("Message", ".status.message", priority=1),
+    ),
+)

@@ -1,0 +1,102 @@
+"""Phases and reasons, each with one sentence of meaning. The reference in ``docs/reference`` is generated from here.
+
+A reason stands in conditions, Events and metrics; the message beside it carries the numbers.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+
+class Reason(StrEnum):
+    """Why a condition is what it is. ``Reason.X.meaning`` is the sentence."""
+
+    meaning: str
+
+    def __new__(cls, value: str, meaning: str) -> Reason:
+        member = str.__new__(cls, value)
+        member._value_ = value
+        member.meaning = meaning
+        return member
+
+    # ------------------------------------------------------------------------------------------- any kind
+    INVALID_SPEC = (
+        "InvalidSpec",
+        "The spec asks for something that the schema cannot refuse but that cannot work.",
+    )
+    NAME_TAKEN = "NameTaken", "An object of the name that a child needs exists already and is not ours."
+
+    # ---------------------------------------------------------------------------------------- TrainingRun
+    PENDING = "Pending", "The Job is about to be made."
+    SUSPENDED = "Suspended", "spec.suspend is true: no pod runs until it is false."
+    QUEUED = "Queued", "The pod is not running yet: its image is pulled, or it waits for a node."
+    UNSCHEDULABLE = (
+        "Unschedulable",
+        "No node can take the pod now; the message holds the scheduler's own words.",
+    )
+    IMAGE_NOT_PULLED = "ImageNotPulled", "The image cannot be had; the message holds the kubelet's own words."
+    CONFIG_MISSING = (
+        "ConfigMissing",
+        "A ConfigMap or Secret that the pod needs does not exist or lacks a key.",
+    )
+    STORE_MISSING = "StoreMissing", "The namespace was not given the S3 place that the spec names."
+    CODE_MISSING = "CodeMissing", "The ConfigMap that spec.code names does not exist."
+    RUNNING = "Running", "A pod is training."
+    RETRYING = "Retrying", "An attempt failed and the Job will start another."
+    SUCCEEDED = "Succeeded", "The training ended and its ModelVersion exists."
+    RECORDING = "Recording", "The training ended; its ModelVersion is being made."
+    GATE_MISSED = (
+        "GateMissed",
+        "The training ended, but a metric is outside spec.gate: no ModelVersion was made.",
+    )
+    OUT_OF_MEMORY = "OutOfMemory", "The pod used more memory than spec.resources.memory and was killed."
+    DEADLINE_EXCEEDED = "DeadlineExceeded", "The training took longer than spec.activeDeadline."
+    EVICTED = "Evicted", "The node took the pod away."
+    RESULT_UNREADABLE = "ResultUnreadable", "The pod ended well but left no result that can be read."
+    TRAINING_FAILED = "TrainingFailed", "The training failed; the message holds its last words."
+
+    # --------------------------------------------------------------------------------------- ModelVersion
+    VERIFYING = "Verifying", "A pod is downloading the file, checking its digest and loading it."
+    VERIFIED = "Verified", "The file has the recorded digest, loads, and has the recorded signature."
+    VERIFICATION_FAILED = (
+        "VerificationFailed",
+        "The file is not what the spec says; the message tells the difference.",
+    )
+    ARCHIVED = "Archived", "spec.archived is true: no new Deployment may take this version."
+    READY = "Ready", "Everything that was asked for stands."
+    ALIAS_HELD_ELSEWHERE = (
+        "AliasHeldElsewhere",
+        "A version with a higher number holds an alias that this one lists too.",
+    )
+
+    # ----------------------------------------------------------------------------------------- Deployment
+    MODEL_VERSION_MISSING = (
+        "ModelVersionMissing",
+        "The ModelVersion or alias that the spec names does not exist.",
+    )
+    MODEL_VERSION_NOT_READY = "ModelVersionNotReady", "The ModelVersion exists but is not Ready."
+    GATEWAY_MISSING = (
+        "GatewayMissing",
+        "The Gateway that the spec names does not exist, or Gateway API is not installed.",
+    )
+    ROUTE_REFUSED = "RouteRefused", "The Gateway did not accept the route; the message holds its own words."
+    CANDIDATE_STARTING = "CandidateStarting", "The candidate's replicas are not all ready yet."
+    ROUTE_PENDING = "RoutePending", "The gateway has not taken over the newest route yet."
+    STEP_RUNNING = "StepRunning", "The rollout is at a step of spec.strategy."
+    PAUSED = "Paused", "The rollout waits for a person: promote, resume or abort."
+    PROMOTED = "Promoted", "The candidate became the stable version."
+    ABORTED = "Aborted", "The rollout was given up and all traffic went back to the stable version."
+    SUPERSEDED = "Superseded", "A newer spec.modelVersion took the candidate's place."
+    PROGRESS_DEADLINE_EXCEEDED = (
+        "ProgressDeadlineExceeded",
+        "The candidate was not ready within spec.progressDeadline.",
+    )
+    REPLICAS_UNAVAILABLE = (
+        "ReplicasUnavailable",
+        "The stable version has fewer ready replicas than asked for.",
+    )
+    ARTIFACT_TAMPERED = (
+        "ArtifactTampered",
+        "The model file is not the one that was registered; it is not served.",
+    )
+    HEALTHY = "Healthy", "The stable version serves with all its replicas."

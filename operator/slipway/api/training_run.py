@@ -1,0 +1,192 @@
+"""TrainingRun: one training, from data and code to a ModelVersion. Its spec is a record and cannot be changed."""
+
+from __future__ import annotations
+
+from typing import Annotated, Final, Literal
+
+from pydantic import ConfigDict, Field
+
+from slipway.api.common import (
+    LIST_ATOMIC,
+    Column,
+    Condition,
+    Digest,
+    Duration,
+    Kind,
+    Model,
+    ModelName,
+    Number,
+    ObjectName,
+    PlaceName,
+    Resources,
+    Rule,
+    Time,
+    conditions,
+    immutable,
+    list_map,
+    rules,
+)
+
+S3_URI: Final = r"^s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]/[^ ]*$"
+
+
+class Code(Model):
+    """Where the training code comes from; without it the image holds the code."""
+
+    config_map: ObjectName
+    """A ConfigMap of this namespace; each key is a file next to the entrypoint's module."""
+
+
+class DataInput(Model):
+    """One data set, fetched by the pod and checked before the training starts."""
+
+    name: Annotated[str, Field(pattern=r"^[a-z]([-a-z0-9_]*[a-z0-9])?$", min_length=1, max_length=40)]
+    """The name under which the code asks for it: ``context.data("train")``."""
+    uri: Annotated[str, Field(pattern=S3_URI, max_length=1024)]
+    """``s3://bucket/key`` is one file; ``s3://bucket/prefix/`` is everything below it."""
+    store: PlaceName = "default"
+    """The S3 place whose endpoint and credentials reach it."""
+    digest: Digest | None = None
+    """The manifest digest that the data must have; the run fails before training where it has another."""
+
+
+class Output(Model):
+    """Where the model goes."""
+
+    store: PlaceName = "default"
+    """An S3 place that this namespace was given (ConfigMap and Secret ``slipway-store-<place>``)."""
+
+
+class Gate(Model):
+    """A bound that a metric must keep for a ModelVersion to be made."""
+
+    model_config = ConfigDict(
+        json_schema_extra=rules(
+            Rule(
+                "has(self.min) || has(self.max)",
+                "write min, max or both: a gate without a bound lets everything pass",
+            ),
+            Rule(
+                "!has(self.min) || !has(self.max) || double(self.min) <= double(self.max)",
+                "min must not be greater than max",
+            ),
+        )
+    )
+
+    metric: Annotated[str, Field(min_length=1, max_length=63)]
+    min: Number | None = None
+    max: Number | None = None
+
+
+class TrainingRunSpec(Model):
+    """What to train, with what, on what."""
+
+    model: ModelName
+    """The model whose next version this run makes."""
+    image: Annotated[str, Field(min_length=1, max_length=512, pattern=r"^[^\s]+$")] | None = None
+    """The image that trains; the chart's trainer image where absent."""
+    entrypoint: (
+        Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_.]*:[A-Za-z_][A-Za-z0-9_]*$", max_length=253)] | None
+    ) = None
+    """``module:function``, called with a ``Context``."""
+    command: (
+        Annotated[
+            list[Annotated[str, Field(max_length=4096)]],
+            Field(min_length=1, max_length=64, json_schema_extra=LIST_ATOMIC),
+        ]
+        | None
+    ) = None
+    """Any program, instead of an entrypoint; it writes ``model.onnx`` and ``metrics.json`` to ``$SLIPWAY_OUTPUT``."""
+    code: Code | None = None
+    data: list[DataInput] = Field(default=[], max_length=32, json_schema_extra=list_map("name"))
+    parameters: dict[str, Annotated[str, Field(max_length=1024)]] = Field(
+        default={}, json_schema_extra={"maxProperties": 128}
+    )
+    """Handed to the code as they are, as text."""
+    seed: int = Field(default=0, ge=0, le=2**32 - 1)
+    """Set everywhere a random number may come from (numpy takes 32 bits)."""
+    resources: Resources = Field(default=Resources(), json_schema_extra={"default": {}})
+    output: Output = Field(default=Output(), json_schema_extra={"default": {}})
+    gate: list[Gate] = Field(default=[], max_length=16, json_schema_extra=list_map("metric"))
+    suspend: bool = False
+    """True: no pod runs. The one field that may change."""
+    backoff_limit: int = Field(default=2, ge=0, le=20)
+    """How often a failed attempt is tried again; a mistake that cannot pass by itself is not tried again."""
+    active_deadline: Duration | None = None
+    """The longest that the whole run may take, attempts and waiting included."""
+    ttl_after_finished: Duration | None = None
+    """When to delete the Job and its pods (with their logs) after the end; the TrainingRun itself stays."""
+
+
+TrainingRunSpec.model_config["json_schema_extra"] = rules(
+    Rule(
+        "has(self.entrypoint) != has(self.command)",
+        "write either entrypoint (module:function) or command (any program), not both and not neither",
+    ),
+    *immutable(
+        TrainingRunSpec,
+        but=("suspend",),
+        why="a TrainingRun is the record of one training; apply a new one under another name",
+    ),
+)
+
+
+class Progress(Model):
+    """How far the training is, by its own report."""
+
+    percent: int = Field(ge=0, le=100)
+    step: int = Field(ge=0)
+    of: int = Field(ge=0)
+
+
+class MetricStatus(Model):
+    """A metric by its newest and its best value."""
+
+    name: Annotated[str, Field(max_length=63)]
+    value: Annotated[str, Field(max_length=32)]
+    best: Annotated[str, Field(max_length=32)] | None = None
+
+
+class TrainingRunStatus(Model):
+    """What happened. ``phase`` is for people, ``conditions`` are for machines."""
+
+    observed_generation: int = 0
+    phase: Literal["Pending", "Suspended", "Queued", "Running", "Succeeded", "Failed"] = "Pending"
+    message: Annotated[str, Field(max_length=4096)] = ""
+    """One sentence: what is happening, or what went wrong and what to write instead."""
+    job: str | None = None
+    start_time: Time | None = None
+    completion_time: Time | None = None
+    attempts: int = 0
+    """Pods that were started for this run."""
+    progress: Progress | None = None
+    metrics: list[MetricStatus] = Field(default=[], max_length=64, json_schema_extra=list_map("name"))
+    model_version: str | None = None
+    """The ModelVersion that came out."""
+    conditions: list[Condition] = conditions()
+
+
+TRAINING_RUN: Final = Kind(
+    kind="TrainingRun",
+    plural="trainingruns",
+    singular="trainingrun",
+    short="trun",
+    spec=TrainingRunSpec,
+    status=TrainingRunStatus,
+    description="One training, from data and code to a ModelVersion.",
+    rules=(
+        Rule(
+            "self.metadata.name.matches('^[a-z0-9]([-a-z0-9]*[a-z0-9])?$') && size(self.metadata.name) <= 52",
+            "metadata.name must be at most 52 characters of a-z, 0-9 and '-': the Job and its pods are named after it",
+        ),
+    ),
+    columns=(
+        Column("Phase", ".status.phase"),
+        Column("Model", ".spec.model"),
+        Column("Progress", ".status.progress.percent", "integer", description="percent"),
+        Column("Version", ".status.modelVersion"),
+        Column("Age", ".metadata.creationTimestamp", "date"),
+        Column("Attempts", ".status.attempts", "integer", priority=1),
+        Column("Message", ".status.message", priority=1),
+    ),
+)
