@@ -1,0 +1,56 @@
+"""Debian packages: what is missing is installed, and a machine that cannot is told what it lacks."""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+from collections.abc import Iterable
+from pathlib import Path
+
+from localcluster import pins
+from localcluster.progress import UserError, step
+from localcluster.shell import run
+
+
+def missing(packages: Iterable[str]) -> list[str]:
+    """Those of `packages` that dpkg does not have installed."""
+    absent = []
+    for package in packages:
+        done = run(["dpkg-query", "-W", "-f", "${db:Status-Status}", package], check=False)
+        if done.stdout != "installed":
+            absent.append(package)
+    return absent
+
+
+def require(packages: Iterable[str]) -> None:
+    """Install those of `packages` that are absent.
+
+    Raises UserError with a sentence where the machine is not a Debian one, or the user may not install.
+    """
+    if platform.machine() != pins.ARCHITECTURE:
+        raise UserError(f"The local cluster's programs are pinned for {pins.ARCHITECTURE}; this machine is {platform.machine()}. "
+                        "Use `make up CLUSTER=kind` here.")
+    if shutil.which("dpkg-query") is None:
+        raise UserError("The local cluster installs what it needs from Debian's packages, and this machine has no dpkg. "
+                        "Use a Debian 12 or 13 machine, or `make up CLUSTER=kind` where Docker is present.")
+    absent = missing(packages)
+    if not absent:
+        return
+    if os.geteuid() != 0:
+        raise UserError(f"These Debian packages are missing: {' '.join(absent)}. Install them, or run this as root.")
+    with step(f"Debian packages installed: {' '.join(absent)}"):
+        apt = {"DEBIAN_FRONTEND": "noninteractive"}
+        options = ["-q", "-o", "Dpkg::Use-Pty=0", "-o", "DPkg::Lock::Timeout=300"]
+        # Lists may be absent or stale on a fresh machine: refreshed once, only when something must be installed.
+        run(["apt-get", *options, "update"], env=apt)
+        run(["apt-get", *options, "install", "-y", "--no-install-recommends", *absent], env=apt)
+
+
+def require_root() -> None:
+    """Raise UserError unless this process may create network namespaces and mounts."""
+    if os.geteuid() != 0:
+        raise UserError("The local cluster makes network namespaces and mounts, which needs root: run `sudo -E make ...`, "
+                        "or use `make up CLUSTER=kind` where Docker is present. Unit and integration tests need no root.")
+    if not Path("/proc/self/ns/net").exists():
+        raise UserError("The local cluster needs Linux with network namespaces.")
