@@ -59,12 +59,14 @@ class ControlPlane:
         prefix: Sequence[str] = ("setpriv", "--pdeathsig", "KILL"),
         scheduler: bool = False,
         kwok: bool = False,
+        apiserver_arguments: Sequence[str] = (),
     ) -> None:
         """Describe it; nothing is started yet.
 
         `binaries` holds the programs. `address` is where the API server is reached. `prefix` goes before each command
         line: the default ends the processes when the thread that started them ends, so that a killed test run leaves
         none behind. `kwok` simulates every node that carries the annotation `kwok.x-k8s.io/node: fake`.
+        `apiserver_arguments` come after the API server's own: an audit log, for a test that counts requests.
         """
         self._directory = directory
         self._address = address
@@ -72,7 +74,7 @@ class ControlPlane:
         self._authority = Authority(directory / "pki")
         self.url = f"https://{address}:{self._ports.apiserver}"
         self.kubeconfig = directory / "admin.kubeconfig"
-        self._services = self._describe(binaries, tuple(prefix), scheduler=scheduler, kwok=kwok)
+        self._services = self._describe(binaries, tuple(prefix), scheduler=scheduler, kwok=kwok, apiserver_arguments=apiserver_arguments)
 
     def start(self, seconds: float = 60.0) -> Path:
         """Start what does not run, wait until the API server is ready, return the administrator's kubeconfig.
@@ -142,7 +144,8 @@ class ControlPlane:
         ):
             self._authority.kubeconfig(self._directory / f"{name}.kubeconfig", self.url, user, groups)
 
-    def _describe(self, binaries: Path, prefix: tuple[str, ...], *, scheduler: bool, kwok: bool) -> dict[str, Service]:
+    def _describe(self, binaries: Path, prefix: tuple[str, ...], *, scheduler: bool, kwok: bool,
+                  apiserver_arguments: Sequence[str]) -> dict[str, Service]:
         here, pki, ports = self._directory, self._directory / "pki", self._ports
         loopback = self._address == "127.0.0.1"
         client = f"http://127.0.0.1:{ports.etcd}"
@@ -172,6 +175,7 @@ class ControlPlane:
                 f"--kubelet-certificate-authority={self._authority.certificate}", "--kubelet-preferred-address-types=InternalIP",
                 # It writes self-signed certificates here when it is given none; kept out of /var/run.
                 f"--cert-dir={pki}",
+                *apiserver_arguments,
             ],
             "kube-controller-manager": [
                 f"--kubeconfig={here / 'kube-controller-manager.kubeconfig'}",
