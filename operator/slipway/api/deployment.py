@@ -262,7 +262,8 @@ DEPLOYMENT: Final = Kind(
     rules=(
         Rule(
             "self.metadata.name.matches('^[a-z]([-a-z0-9]*[a-z0-9])?$') && size(self.metadata.name) <= 40",
-            "metadata.name must be at most 40 characters of a-z, 0-9 and '-' and begin with a letter: Services are named after it",
+            "metadata.name must be at most 40 characters of a-z, 0-9 and '-' and begin with a letter: "
+            "Services are named after it",
         ),
     ),
     scale={

@@ -1,0 +1,117 @@
+"""Observe, decide, act: the loop that every kind shares."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Generic, Protocol, TypeVar
+
+from slipway.kube.act import act
+from slipway.kube.client import Conflict, Kube, Reader, Refused
+from slipway.kube.objects import Key, Manifest, Resource
+from slipway.kube.plan import Plan
+from slipway.kube.workqueue import WorkQueue
+
+logger = logging.getLogger(__name__)
+
+O = TypeVar("O")  # noqa: E741 - the room's Observed
+
+
+@dataclass(frozen=True)
+class Room(Generic[O]):
+    """One kind's three doors.
+
+    Attributes:
+        resource: the kind that is reconciled.
+        observe: reads the world; None where the object is gone.
+        decide: every choice, pure.
+        subject: the reconciled object as it was observed.
+    """
+
+    resource: Resource
+    observe: Callable[[Reader, Key], Awaitable[O | None]]
+    decide: Callable[[O, datetime], Plan]
+    subject: Callable[[O], Manifest]
+
+
+class Watcher(Protocol):
+    """Is told about every pass (metrics)."""
+
+    def passed(self, resource: Resource, outcome: str, seconds: float, writes: int) -> None:
+        """``outcome`` is ok, gone, conflict, refused or error."""
+
+
+class Controller(Generic[O]):
+    """Works the keys of one kind off its queue."""
+
+    def __init__(
+        self,
+        room: Room[O],
+        kube: Kube,
+        queue: WorkQueue,
+        *,
+        instance: str,
+        workers: int,
+        resync: float,
+        watcher: Watcher,
+        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        self.room = room
+        self.queue = queue
+        self._kube = kube
+        self._instance = instance
+        self._workers = workers
+        self._resync = resync
+        self._watcher = watcher
+        self._clock = clock
+
+    async def run(self) -> None:
+        """Work until cancelled."""
+        async with asyncio.TaskGroup() as group:
+            for _ in range(self._workers):
+                group.create_task(self._work())
+
+    async def _work(self) -> None:
+        while True:
+            key = await self.queue.take()
+            await self.one(key)
+
+    async def one(self, key: Key) -> None:
+        """One pass over one object. Never raises, but for a cancellation: an error is logged and tried again later."""
+        begun = asyncio.get_running_loop().time()
+        outcome, writes = "ok", 0
+        extra: dict[str, Any] = {"kind": self.room.resource.kind, "object": str(key)}
+        try:
+            again, writes, outcome = await self._pass(key, extra)
+            self.queue.done(key, again)
+        except Conflict:
+            # Not an error: the world moved between observing and writing. Look again at once.
+            outcome = "conflict"
+            self.queue.done(key, 0)
+        except Refused as error:
+            outcome = "refused"
+            extra["retry_in"] = round(self.queue.failed(key), 1)
+            logger.error("the API server refused a write: %s", error, extra=extra)
+        except asyncio.CancelledError:
+            raise
+        except Exception:
+            outcome = "error"
+            extra["retry_in"] = round(self.queue.failed(key), 1)
+            logger.exception("the pass failed", extra=extra)
+        finally:
+            self._watcher.passed(self.room.resource, outcome, asyncio.get_running_loop().time() - begun, writes)
+
+    async def _pass(self, key: Key, extra: dict[str, Any]) -> tuple[float | None, int, str]:
+        observed = await self.room.observe(self._kube, key)
+        if observed is None:
+            return None, 0, "gone"
+        now = self._clock()
+        plan = self.room.decide(observed, now)
+        writes = await act(self._kube, self.room.subject(observed), plan, now, self._instance)
+        if writes:
+            logger.info("acted", extra={**extra, **plan.describe(), "writes": writes})
+            return 0, writes, "ok"  # what was written is observed before anything else is decided
+        return min(plan.again, self._resync) if plan.again is not None else self._resync, 0, "ok"

@@ -1,0 +1,87 @@
+"""One operator works at a time: a ``coordination.k8s.io`` Lease, by the client library's own election.
+
+Every replica watches, so that the next leader starts warm; only the holder of the Lease reconciles. A leader that
+cannot renew ends its process: a new one begins with nothing in memory, which is what every decision is built for.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from kubernetes.aio.client import ApiClient
+from kubernetes.aio.leaderelection.electionconfig import Config
+from kubernetes.aio.leaderelection.leaderelection import LeaderElection
+from kubernetes.aio.leaderelection.resourcelock.leaselock import LeaseLock
+
+logger = logging.getLogger(__name__)
+
+LEASE_SECONDS = 15
+RENEW_DEADLINE_SECONDS = 10
+RETRY_SECONDS = 2
+"""client-go's defaults (``leaderelection``): a leader that died is replaced within 15 to 17 s."""
+
+
+class LeadershipLost(Exception):
+    """The Lease could not be renewed, or somebody else holds it."""
+
+
+async def lead(
+    api: ApiClient, *, name: str, namespace: str, identity: str, work: Callable[[], Awaitable[None]]
+) -> None:
+    """Wait for the Lease, then run ``work`` for as long as it is held.
+
+    Raises:
+        LeadershipLost: it was held and is not any more.
+        asyncio.CancelledError: the caller ends; the Lease is then given back, so that the next one need not wait.
+    """
+    lock = LeaseLock(name, namespace, identity, api)
+    failure: list[BaseException] = []
+    working: list[asyncio.Task[Any]] = []
+
+    async def started() -> None:
+        working.extend(t for t in [asyncio.current_task()] if t)
+        logger.info("became the leader", extra={"identity": identity})
+        try:
+            await work()
+        except asyncio.CancelledError:
+            raise
+        except BaseException as error:
+            failure.append(error)
+            logger.exception("the leader's work ended")
+            election_task.cancel()
+
+    async def stopped() -> None:
+        logger.warning("lost the lease", extra={"identity": identity})
+
+    election: Any = LeaderElection(Config(lock, LEASE_SECONDS, RENEW_DEADLINE_SECONDS, RETRY_SECONDS, started, stopped))
+    election_task = asyncio.create_task(election.run(), name="leader-election")
+    try:
+        await election_task
+    except asyncio.CancelledError:
+        if failure:
+            raise failure[0] from None
+        election_task.cancel()
+        for task in working:
+            task.cancel()
+        # The work must have ended before somebody else may begin.
+        await asyncio.gather(election_task, *working, return_exceptions=True)
+        await _give_back(lock, identity)
+        raise
+    raise LeadershipLost(f"{identity} could not renew the lease {namespace}/{name}")
+
+
+async def _give_back(lock: LeaseLock, identity: str) -> None:
+    """Empty the holder, if it is us: another replica takes over at its next try."""
+    held, record = await lock.get(lock.name, lock.namespace)
+    if not held or record is None or getattr(record, "holder_identity", None) != identity:
+        return
+    assert lock.lease_reference is not None
+    assert lock.lease_reference.spec is not None
+    lock.lease_reference.spec.holder_identity = ""
+    await lock.api_instance.replace_namespaced_lease(
+        name=lock.name, namespace=lock.namespace, body=lock.lease_reference
+    )
+    logger.info("gave the lease back", extra={"identity": identity})
