@@ -206,6 +206,8 @@ class ModelVersionStatus(Model):
     phase: Literal["Verifying", "Ready", "Archived", "Failed"] = "Verifying"
     message: Annotated[str, Field(max_length=4096)] = ""
     verification: Verification | None = None
+    verify_tries: int = 0
+    """Verification Jobs that ended without saying anything about the file (store down, wrong credentials)."""
     held_aliases: list[str] = Field(default=[], max_length=8, json_schema_extra=LIST_SET)
     """The aliases of the spec that this version holds."""
     lineage: Lineage | None = None

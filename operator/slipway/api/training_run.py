@@ -134,9 +134,19 @@ TrainingRunSpec.model_config["json_schema_extra"] = rules(
 class Progress(Model):
     """How far the training is, by its own report."""
 
-    percent: int = Field(ge=0, le=100)
-    step: int = Field(ge=0)
-    of: int = Field(ge=0)
+    percent: int = Field(default=0, ge=0, le=100)
+    step: int = Field(default=0, ge=0)
+    of: int = Field(default=0, ge=0)
+    """0 where the training does not say how far it goes."""
+    message: Annotated[str, Field(max_length=256)] | None = None
+    """What is done while there is no step yet: data is fetched, the model is uploaded."""
+
+
+class Attempt(Model):
+    """The newest pod that ran: ``kubectl logs`` knows it by this name while it exists."""
+
+    pod: str
+    started_at: Time
 
 
 class MetricStatus(Model):
@@ -158,7 +168,10 @@ class TrainingRunStatus(Model):
     start_time: Time | None = None
     completion_time: Time | None = None
     attempts: int = 0
-    """Pods that were started for this run."""
+    """Pods that were started for this run. It never goes down, though pods vanish."""
+    last_attempt: Attempt | None = None
+    rereads: int = 0
+    """How often the result had to be asked for again, because the pod that reported it was gone."""
     progress: Progress | None = None
     metrics: list[MetricStatus] = Field(default=[], max_length=64, json_schema_extra=list_map("name"))
     model_version: str | None = None
