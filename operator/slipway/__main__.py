@@ -1,0 +1,169 @@
+"""Wiring only: settings, clients, registration, Kopf start. ``python -m slipway``."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import sys
+from collections.abc import Callable
+from typing import Any, Final
+
+import kopf
+from aiohttp import web
+from kubernetes.aio.client import ApiClient
+from kubernetes.aio.config import ConfigException, load_incluster_config, load_kube_config
+
+from slipway import registry, serving, settings, telemetry, training
+from slipway.api.common import FIELD_MANAGER, Label
+from slipway.kube.client import ApiServer, Kube, NotInstalled
+from slipway.kube.controller import Controller, Room
+from slipway.kube.leader import lead
+from slipway.kube.objects import (
+    DEPLOYMENTS,
+    ENDPOINT_SLICES,
+    HTTP_ROUTES,
+    JOBS,
+    MODEL_VERSIONS,
+    PODS,
+    SERVICES,
+    TRAINING_RUNS,
+    WORKLOADS,
+)
+from slipway.kube.wake import Wake
+from slipway.kube.workqueue import WorkQueue
+from slipway.settings import Settings
+
+logger = logging.getLogger("slipway")
+
+Register = Callable[[kopf.OperatorRegistry, Wake], None]
+
+OURS: Final = (TRAINING_RUNS, MODEL_VERSIONS, DEPLOYMENTS)
+CHILDREN: Final = (JOBS, PODS, WORKLOADS, SERVICES, ENDPOINT_SLICES, HTTP_ROUTES)
+
+
+def kopf_settings() -> kopf.OperatorSettings:
+    """How Kopf watches: without peering (the Lease does that), Events, finalizers or a scan for new kinds."""
+    made = kopf.OperatorSettings()
+    made.peering.standalone = True
+    made.posting.enabled = False
+    # A scan would need the right to list every CRD and every namespace.
+    made.scanning.disabled = True
+    made.watching.chunk_size = 500
+    for resource in CHILDREN:
+        # The API server filters: pods of strangers cost no memory here.
+        selector = f"{Label.MANAGED_BY}={FIELD_MANAGER}"
+        made.watching.label_selectors[resource.group, resource.version, resource.plural] = selector
+    return made
+
+
+def build(options: Settings, kube: Kube, registered: kopf.OperatorRegistry, metrics: telemetry.Metrics) -> list[Any]:
+    """The three controllers, each fed by its room's handlers."""
+    controllers = []
+
+    def add(room: Room[Any], register: Register) -> None:
+        queue = WorkQueue()
+        register(registered, queue.add)
+        metrics.queue(room.resource, queue.__len__)
+        controllers.append(
+            Controller(
+                room,
+                kube,
+                queue,
+                instance=options.identity,
+                workers=options.workers,
+                resync=options.resync_seconds,
+                watcher=metrics,
+            )
+        )
+
+    add(training.room(options), training.handlers.register)
+    add(registry.room(options), registry.handlers.register)
+    add(serving.room(options), serving.handlers.register)
+    return controllers
+
+
+async def kinds_served(kube: Kube, namespace: str | None) -> None:
+    """Wait until the API server serves our kinds: Kopf looks for them once, at its start."""
+    for resource in OURS:
+        while True:
+            try:
+                await kube.list(resource, namespace)
+                break
+            except NotInstalled as error:
+                logger.warning("waiting for a CRD: %s", error)
+                await asyncio.sleep(2)
+
+
+async def load_credentials() -> None:
+    """Those of the pod, or of a kubeconfig where there is no pod."""
+    try:
+        load_incluster_config()
+    except ConfigException:
+        await load_kube_config()
+
+
+def login(**arguments: Any) -> kopf.ConnectionInfo | None:
+    """The same for Kopf's own connection."""
+    return kopf.login_with_service_account(**arguments) or kopf.login_with_kubeconfig(**arguments)
+
+
+async def run(options: Settings) -> None:
+    """Run until a signal, or until a part that must not end has ended."""
+    metrics = telemetry.Metrics()
+    registered, ready = kopf.OperatorRegistry(), asyncio.Event()
+    kopf.on.login(registry=registered)(login)  # type: ignore[arg-type]  # kopf's protocol wants named arguments only
+    await load_credentials()
+    async with ApiClient() as api:
+        kube = ApiServer(api)
+        controllers = build(options, kube, registered, metrics)
+        runner = web.AppRunner(telemetry.http_app(metrics, ready.is_set), access_log=None)
+        await runner.setup()
+        await web.TCPSite(runner, port=options.http_port).start()
+        try:
+            await kinds_served(kube, options.watch_namespaces[0] if options.watch_namespaces else None)
+
+            async def work() -> None:
+                metrics.leader.set(1)
+                await asyncio.gather(*(c.run() for c in controllers))
+
+            leading = asyncio.create_task(
+                lead(api, name=options.lease_name, namespace=options.namespace, identity=options.identity, work=work)
+            )
+            watching = asyncio.create_task(
+                kopf.operator(
+                    registry=registered,
+                    settings=kopf_settings(),
+                    clusterwide=not options.watch_namespaces,
+                    namespaces=options.watch_namespaces,
+                    ready_flag=ready,
+                )
+            )
+            done, pending = await asyncio.wait({leading, watching}, return_when=asyncio.FIRST_COMPLETED)
+            for task in pending:
+                task.cancel()
+            await asyncio.gather(*pending, return_exceptions=True)
+            for task in done:
+                task.result()
+        finally:
+            await runner.cleanup()
+
+
+def main() -> int:
+    """The exit status: 0 after a signal, 1 if something broke, 2 if a setting is wrong."""
+    try:
+        options = settings.load()
+    except settings.SettingsError as error:
+        print(error, file=sys.stderr)
+        return 2
+    telemetry.set_up_logging(options.log_format, options.log_level)
+    try:
+        asyncio.run(run(options))
+    except Exception:
+        logger.exception("the operator ends")
+        return 1
+    return 0
+
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""ModelVersion -> verified, aliased; lineage."""

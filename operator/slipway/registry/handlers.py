@@ -1,0 +1,45 @@
+"""When to look at a ModelVersion: it changed, or its verification did, or a sibling that shares an alias, or a
+Deployment began or ended to run it."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+
+import kopf
+
+from slipway.api.common import Label
+from slipway.kube.objects import DEPLOYMENTS, JOBS, MODEL_VERSIONS, PODS, Key, Manifest, key_of
+from slipway.kube.wake import References, Wake, wake_by_label, watch
+
+
+def register(registry: kopf.OperatorRegistry, wake: Wake) -> None:
+    """Tell Kopf."""
+    models, runners = References(), References()
+
+    def version_changed(obj: Manifest, deleted: bool) -> None:
+        key = key_of(obj)
+        model: Hashable = (key.namespace, obj["spec"]["model"])
+        # An alias moves between the versions of one model: whoever lists any must look again.
+        models.update(key, [model] if obj["spec"].get("aliases") and not deleted else [])
+        for sibling in models.sources(model) | {key}:
+            wake(sibling)
+
+    def deployment_changed(obj: Manifest, deleted: bool) -> None:
+        key, before = key_of(obj), runners.targets(key_of(obj))
+        runners.update(key, [] if deleted else versions_run_by(obj))
+        for version in before ^ runners.targets(key):
+            assert isinstance(version, Key)
+            wake(version)
+
+    watch(registry, MODEL_VERSIONS, version_changed, name="model-version")
+    watch(registry, JOBS, wake_by_label(wake, Label.MODEL_VERSION, **{Label.ROLE: "verify"}), name="verify-job")
+    watch(registry, PODS, wake_by_label(wake, Label.MODEL_VERSION, **{Label.ROLE: "verify"}), name="verify-pod")
+    watch(registry, DEPLOYMENTS, deployment_changed, name="version-runner")
+
+
+def versions_run_by(deployment: Manifest) -> frozenset[Key]:
+    """The ModelVersions that a Deployment runs, by its status."""
+    status, namespace = deployment.get("status") or {}, deployment["metadata"]["namespace"]
+    return frozenset(
+        Key(namespace, side["modelVersion"]) for side in (status.get("stable"), status.get("candidate")) if side
+    )

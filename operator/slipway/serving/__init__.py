@@ -1,0 +1,1 @@
+"""Deployment -> workloads, Services, HTTPRoute."""

@@ -1,0 +1,51 @@
+"""When to look at a Deployment: it changed, or one of its children did, or a ModelVersion that it names or follows."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+
+import kopf
+
+from slipway.api.common import Label
+from slipway.kube.objects import (
+    DEPLOYMENTS,
+    ENDPOINT_SLICES,
+    HTTP_ROUTES,
+    MODEL_VERSIONS,
+    PODS,
+    SERVICES,
+    WORKLOADS,
+    Manifest,
+    key_of,
+)
+from slipway.kube.wake import References, Wake, wake_by_label, watch
+
+
+def register(registry: kopf.OperatorRegistry, wake: Wake) -> None:
+    """Tell Kopf."""
+    follows = References()
+
+    def deployment_changed(obj: Manifest, deleted: bool) -> None:
+        follows.update(key_of(obj), () if deleted else names_of(obj))
+        wake(key_of(obj))
+
+    def version_changed(obj: Manifest, _deleted: bool) -> None:
+        key = key_of(obj)
+        # By model, not by alias: a version that loses an alias does not say any more which one it was.
+        for target in (("version", key), ("model", key.namespace, obj["spec"]["model"])):
+            for deployment in follows.sources(target):
+                wake(deployment)
+
+    watch(registry, DEPLOYMENTS, deployment_changed, name="deployment")
+    watch(registry, MODEL_VERSIONS, version_changed, name="served-version")
+    for resource in (WORKLOADS, PODS, SERVICES, ENDPOINT_SLICES, HTTP_ROUTES):
+        name = f"served-{resource.plural}"
+        watch(registry, resource, wake_by_label(wake, Label.DEPLOYMENT), name=name)
+
+
+def names_of(deployment: Manifest) -> list[Hashable]:
+    """The ModelVersion that a Deployment names, or the model whose alias it follows."""
+    spec, key = deployment["spec"], key_of(deployment)
+    if "modelVersion" in spec:
+        return [("version", type(key)(key.namespace, spec["modelVersion"]))]
+    return [("model", key.namespace, spec["model"])]

@@ -1,0 +1,103 @@
+"""The operator's own metrics and logs."""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+from collections.abc import Callable
+from typing import Any, Final
+
+from aiohttp import web
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+
+from slipway.kube.objects import Resource
+
+_PLAIN: Final = frozenset(logging.LogRecord("", 0, "", 0, "", None, None).__dict__) | {"message", "asctime"}
+
+
+class Metrics:
+    """What ``/metrics`` says. ``passed`` is told about every pass by the controllers."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        self._passes = Counter(
+            "slipway_reconcile_total", "Passes over an object", ["kind", "outcome"], registry=self.registry
+        )
+        self._seconds = Histogram(
+            "slipway_reconcile_seconds", "How long a pass took", ["kind"], registry=self.registry
+        )
+        self._writes = Counter(
+            "slipway_writes_total", "Writes to the API server, Events not counted", ["kind"], registry=self.registry
+        )
+        self.leader = Gauge("slipway_leader", "1 while this replica holds the Lease", registry=self.registry)
+        self._queue = Gauge(
+            "slipway_queue_length", "Objects that wait to be looked at", ["kind"], registry=self.registry
+        )
+
+    def passed(self, resource: Resource, outcome: str, seconds: float, writes: int) -> None:
+        """One pass ended."""
+        self._passes.labels(resource.kind, outcome).inc()
+        self._seconds.labels(resource.kind).observe(seconds)
+        if writes:
+            self._writes.labels(resource.kind).inc(writes)
+
+    def queue(self, resource: Resource, length: Callable[[], int]) -> None:
+        """Report the length of a queue whenever it is asked for."""
+        self._queue.labels(resource.kind).set_function(length)
+
+
+def http_app(metrics: Metrics, ready: Callable[[], bool]) -> web.Application:
+    """``/healthz``: the event loop turns. ``/readyz``: the watches stand. ``/metrics``."""
+
+    async def healthz(_: web.Request) -> web.Response:
+        return web.Response(text="ok\n")
+
+    async def readyz(_: web.Request) -> web.Response:
+        return web.Response(text="ok\n") if ready() else web.Response(status=503, text="the watches are not set up yet\n")
+
+    async def scrape(_: web.Request) -> web.Response:
+        return web.Response(body=generate_latest(metrics.registry), headers={"Content-Type": CONTENT_TYPE_LATEST})
+
+    app = web.Application()
+    app.add_routes([web.get("/healthz", healthz), web.get("/readyz", readyz), web.get("/metrics", scrape)])
+    return app
+
+
+class KeyValues(logging.Formatter):
+    """A constant message, then ``key=value`` for each of the record's extras."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        text = super().format(record)
+        extras = " ".join(f"{k}={v}" for k, v in _extras(record).items())
+        return f"{text} {extras}" if extras else text
+
+
+class JsonLines(logging.Formatter):
+    """One JSON object a line."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        line = {
+            "time": self.formatTime(record, "%Y-%m-%dT%H:%M:%S") + f".{int(record.msecs):03d}Z",
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "message": record.getMessage(),
+            **_extras(record),
+        }
+        if record.exc_info:
+            line["exception"] = self.formatException(record.exc_info)
+        return json.dumps(line, default=str)
+
+
+def _extras(record: logging.LogRecord) -> dict[str, Any]:
+    return {k: v for k, v in record.__dict__.items() if k not in _PLAIN and not k.startswith(("_", "k8s_", "settings"))}
+
+
+def set_up_logging(style: str, level: str) -> None:
+    """Logs go to stderr, in one of the two styles."""
+    handler = logging.StreamHandler(sys.stderr)
+    plain = KeyValues("%(asctime)s %(levelname)-7s %(message)s")
+    handler.setFormatter(JsonLines() if style == "json" else plain)
+    logging.basicConfig(level=level, handlers=[handler], force=True)
+    # Kopf tells of each event it hands over; that is our queue's business.
+    logging.getLogger("kopf").setLevel(max(logging.getLevelName(level), logging.WARNING))

@@ -1,0 +1,1 @@
+"""TrainingRun -> Job -> result -> ModelVersion."""
