@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
 from pydantic.alias_generators import to_camel
 
 GROUP: Final = "slipway.dev"
@@ -79,6 +79,15 @@ def rules(*given: Rule, **extra: Any) -> dict[str, Any]:
     return {"x-kubernetes-validations": [r.schema() for r in given], **extra}
 
 
+def matching(pattern: str, says: str) -> dict[str, Any]:
+    """``json_schema_extra`` of a text that must match; ``says`` tells a person what to write instead.
+
+    A CEL rule, not OpenAPI's ``pattern``: that one's refusal shows the regular expression and nothing else. Reading
+    does not check it again (see the module's docstring).
+    """
+    return rules(Rule(f"self.matches(r'{pattern}')", says))
+
+
 def list_map(*keys: str) -> dict[str, Any]:
     """``json_schema_extra`` of a list whose items have an identity."""
     return {"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": list(keys)}
@@ -110,7 +119,9 @@ def immutable(model: type[Model], *, but: Sequence[str], why: str) -> list[Rule]
 
 # -------------------------------------------------------------------------------------------------- small types
 
-DURATION: Final = r"^([0-9]+(ms|s|m|h|d))+$"
+DURATION: Final = "^([0-9]{1,4}d)?([0-9]{1,5}h)?([0-9]{1,6}m)?([0-9]{1,8}s)?([0-9]{1,9}ms)?$"
+"""Go's style, largest unit first, each once, and ``d`` for 24 hours. The digits are few enough that the sum, 44 years,
+fits the 32 bits of seconds that a Job's ``ttlSecondsAfterFinished`` has, and any calendar."""
 _DURATION_PART: Final = re.compile(r"([0-9]+)(ms|s|m|h|d)")
 _UNIT: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 
@@ -124,7 +135,7 @@ def seconds(text: str) -> float:
     >>> seconds("1h30m"), seconds("500ms"), seconds("7d")
     (5400.0, 0.5, 604800.0)
     """
-    if not re.match(DURATION, text):
+    if not text or not re.fullmatch(DURATION, text):
         raise ValueError(f"{text!r} is not a duration: write for example 30s, 10m or 1h30m")
     return sum(int(number) * _UNIT[unit] for number, unit in _DURATION_PART.findall(text))
 
@@ -162,27 +173,114 @@ def after(text: str, wait: str) -> datetime:
     return parse_time(text) + timedelta(seconds=seconds(wait))
 
 
-Duration = Annotated[str, Field(pattern=DURATION, max_length=32)]
-Name = Annotated[str, Field(pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$", min_length=1, max_length=63)]
+_A_DURATION: Final = Rule(
+    f"size(self) > 0 && self.matches(r'{DURATION}')", "write a duration like 500ms, 30s, 10m, 1h30m or 7d"
+)
+_LONGER_THAN_ZERO: Final = Rule("self.matches('[1-9]')", "write a duration longer than zero, like 30s or 10m")
+_WHOLE_SECONDS: Final = Rule("!self.contains('ms')", "write a duration in whole seconds or more, like 30s or 10m")
+
+Duration = Annotated[str, Field(max_length=32, json_schema_extra=rules(_A_DURATION))]
+SomeTime = Annotated[str, Field(max_length=32, json_schema_extra=rules(_A_DURATION, _LONGER_THAN_ZERO))]
+"""A duration that is not zero: a timeout of 0s would let nothing pass."""
+WholeSeconds = Annotated[str, Field(max_length=32, json_schema_extra=rules(_A_DURATION, _WHOLE_SECONDS))]
+"""A duration for what Kubernetes counts in seconds; may be zero."""
+Deadline = Annotated[str, Field(max_length=32, json_schema_extra=rules(_A_DURATION, _WHOLE_SECONDS, _LONGER_THAN_ZERO))]
+"""A duration in seconds that is not zero."""
+
+_LABEL: Final = "[a-z0-9]([-a-z0-9]*[a-z0-9])?"
+_WORD: Final = "[a-z]([-a-z0-9]*[a-z0-9])?"
+Name = Annotated[
+    str,
+    Field(
+        max_length=63,
+        json_schema_extra=matching(
+            f"^{_LABEL}$", "write a name of a-z, 0-9 and '-' that begins and ends with a letter or a digit"
+        ),
+    ),
+]
 """A DNS label (RFC 1123): what Services and label values accept too."""
-ModelName = Annotated[str, Field(pattern=r"^[a-z]([-a-z0-9]*[a-z0-9])?$", min_length=1, max_length=40)]
+ModelName = Annotated[
+    str,
+    Field(
+        max_length=40,
+        json_schema_extra=matching(
+            f"^{_WORD}$", "write a model's name of a-z, 0-9 and '-' that begins with a letter, for example digits"
+        ),
+    ),
+]
 """A model's name. 40 characters leave room for ``-v<n>`` in everything that is named after a version."""
-PlaceName = Annotated[str, Field(pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$", min_length=1, max_length=40)]
+ModelVersionName = Annotated[
+    str,
+    Field(
+        max_length=63,
+        json_schema_extra=matching(
+            f"^{_WORD}-v[1-9][0-9]*$", "write the name of a ModelVersion, <model>-v<number>, for example digits-v3"
+        ),
+    ),
+]
+AliasName = Annotated[
+    str,
+    Field(
+        max_length=40,
+        json_schema_extra=matching(
+            f"^{_WORD}$", "write an alias of a-z, 0-9 and '-' that begins with a letter, for example champion"
+        ),
+    ),
+]
+PlaceName = Annotated[
+    str,
+    Field(
+        max_length=40,
+        json_schema_extra=matching(
+            f"^{_LABEL}$",
+            "write the name of an S3 place of this namespace: NAME where its ConfigMap is slipway-store-NAME",
+        ),
+    ),
+]
 ObjectName = Annotated[
     str,
     Field(
-        pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$",
-        min_length=1,
         max_length=253,
+        json_schema_extra=matching(
+            rf"^{_LABEL}(\.{_LABEL})*$",
+            "write an object's name of a-z, 0-9, '-' and '.' that begins and ends with a letter or a digit",
+        ),
     ),
 ]
 """A DNS subdomain: the name of a ConfigMap or of a Gateway."""
-Digest = Annotated[str, Field(pattern=r"^sha256:[0-9a-f]{64}$", max_length=71)]
-Number = Annotated[str, Field(pattern=r"^-?[0-9]+(\.[0-9]+)?([eE][-+]?[0-9]+)?$", max_length=32)]
-"""A number as text: fractional numbers never stand in an object as floats."""
-Quantity = Annotated[
+Digest = Annotated[
     str,
-    Field(pattern=r"^[0-9]+(\.[0-9]+)?(m|k|M|G|T|P|E|Ki|Mi|Gi|Ti|Pi|Ei)?$", max_length=32, json_schema_extra={}),
+    Field(
+        max_length=71,
+        json_schema_extra=matching("^sha256:[0-9a-f]{64}$", "write a digest as sha256: and 64 digits of 0-9 and a-f"),
+    ),
+]
+NUMBER: Final = r"^-?[0-9]+(\.[0-9]+)?([eE][-+]?[0-9]{1,2})?$"
+Number = Annotated[
+    str, Field(max_length=32, json_schema_extra=matching(NUMBER, 'write a number as text, like "0.95" or "1e-3"'))
+]
+"""A number as text: fractional numbers never stand in an object as floats."""
+
+
+def _quantity(least: str, says: str) -> WithJsonSchema:
+    # Kubernetes takes `cpu: 2` without quotes, and so do we.
+    amount = "quantity(string(self))"
+    rule = f"isQuantity(string(self)) && {amount}.compareTo(quantity('{least}')) >= 0"
+    return WithJsonSchema({"x-kubernetes-int-or-string": True, "maxLength": 32, **rules(Rule(rule, says))})
+
+
+_AS_TEXT: Final = BeforeValidator(lambda given: str(given) if isinstance(given, int) else given)
+Cpu = Annotated[
+    str, _AS_TEXT, _quantity("1m", "write an amount of CPU above zero, like 500m (half a core) or 2 (two cores)")
+]
+Memory = Annotated[
+    str,
+    _AS_TEXT,
+    _quantity(
+        "4Mi",
+        "write an amount of memory with its unit, like 512Mi or 2Gi, at least 4Mi: without a unit it is bytes, "
+        "and m is a thousandth of a byte",
+    ),
 ]
 Time = Annotated[
     str,
@@ -199,8 +297,11 @@ class Gpu(Model):
     resource_name: Annotated[
         str,
         Field(
-            pattern=r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?/[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?$",
             max_length=253,
+            json_schema_extra=matching(
+                "^[a-z0-9]([-a-z0-9.]*[a-z0-9])?/[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?$",
+                "write an extended resource as <domain>/<name>, for example nvidia.com/gpu",
+            ),
         ),
     ] = "nvidia.com/gpu"
     """The extended resource that the node's device plugin advertises."""
@@ -209,8 +310,8 @@ class Gpu(Model):
 class Resources(Model):
     """What one pod asks for. Memory and GPU are limits as well as requests; CPU is a request."""
 
-    cpu: Quantity = "1"
-    memory: Quantity = "1Gi"
+    cpu: Cpu = "1"
+    memory: Memory = "1Gi"
     gpu: Gpu = Field(default=Gpu(), json_schema_extra={"default": {}})
 
 

@@ -9,18 +9,24 @@ from pydantic import ConfigDict, Field
 from slipway.api.common import (
     LIST_ATOMIC,
     LIST_SET,
+    AliasName,
     Column,
     Condition,
+    Cpu,
+    Deadline,
     Duration,
     Gpu,
     Kind,
+    Memory,
     Model,
     ModelName,
+    ModelVersionName,
     Name,
     ObjectName,
-    Quantity,
     Rule,
+    SomeTime,
     Time,
+    WholeSeconds,
     conditions,
     list_map,
     rules,
@@ -30,8 +36,8 @@ from slipway.api.common import (
 class ServeResources(Model):
     """What one serving pod asks for. Memory and GPU are limits as well as requests; CPU is a request."""
 
-    cpu: Quantity = "500m"
-    memory: Quantity = "512Mi"
+    cpu: Cpu = "500m"
+    memory: Memory = "512Mi"
     gpu: Gpu = Field(default=Gpu(), json_schema_extra={"default": {}})
 
 
@@ -53,11 +59,22 @@ class Route(Model):
         Annotated[
             str,
             Field(
-                pattern=r"^(\*\.)?[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$",
                 max_length=253,
+                json_schema_extra=rules(
+                    Rule(
+                        r"self.matches(r'^(\*\.)?[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$')",
+                        "write a host name in lower case without scheme, port or path, for example digits.example.com",
+                    ),
+                    Rule("!isIP(self)", "write a host name, for example digits.example.com: a route takes no address"),
+                ),
             ),
         ]
-    ] = Field(min_length=1, max_length=16, json_schema_extra=LIST_SET)
+    ] = Field(
+        max_length=16,
+        json_schema_extra=rules(
+            Rule("size(self) > 0", "write at least one host name, for example digits.example.com"), **LIST_SET
+        ),
+    )
 
 
 class Pause(Model):
@@ -87,9 +104,12 @@ class Canary(Model):
     """Weights that go up step by step; after the last step the candidate gets everything."""
 
     steps: list[CanaryStep] = Field(
-        min_length=1,
         max_length=50,
         json_schema_extra=rules(
+            Rule(
+                "size(self) > 0",
+                "write at least one step, for example {setWeight: 10}; leave strategy out to switch at once",
+            ),
             Rule(
                 "self.filter(s, has(s.setWeight)).map(s, s.setWeight).isSorted()",
                 "setWeight must not go backwards from step to step; to go back, abort the rollout",
@@ -97,7 +117,7 @@ class Canary(Model):
             **LIST_ATOMIC,
         ),
     )
-    scale_down_delay: Duration = "30s"
+    scale_down_delay: WholeSeconds = "30s"
     """How long the replaced version keeps its replicas, so that going back is instant."""
 
 
@@ -120,16 +140,16 @@ class Server(Model):
     """How long a request may wait for others; 0ms batches only what waits while the model is busy."""
     queue_limit: int = Field(default=128, ge=1, le=65536)
     """Requests that may wait; the next one is answered 503 with Retry-After."""
-    timeout: Duration = "30s"
+    timeout: SomeTime = "30s"
     """The longest a request may wait and run; then it is answered 504."""
 
 
 class DeploymentSpec(Model):
     """Which version to serve, how large, and how to change it."""
 
-    model_version: Name | None = None
+    model_version: ModelVersionName | None = None
     """The ModelVersion to serve. Setting another one starts a rollout."""
-    alias: Annotated[str, Field(pattern=r"^[a-z]([-a-z0-9]*[a-z0-9])?$", max_length=40)] | None = None
+    alias: AliasName | None = None
     """Instead of modelVersion: follow whichever version of ``model`` holds this alias."""
     model: ModelName | None = None
     """The model whose alias is followed."""
@@ -139,7 +159,7 @@ class DeploymentSpec(Model):
     route: Route | None = None
     """Without it: one plain Service of this Deployment's name, and weights approximated by replica counts."""
     strategy: Strategy = Field(default=Strategy(), json_schema_extra={"default": {}})
-    progress_deadline: Duration = "10m"
+    progress_deadline: Deadline = "10m"
     """How long a candidate may take to become ready before the rollout is aborted."""
     history_limit: int = Field(default=5, ge=0, le=50)
 

@@ -9,6 +9,7 @@ from pydantic import Field
 from slipway.api.common import (
     LIST_ATOMIC,
     LIST_SET,
+    AliasName,
     Column,
     Condition,
     Digest,
@@ -22,9 +23,10 @@ from slipway.api.common import (
     conditions,
     immutable,
     list_map,
+    matching,
     rules,
 )
-from slipway.api.training_run import S3_URI, MetricStatus
+from slipway.api.training_run import S3_FILE, MetricStatus
 
 Datatype = Literal[
     "BOOL",
@@ -46,7 +48,9 @@ Datatype = Literal[
 class Artifact(Model):
     """The ONNX file. It is never served unless its sha256 is this one."""
 
-    uri: Annotated[str, Field(pattern=S3_URI, max_length=1024)]
+    uri: Annotated[
+        str, Field(max_length=1024, json_schema_extra=matching(S3_FILE, "write s3://bucket/key of one ONNX file"))
+    ]
     digest: Digest
     size: int = Field(ge=1, le=2**31)
     """Bytes; ONNX in one file holds at most 2 GiB."""
@@ -60,7 +64,18 @@ class TensorSpec(Model):
     name: Annotated[str, Field(min_length=1, max_length=253)]
     datatype: Datatype
     shape: Annotated[
-        list[Annotated[int, Field(ge=-1)]], Field(min_length=1, max_length=16, json_schema_extra=LIST_ATOMIC)
+        list[int],
+        Field(
+            max_length=16,
+            json_schema_extra=rules(
+                Rule(
+                    "size(self) > 0 && self.all(d, d == -1 || d > 0)",
+                    "write one number for each dimension, the batch first: -1 for any size, else 1 or more, "
+                    "for example [-1, 64]",
+                ),
+                **LIST_ATOMIC,
+            ),
+        ),
     ]
     """-1 is any size; the first dimension is the batch."""
 
@@ -76,15 +91,13 @@ class ModelVersionSpec(Model):
     """What was registered."""
 
     model: ModelName
-    version: int = Field(ge=1)
+    version: int = Field(ge=1, le=999_999_999)
     """The number, never used twice for a model."""
     artifact: Artifact
     signature: ModelSignature
     training_run: ObjectName | None = None
     """The TrainingRun that made it; absent for a model that was trained elsewhere."""
-    aliases: list[Annotated[str, Field(pattern=r"^[a-z]([-a-z0-9]*[a-z0-9])?$", max_length=40)]] = Field(
-        default=[], max_length=8, json_schema_extra=LIST_SET
-    )
+    aliases: list[AliasName] = Field(default=[], max_length=8, json_schema_extra=LIST_SET)
     """Names that move: of all versions of a model that list an alias, the highest number that is Ready holds it."""
     archived: bool = False
     """True: no new Deployment may take this version."""
@@ -227,7 +240,10 @@ MODEL_VERSION: Final = Kind(
     description="One version of a model, with its lineage in status.",
     rules=(
         Rule(
-            "self.metadata.name == self.spec.model + '-v' + string(self.spec.version)",
+            # Not `name == model + '-v' + string(version)`: the API server takes the text of a number for boundless
+            # and refuses the rule for its cost.
+            "self.metadata.name.startsWith(self.spec.model + '-v') && self.metadata.name.matches('-v[1-9][0-9]{0,8}$') "
+            "&& int(self.metadata.name.substring(size(self.spec.model) + 2)) == self.spec.version",
             "metadata.name must be <spec.model>-v<spec.version>, for example digits-v3",
         ),
     ),

@@ -8,10 +8,11 @@ from pydantic import ConfigDict, Field
 
 from slipway.api.common import (
     LIST_ATOMIC,
+    NUMBER,
     Column,
     Condition,
+    Deadline,
     Digest,
-    Duration,
     Kind,
     Model,
     ModelName,
@@ -21,13 +22,21 @@ from slipway.api.common import (
     Resources,
     Rule,
     Time,
+    WholeSeconds,
     conditions,
     immutable,
     list_map,
+    matching,
     rules,
 )
 
-S3_URI: Final = r"^s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]/[^ ]*$"
+S3_DATA: Final = r"^s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]/[^\s]*$"
+S3_FILE: Final = r"^s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]/([^\s]*[^\s/])$"
+_MODULE: Final = "[A-Za-z_][A-Za-z0-9_]*"
+
+_MOST_TEXT: Final = 32768
+"""Characters. The spec reaches the pod in one environment variable, and Linux takes 128 KiB in one
+(``MAX_ARG_STRLEN``): command, parameters and data fit it together."""
 
 
 class Code(Model):
@@ -40,9 +49,26 @@ class Code(Model):
 class DataInput(Model):
     """One data set, fetched by the pod and checked before the training starts."""
 
-    name: Annotated[str, Field(pattern=r"^[a-z]([-a-z0-9_]*[a-z0-9])?$", min_length=1, max_length=40)]
+    name: Annotated[
+        str,
+        Field(
+            max_length=40,
+            json_schema_extra=matching(
+                "^[a-z]([-a-z0-9_]*[a-z0-9])?$",
+                "write a name of a-z, 0-9, '-' and '_' that begins with a letter, for example train",
+            ),
+        ),
+    ]
     """The name under which the code asks for it: ``context.data("train")``."""
-    uri: Annotated[str, Field(pattern=S3_URI, max_length=1024)]
+    uri: Annotated[
+        str,
+        Field(
+            max_length=1024,
+            json_schema_extra=matching(
+                S3_DATA, "write s3://bucket/key for one file, or s3://bucket/prefix/ for everything below it"
+            ),
+        ),
+    ]
     """``s3://bucket/key`` is one file; ``s3://bucket/prefix/`` is everything below it."""
     store: PlaceName = "default"
     """The S3 place whose endpoint and credentials reach it."""
@@ -67,7 +93,9 @@ class Gate(Model):
                 "write min, max or both: a gate without a bound lets everything pass",
             ),
             Rule(
-                "!has(self.min) || !has(self.max) || double(self.min) <= double(self.max)",
+                # Text that is no number is refused by its own field, in its own words.
+                f"!has(self.min) || !has(self.max) || !self.min.matches(r'{NUMBER}') || "
+                f"!self.max.matches(r'{NUMBER}') || double(self.min) <= double(self.max)",
                 "min must not be greater than max",
             ),
         )
@@ -83,16 +111,57 @@ class TrainingRunSpec(Model):
 
     model: ModelName
     """The model whose next version this run makes."""
-    image: Annotated[str, Field(min_length=1, max_length=512, pattern=r"^[^\s]+$")] | None = None
+    image: (
+        Annotated[
+            str,
+            Field(
+                max_length=512,
+                json_schema_extra=matching(
+                    r"^[^\s]+$", "write an image's name without spaces, or leave it out for the chart's trainer image"
+                ),
+            ),
+        ]
+        | None
+    ) = None
     """The image that trains; the chart's trainer image where absent."""
     entrypoint: (
-        Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_.]*:[A-Za-z_][A-Za-z0-9_]*$", max_length=253)] | None
+        Annotated[
+            str,
+            Field(
+                max_length=253,
+                json_schema_extra=rules(
+                    Rule(
+                        rf"self.matches(r'^{_MODULE}(\.{_MODULE})*:{_MODULE}$')",
+                        "write module:function, for example train:main for the function main of train.py",
+                    ),
+                    Rule(
+                        "!self.contains('.py:')",
+                        "write the module without .py, for example train:main for the function main of train.py",
+                    ),
+                ),
+            ),
+        ]
+        | None
     ) = None
     """``module:function``, called with a ``Context``."""
     command: (
         Annotated[
             list[Annotated[str, Field(max_length=4096)]],
-            Field(min_length=1, max_length=64, json_schema_extra=LIST_ATOMIC),
+            Field(
+                max_length=64,
+                json_schema_extra=rules(
+                    Rule(
+                        "size(self) > 0 && self[0] != ''",
+                        "write the program first, then its arguments, for example [python, train.py]",
+                    ),
+                    Rule(
+                        f"self.map(word, size(word)).sum() <= {_MOST_TEXT}",
+                        f"write at most {_MOST_TEXT} characters in all; a longer program belongs in code.configMap "
+                        "or in the image",
+                    ),
+                    **LIST_ATOMIC,
+                ),
+            ),
         ]
         | None
     ) = None
@@ -100,7 +169,16 @@ class TrainingRunSpec(Model):
     code: Code | None = None
     data: list[DataInput] = Field(default=[], max_length=32, json_schema_extra=list_map("name"))
     parameters: dict[str, Annotated[str, Field(max_length=1024)]] = Field(
-        default={}, json_schema_extra={"maxProperties": 128}
+        default={},
+        json_schema_extra=rules(
+            Rule("self.all(name, size(name) >= 1 && size(name) <= 63)", "a parameter's name has 1 to 63 characters"),
+            Rule(
+                f"self.map(name, size(self[name])).sum() <= {_MOST_TEXT}",
+                f"write at most {_MOST_TEXT} characters in all; what is longer belongs in code.configMap "
+                "or in the data",
+            ),
+            maxProperties=128,
+        ),
     )
     """Handed to the code as they are, as text."""
     seed: int = Field(default=0, ge=0, le=2**32 - 1)
@@ -112,9 +190,9 @@ class TrainingRunSpec(Model):
     """True: no pod runs. The one field that may change."""
     backoff_limit: int = Field(default=2, ge=0, le=20)
     """How often a failed attempt is tried again; a mistake that cannot pass by itself is not tried again."""
-    active_deadline: Duration | None = None
+    active_deadline: Deadline | None = None
     """The longest that the whole run may take, attempts and waiting included."""
-    ttl_after_finished: Duration | None = None
+    ttl_after_finished: WholeSeconds | None = None
     """When to delete the Job and its pods (with their logs) after the end; the TrainingRun itself stays."""
 
 
