@@ -1,4 +1,4 @@
-"""Every environment variable of the operator, typed. The chart writes them; ``docs/reference/settings.md`` lists them."""
+"""Every environment variable of the operator, typed. The chart writes them; docs/reference/settings.md lists them."""
 
 from __future__ import annotations
 

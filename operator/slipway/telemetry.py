@@ -24,9 +24,7 @@ class Metrics:
         self._passes = Counter(
             "slipway_reconcile_total", "Passes over an object", ["kind", "outcome"], registry=self.registry
         )
-        self._seconds = Histogram(
-            "slipway_reconcile_seconds", "How long a pass took", ["kind"], registry=self.registry
-        )
+        self._seconds = Histogram("slipway_reconcile_seconds", "How long a pass took", ["kind"], registry=self.registry)
         self._writes = Counter(
             "slipway_writes_total", "Writes to the API server, Events not counted", ["kind"], registry=self.registry
         )
@@ -54,7 +52,9 @@ def http_app(metrics: Metrics, ready: Callable[[], bool]) -> web.Application:
         return web.Response(text="ok\n")
 
     async def readyz(_: web.Request) -> web.Response:
-        return web.Response(text="ok\n") if ready() else web.Response(status=503, text="the watches are not set up yet\n")
+        return (
+            web.Response(text="ok\n") if ready() else web.Response(status=503, text="the watches are not set up yet\n")
+        )
 
     async def scrape(_: web.Request) -> web.Response:
         return web.Response(body=generate_latest(metrics.registry), headers={"Content-Type": CONTENT_TYPE_LATEST})

@@ -1,0 +1,112 @@
+"""The loop: a pass that fails is tried again, a pass that wrote is followed by another look."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from slipway.api.training_run import TrainingRunStatus
+from slipway.kube.client import Conflict, Reader, Refused
+from slipway.kube.controller import Controller, Room
+from slipway.kube.fake import FakeKube
+from slipway.kube.objects import TRAINING_RUNS, Key, Manifest, Resource
+from slipway.kube.plan import Plan
+from slipway.kube.workqueue import WorkQueue
+
+KEY = Key("team", "digits-1")
+RUN = {
+    "apiVersion": "slipway.dev/v1alpha1",
+    "kind": "TrainingRun",
+    "metadata": {"namespace": "team", "name": "digits-1"},
+    "spec": {"model": "digits"},
+}
+
+
+@dataclass
+class Seen:
+    """A watcher that remembers."""
+
+    outcomes: list[tuple[str, int]] = field(default_factory=list)
+
+    def passed(self, resource: Resource, outcome: str, seconds: float, writes: int) -> None:
+        self.outcomes.append((outcome, writes))
+
+
+async def observe(kube: Reader, key: Key) -> Manifest | None:
+    return await kube.get(TRAINING_RUNS, key.namespace, key.name)
+
+
+def controller(kube: FakeKube, decide: Any, seen: Seen) -> Controller[Any]:
+    room = Room(TRAINING_RUNS, observe, decide, lambda o: o)
+    queue = WorkQueue()
+    return Controller(room, kube, queue, instance="me", workers=2, resync=600, watcher=seen)
+
+
+def running(_observed: Manifest, _now: datetime) -> Plan:
+    return Plan(status=TrainingRunStatus(phase="Running"), again=60)
+
+
+async def one(subject: Controller[Any]) -> None:
+    subject.queue.add(KEY)
+    await subject.one(await subject.queue.take())
+
+
+async def test_a_pass_that_wrote_is_followed_by_another_look_and_that_one_by_none() -> None:
+    seen = Seen()
+    subject = controller(FakeKube([RUN]), running, seen)
+    await one(subject)
+    assert len(subject.queue) == 1
+    await subject.one(await subject.queue.take())
+    assert len(subject.queue) == 0
+    assert seen.outcomes == [("ok", 1), ("ok", 0)]
+
+
+async def test_an_object_that_is_gone_needs_nothing() -> None:
+    seen = Seen()
+    await one(controller(FakeKube(), running, seen))
+    assert seen.outcomes == [("gone", 0)]
+
+
+@pytest.mark.parametrize(
+    ("error", "outcome", "at_once"),
+    [
+        (Conflict(409, "modified"), "conflict", True),
+        (Refused(422, "spec.x: invalid"), "refused", False),
+        (RuntimeError("a bug"), "error", False),
+    ],
+)
+async def test_an_error_ends_the_pass_and_not_the_worker(error: Exception, outcome: str, at_once: bool) -> None:
+    def fails(_observed: Manifest, _now: datetime) -> Plan:
+        raise error
+
+    seen = Seen()
+    subject = controller(FakeKube([RUN]), fails, seen)
+    await one(subject)
+    assert seen.outcomes == [(outcome, 0)]
+    assert len(subject.queue) == (1 if at_once else 0)
+    assert await asyncio.wait_for(subject.queue.take(), 5) == KEY, "it is tried again"
+
+
+async def test_workers_share_the_keys_and_end_together() -> None:
+    seen = Seen()
+    runs = [{**RUN, "metadata": {"namespace": "team", "name": f"run-{i}"}} for i in range(10)]
+    subject = controller(FakeKube(runs), running, seen)
+    for i in range(10):
+        subject.queue.add(Key("team", f"run-{i}"))
+    task = asyncio.create_task(subject.run())
+    async with asyncio.timeout(10):
+        while len(seen.outcomes) < 20:
+            await asyncio.sleep(0)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert seen.outcomes.count(("ok", 1)) == 10
+
+
+def test_the_clock_is_utc() -> None:
+    subject = controller(FakeKube(), running, Seen())
+    assert subject._clock().tzinfo is UTC
