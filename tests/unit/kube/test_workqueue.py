@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+from itertools import pairwise
 
 import pytest
 
@@ -66,7 +67,7 @@ async def test_retries_come_further_and_further_apart_up_to_a_limit(queue: WorkQ
         await queue.take()
         delays.append(queue.failed(A))
     assert 0.75 * BACKOFF_FIRST <= delays[0] <= 1.25 * BACKOFF_FIRST
-    assert all(later > earlier for earlier, later in zip(delays, delays[1:9], strict=False))
+    assert all(later > earlier for earlier, later in pairwise(delays[:9]))
     assert max(delays) <= 1.25 * BACKOFF_MOST
 
 
