@@ -1,0 +1,227 @@
+"""One attempt at a training run, from first to last; what each step does stands in the file it comes from.
+
+    result there already? -> say so, done
+    mark the attempt      -> the place can be written to
+    fetch the data        -> digests
+    train                 -> a function of the user's, or a program
+    publish               -> result.json, last
+    delete checkpoints    -> nothing needs them any more
+    termination message   -> the operator reads it
+
+A pod may die between any two of these, and the next attempt ends with the same result.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import os
+import shutil
+import traceback
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from slipway.contract import (
+    CODE_DIR,
+    DATA_DIR,
+    OUTPUT_DIR,
+    TERMINATION_MESSAGE_PATH,
+    WORK_DIR,
+    DataResult,
+    Env,
+    TrainResult,
+    TrainSpec,
+)
+
+from . import command, entrypoint, failures, publish
+from .checkpoint import Checkpoints, Codec
+from .context import Context, TrainedModel
+from .failures import TrainerError
+from .fetch import fetch
+from .manifest import directory_digest
+from .progress import ProgressBoard, as_number
+from .report import Outcome, fit
+from .seeds import seed_everything
+from .store import Place, Store
+from .trained import Trained
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Paths:
+    """Where things lie in the pod."""
+
+    code: Path = Path(CODE_DIR)
+    work: Path = Path(WORK_DIR)
+    data: Path = Path(DATA_DIR)
+    output: Path = Path(OUTPUT_DIR)
+    termination: Path = Path(TERMINATION_MESSAGE_PATH)
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """What an attempt needs from outside: everything a test replaces."""
+
+    paths: Paths
+    env: Mapping[str, str]
+    """Of the pod, without S3 credentials."""
+    kubeflow: Mapping[str, str]
+    """What tells a program where to report its progress (``kubeflow.serve_kubeflow``)."""
+    open_place: Callable[[str], tuple[Place, Store]]
+    export: Callable[[TrainedModel, Path], Trained]
+    codec: Codec
+    device: Callable[[], str]
+    threads: int = 1
+    now: Callable[[], datetime] = lambda: datetime.now(UTC)
+
+
+class Attempt:
+    """One attempt at one run. ``run`` does the work, ``stop`` ends it early from another thread."""
+
+    def __init__(self, spec: TrainSpec, outside: Surroundings, board: ProgressBoard, outcome: Outcome) -> None:
+        self._spec = spec
+        self._outside = outside
+        self._board = board
+        self._outcome = outcome
+        self._program = command.Program()
+        self._checkpoints: Checkpoints | None = None
+
+    def run(self) -> int:
+        """Returns the exit status; the termination message says why."""
+        try:
+            return self._outcome.succeed(self._attempt())
+        except TrainerError as error:
+            return self._outcome.fail(error)
+        except Exception as error:
+            traceback.print_exception(error)
+            return self._outcome.fail(
+                TrainerError(
+                    failures.INTERNAL, f"the trainer itself failed ({type(error).__name__}: {error}): report it"
+                )
+            )
+
+    def stop(self) -> int:
+        """Store what there is and give up; returns the exit status, which is 0 if the result already counts."""
+        self._program.stop()
+        if self._checkpoints is not None:
+            self._checkpoints.close()
+        progress = self._board.read()
+        where = f" at step {progress.step} of {progress.of}" if progress.of else ""
+        return self._outcome.fail(
+            TrainerError(
+                failures.INTERRUPTED,
+                f"the pod was told to stop (SIGTERM){where}; the next attempt goes on from the last checkpoint",
+            )
+        )
+
+    def _attempt(self) -> TrainResult:
+        spec, outside = self._spec, self._outside
+        place, store = outside.open_place(spec.outputStore)
+        folder = publish.RunFolder(place, spec.model, spec.runUid)
+        attempt = outside.env.get(Env.ATTEMPT_UID) or "local"
+        checkpoints = self._checkpoints = Checkpoints(
+            store,
+            place.bucket,
+            folder.key("checkpoints"),
+            outside.paths.work / "checkpoints",
+            outside.codec,
+            attempt[:8],
+        )
+        found = publish.find(store, folder)
+        if found is not None:
+            log.info("this run is already done, reporting its result result=%s", found.result)
+            checkpoints.clear()
+            return fit(found)
+        started = _text(outside.now())
+        log.info("training run=%s/%s model=%s seed=%d", spec.namespace, spec.run, spec.model, spec.seed)
+        publish.mark(store, folder, spec, outside.env.get(Env.POD_NAME, attempt), started)
+        code_digest = directory_digest(outside.paths.code)
+        data = [self._fetch(each.name) for each in spec.data]
+        self._board.tell("training")
+        try:
+            trained = self._train(checkpoints)
+        finally:
+            checkpoints.close()
+        for name, value in trained.metrics.items():
+            _refuse_infinite(name, value)
+        self._board.tell("uploading the model")
+        result = publish.publish(
+            store,
+            folder,
+            trained,
+            board=self._board,
+            data=data,
+            code_digest=code_digest,
+            started_at=started,
+            finished_at=_text(outside.now()),
+        )
+        log.info("done artifact=%s digest=%s bytes=%d", *_facts(result))
+        checkpoints.clear()
+        return fit(result)
+
+    def _fetch(self, name: str) -> DataResult:
+        data = next(each for each in self._spec.data if each.name == name)
+        self._board.tell(f"fetching data {name}")
+        _, store = self._outside.open_place(data.store)
+        got = fetch(store, data, self._outside.paths.data, self._board.tell)
+        log.info("data fetched name=%s files=%d bytes=%d digest=%s", got.name, got.files, got.bytes, got.digest)
+        return got
+
+    def _train(self, checkpoints: Checkpoints) -> Trained:
+        shutil.rmtree(self._outside.paths.output, ignore_errors=True)
+        self._outside.paths.output.mkdir(parents=True)
+        if bool(self._spec.entrypoint) == bool(self._spec.command):
+            raise TrainerError(failures.SPEC_INVALID, "write either spec.entrypoint or spec.command")
+        if self._spec.entrypoint:
+            return self._by_entrypoint(self._spec.entrypoint, checkpoints)
+        return self._by_command(self._spec.command or [])
+
+    def _by_entrypoint(self, name: str, checkpoints: Checkpoints) -> Trained:
+        spec, outside = self._spec, self._outside
+        os.environ.update(outside.kubeflow)
+        seed_everything(spec.seed, outside.threads)
+        context = Context(
+            data={each.name: outside.paths.data / each.name for each in spec.data},
+            parameters=spec.parameters,
+            seed=spec.seed,
+            device=outside.device(),
+            checkpoints=checkpoints,
+            board=self._board,
+        )
+        function = entrypoint.load(name, outside.paths.code)
+        log.info("calling entrypoint=%s device=%s threads=%d", name, context.device, outside.threads)
+        returned = entrypoint.call(function, context, outside.paths.code)
+        for metric, value in returned.metrics.items():
+            as_number(metric, value)  # a wrong one is told before the export, which may take long
+        self._board.tell("exporting the model")
+        return outside.export(returned, outside.paths.output)
+
+    def _by_command(self, program: list[str]) -> Trained:
+        spec, outside = self._spec, self._outside
+        paths = outside.paths
+        env = command.program_environment(outside.env, spec, paths.data, paths.output, outside.kubeflow)
+        log.info("running command=%s", program)
+        self._program.run(program, env, paths.code if paths.code.is_dir() else paths.work)
+        return command.collect(paths.output)
+
+
+def _refuse_infinite(name: str, value: float) -> None:
+    number = as_number(name, value)
+    if not math.isfinite(number):
+        raise TrainerError(
+            failures.METRIC_INVALID,
+            f"the final metric {name!r} is {number}: the training did not converge, so try a smaller learning rate or "
+            f"leave the metric out",
+        )
+
+
+def _facts(result: TrainResult) -> tuple[str, str, int]:
+    return result.artifact.uri, result.artifact.digest, result.artifact.size
+
+
+def _text(moment: datetime) -> str:
+    """RFC 3339 in UTC, whole seconds, as Kubernetes writes times."""
+    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
