@@ -1,0 +1,38 @@
+"""Wiring: ``python3 -m slipway_server serve`` and ``python3 -m slipway_server verify``."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from slipway_server import lifecycle, log
+from slipway_server.lifecycle import Options
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Parse the command line and act; the exit status is one of ``slipway.contract``'s."""
+    defaults = Options()
+    parser = argparse.ArgumentParser(prog="slipway_server", description="The model server of Slipway.")
+    parser.add_argument("action", choices=["serve", "verify"])
+    parser.add_argument("--host", default=defaults.host, help="address to listen on (default: all)")
+    parser.add_argument("--port", type=int, default=defaults.port, help="inference (default: %(default)s)")
+    parser.add_argument("--metrics-port", type=int, default=defaults.metrics_port, help="default: %(default)s")
+    parser.add_argument("--model-dir", type=Path, default=defaults.model_dir, help="default: %(default)s")
+    parser.add_argument("--termination-message", type=Path, default=defaults.termination_message)
+    parser.add_argument("--log-level", default="INFO", choices=["DEBUG", "INFO", "WARNING", "ERROR"])
+    given = parser.parse_args(arguments)
+    log.set_up(given.log_level)
+    options = Options(
+        host=given.host,
+        port=given.port,
+        metrics_port=given.metrics_port,
+        model_dir=given.model_dir,
+        termination_message=given.termination_message,
+    )
+    action = lifecycle.serve if given.action == "serve" else lifecycle.verify
+    return lifecycle.run(action, options)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,259 @@
+"""From a ``ServeSpec`` to an exit status: ``verify`` once, or ``serve`` until the pod is told to stop.
+
+    serve:  listen (live) ──> fetch, check, load, warm up ──> ready ──SIGTERM──> not ready, answering for
+            drainSeconds with "Connection: close" ──> no new connections, requests under way end ──> exit 0
+
+The gateway needs a while to see that a stopping pod is out of its list; until then it sends requests, and each is
+answered. Kubernetes: terminationGracePeriodSeconds must be above drainSeconds + timeoutMs + ``SPARE`` seconds.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import onnxruntime as ort
+
+from slipway.contract import (
+    EXIT_OK,
+    METRICS_PORT,
+    MODEL_DIR,
+    SERVE_PORT,
+    TERMINATION_MESSAGE_LIMIT,
+    TERMINATION_MESSAGE_PATH,
+    ContractError,
+    Env,
+    Failure,
+    ServeSpec,
+    VerifyResult,
+    dumps,
+    loads,
+)
+from slipway_server import model as models
+from slipway_server import reasons, store
+from slipway_server.batching import Batcher, Limits
+from slipway_server.http import HttpLimits, Request, Server
+from slipway_server.metrics import Exposition, Predictions, ServerMetrics
+from slipway_server.model import GPU, Model, Profile
+from slipway_server.oip import App
+from slipway_server.reasons import LoadError
+from slipway_server.signature import Plan
+
+log = logging.getLogger("slipway.server")
+
+SPARE: Final = 5.0
+"""Seconds beyond a request's own timeout that a stopping server waits for it."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """Where things are; the defaults are those of the pod (``slipway.contract``)."""
+
+    host: str | None = None
+    port: int = SERVE_PORT
+    metrics_port: int = METRICS_PORT
+    model_dir: Path = Path(MODEL_DIR)
+    termination_message: Path = Path(TERMINATION_MESSAGE_PATH)
+
+
+def run(action: Callable[[ServeSpec, Options], int], options: Options) -> int:
+    """Read the spec, act, and turn whatever goes wrong into a termination message and an exit status."""
+    try:
+        return action(_spec(), options)
+    except LoadError as error:
+        log.error("model is not served", extra={"reason": error.reason, "error": error.message})
+        _write(options.termination_message, error.failure)
+        return error.exit_code
+    except Exception as error:
+        log.exception("server failed")
+        failure = LoadError(reasons.INTERNAL, f"{type(error).__name__}: {error}; the container's log says more")
+        _write(options.termination_message, failure.failure)
+        return failure.exit_code
+
+
+def verify(spec: ServeSpec, options: Options) -> int:
+    """Load the model as a server would, and write what was found to the termination message.
+
+    Raises:
+        LoadError: it cannot be served.
+    """
+    model, profile = prepare(spec, options.model_dir)
+    _log_ready("model is verified", spec, model, profile)
+    result = VerifyResult(
+        digest=spec.artifact.digest, provider=model.provider, onnxruntime=ort.__version__, opset=model.opset
+    )
+    _write(options.termination_message, result)
+    return EXIT_OK
+
+
+def serve(spec: ServeSpec, options: Options) -> int:
+    """Serve until SIGTERM or SIGINT.
+
+    Raises:
+        LoadError: the model cannot be served.
+    """
+    import uvloop  # here, because `verify` has no use for it
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        return runner.run(_serve(spec, options))
+
+
+def prepare(spec: ServeSpec, directory: Path) -> tuple[Model, Profile]:
+    """Fetch, check, load, compare, warm up.
+
+    Raises:
+        LoadError: one of these failed.
+    """
+    plan = Plan.of(spec.signature)
+    directory.mkdir(parents=True, exist_ok=True)
+    place = spec.artifact.store
+    path = store.fetch(
+        spec.artifact, directory, lambda: store.S3Source(store.Place.from_environment(place, os.environ))
+    )
+    model = models.load(path, plan)
+    return model, models.warm_up(model, spec.maxBatch)
+
+
+async def _serve(spec: ServeSpec, options: Options) -> int:
+    loop = asyncio.get_running_loop()
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+
+    metrics = ServerMetrics(model=spec.model, version=str(spec.version))
+    app = App(spec, metrics)
+    server = Server(app, HttpLimits(body=spec.maxBodyBytes, bodies=2 * spec.maxBodyBytes), app.error)
+    shown = Server(_metrics_handler(metrics), HttpLimits(body=0, bodies=0, connections=64))
+    await server.start(options.host, options.port)
+    await shown.start(options.host, options.metrics_port)
+    log.info("server listens", extra={"port": server.port, "metrics_port": shown.port})
+
+    # A daemon thread, not the loop's executor: a pod that is stopped while it downloads must not wait for it.
+    loading = _in_thread(loop, lambda: prepare(spec, options.model_dir))
+    stopping = loop.create_task(stop.wait())
+    both: set[asyncio.Future[Any]] = {loading, stopping}
+    await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
+    if not loading.done():
+        log.info("server stops before the model was loaded")
+        return EXIT_OK
+    model, profile = loading.result()
+
+    batcher = Batcher(
+        runner=model,
+        profile=profile,
+        limits=Limits(
+            batch=profile.batch,
+            delay=spec.maxDelayMs / 1000,
+            queue=spec.queueLimit,
+            timeout=spec.timeoutMs / 1000,
+            workers=1 if model.provider == GPU or profile.on_loop else models.usable_cores(),
+        ),
+        observer=metrics,
+    )
+    metrics.predictions = Predictions(model.plan)
+    metrics.info = {
+        "digest": spec.artifact.digest,
+        "provider": model.provider,
+        "deployment": spec.deployment,
+        "model_version": spec.modelVersion,
+        "onnxruntime": ort.__version__,
+    }
+    metrics.gauges |= {
+        "in_flight": ("Inference requests received and not answered yet.", lambda: app.in_flight),
+        "queue_length": ("Requests that wait for the model.", lambda: batcher.waiting),
+        "queue_limit": ("Requests that may wait; beyond it they get 503.", lambda: spec.queueLimit),
+        "max_batch_rows": ("Rows up to which joining requests pays, as measured.", lambda: profile.batch),
+        "model_run_seconds": ("Seconds of a run with one row, as measured at start.", lambda: profile.seconds),
+        "ready": ("1 if the server is ready.", lambda: float(not app.not_ready)),
+        "connections": ("Open connections.", lambda: len(server.connections)),
+    }
+    app.serve(model, batcher)
+    _log_ready("model is ready", spec, model, profile)
+
+    await stop.wait()
+    app.drain()
+    server.begin_drain()
+    log.info("server drains", extra={"seconds": spec.drainSeconds, "in_flight": app.in_flight})
+    await asyncio.sleep(spec.drainSeconds)
+    await server.close(spec.timeoutMs / 1000 + SPARE)
+    await shown.close(1.0)
+    batcher.close()
+    log.info("server stops", extra={"answered": sum(metrics.requests.values())})
+    return EXIT_OK
+
+
+def _metrics_handler(metrics: ServerMetrics) -> Callable[[Request], None]:
+    exposition = Exposition(metrics)
+
+    def handle(request: Request) -> None:
+        if request.path != b"/metrics":
+            request.respond(404, b"only /metrics is here\n", b"text/plain")
+        elif request.method not in (b"GET", b"HEAD"):
+            request.respond(405, b"only GET is allowed\n", b"text/plain", ((b"allow", b"GET, HEAD"),))
+        else:
+            content_type, body = exposition.render(request.headers.get(b"accept", b"").decode("latin-1"))
+            request.respond(200, body, content_type.encode())
+
+    return handle
+
+
+def _in_thread(
+    loop: asyncio.AbstractEventLoop, work: Callable[[], tuple[Model, Profile]]
+) -> asyncio.Future[tuple[Model, Profile]]:
+    future: asyncio.Future[tuple[Model, Profile]] = loop.create_future()
+
+    def target() -> None:
+        try:
+            result = work()
+        except BaseException as error:
+            loop.call_soon_threadsafe(future.set_exception, error)
+        else:
+            loop.call_soon_threadsafe(future.set_result, result)
+
+    threading.Thread(target=target, name="load", daemon=True).start()
+    return future
+
+
+def _spec() -> ServeSpec:
+    text = os.environ.get(Env.SPEC)
+    if not text:
+        raise LoadError(reasons.SPEC_INVALID, f"the environment variable {Env.SPEC} is not set")
+    try:
+        return loads(ServeSpec, text)
+    except ContractError as error:
+        raise LoadError(reasons.SPEC_INVALID, f"{Env.SPEC}: {error}") from None
+
+
+def _log_ready(message: str, spec: ServeSpec, model: Model, profile: Profile) -> None:
+    log.info(
+        message,
+        extra={
+            "model": spec.model,
+            "version": spec.version,
+            "digest": spec.artifact.digest,
+            "provider": model.provider,
+            "onnxruntime": ort.__version__,
+            "run_ms": round(profile.seconds * 1000, 3),
+            "batch_rows": profile.batch,
+            "runs": "on the event loop" if profile.on_loop else "in threads",
+        },
+    )
+
+
+def _write(path: Path, document: Failure | VerifyResult) -> None:
+    """Write the termination message, which the kubelet cuts at ``TERMINATION_MESSAGE_LIMIT`` bytes."""
+    text = dumps(document)
+    while isinstance(document, Failure) and len(text.encode()) > TERMINATION_MESSAGE_LIMIT:
+        document = Failure(document.reason, document.message[: len(document.message) * 3 // 4])
+        text = dumps(document)
+    try:
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        log.error("termination message was not written", extra={"path": str(path), "error": str(error), "text": text})
