@@ -27,6 +27,10 @@ _IMAGE_REASONS: Final = frozenset(
         "SignatureValidationFailed",
     }
 )
+_CONTAINER_REASONS: Final = {
+    "CreateContainerConfigError": Reason.CONFIG_MISSING,
+    "CreateContainerError": Reason.CONTAINER_NOT_CREATED,
+}
 _BACK_OFF: Final = re.compile(r'^Back-off pulling image "[^"]*"(: )?(ErrImagePull: )?')
 
 
@@ -92,9 +96,12 @@ def waiting(pod: Manifest, name: str) -> Trouble | None:
             f"the image {image} cannot be had: {cause}. Check its name and tag, and that the node may pull it",
             stalled=True,
         )
-    if reason in ("CreateContainerConfigError", "CreateContainerError", "RunContainerError"):
-        hint = _config_hint(words) if reason == "CreateContainerConfigError" else ""
-        return Trouble(Reason.CONFIG_MISSING, f"the container cannot be started: {words or reason}{hint}", stalled=True)
+    if reason in _CONTAINER_REASONS:
+        return Trouble(
+            _CONTAINER_REASONS[reason],
+            f"the container cannot be started: {words or reason}{_config_hint(words)}",
+            stalled=True,
+        )
     for condition in pod.get("status", {}).get("conditions", ()):
         if condition.get("type") == "PodScheduled" and condition.get("reason") == "Unschedulable":
             return Trouble(Reason.UNSCHEDULABLE, f"no node can take the pod: {condition.get('message', '')}")

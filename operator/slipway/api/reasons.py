@@ -39,6 +39,10 @@ class Reason(StrEnum):
         "ConfigMissing",
         "A ConfigMap or Secret that the pod needs does not exist or lacks a key.",
     )
+    CONTAINER_NOT_CREATED = (
+        "ContainerNotCreated",
+        "The kubelet cannot create the container; the message holds its own words.",
+    )
     STORE_MISSING = "StoreMissing", "The namespace was not given the S3 place that the spec names."
     CODE_MISSING = "CodeMissing", "The ConfigMap that spec.code names does not exist."
     RUNNING = "Running", "A pod is training."
@@ -100,3 +104,14 @@ class Reason(StrEnum):
         "The model file is not the one that was registered; it is not served.",
     )
     HEALTHY = "Healthy", "The stable version serves with all its replicas."
+    NOT_SERVING = "NotServing", "No ready replica gets the traffic; the message says why."
+    FIRST_STARTING = "FirstStarting", "The first version is starting; nothing serves yet."
+    ROLLOUT_STARTED = "RolloutStarted", "A version began its way to the traffic."
+    RETREATING = "Retreating", "The candidate's weight goes back to 0."
+    RESUMED = "Resumed", "A person let the rollout go on."
+    RETIRED = "Retired", "A version that had no traffic any more gave its replicas back."
+    ACTION_REFUSED = "ActionRefused", "A person asked for an action that does not apply now; the message says why."
+    CANDIDATE_FAILED = (
+        "CandidateFailed",
+        "A pod of the candidate ended with a failure that trying again cannot help.",
+    )

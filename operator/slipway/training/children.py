@@ -1,0 +1,232 @@
+"""The objects that a TrainingRun makes: a Job, the ledger of its model's numbers, a ModelVersion. Pure."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from slipway import contract, pods
+from slipway.api.common import API_VERSION, GROUP, Label
+from slipway.api.model_version import Lineage, ModelVersionSpec
+from slipway.api.training_run import TrainingRunSpec
+from slipway.kube.objects import CONFIG_MAPS, JOBS, MODEL_VERSIONS, Manifest, owner_reference
+
+CONTAINER: Final = "trainer"
+COMMAND: Final = ("python", "-m", "slipway_trainer")
+"""Said in the Job and not left to the image: an image that a user builds on ours may have another entrypoint."""
+LINEAGE_ANNOTATION: Final = f"{GROUP}/lineage"
+"""Carries the lineage into a new ModelVersion: the API server drops a status at creation, and a version without
+its origin must not exist even for a moment."""
+ATTEMPTS_ANNOTATION: Final = f"{GROUP}/attempts-before"
+"""On a Job: attempts that earlier Jobs of the run made."""
+REREAD_ANNOTATION: Final = f"{GROUP}/reread"
+"""On a Job: which re-read of the result it is; 0 is the training itself."""
+SPEC_LIMIT: Final = 100 * 1024
+"""Bytes of the ``TrainSpec``: Linux takes at most 128 KiB in one environment variable (``MAX_ARG_STRLEN``)."""
+
+
+@dataclass(frozen=True)
+class Defaults:
+    """What the operator's settings give to every training pod."""
+
+    trainer_image: str
+    image_pull_policy: str = "IfNotPresent"
+    scratch_size: str = "20Gi"
+    """Room for data, checkpoints and output on the node."""
+
+
+def train_spec(namespace: str, name: str, uid: str, spec: TrainingRunSpec) -> contract.TrainSpec:
+    """What the trainer is asked to do."""
+    return contract.TrainSpec(
+        namespace=namespace,
+        run=name,
+        runUid=uid,
+        model=spec.model,
+        entrypoint=spec.entrypoint,
+        command=list(spec.command) if spec.command else None,
+        codeConfigMap=spec.code.config_map if spec.code else None,
+        data=[contract.DataSpec(name=d.name, uri=d.uri, store=d.store, digest=d.digest) for d in spec.data],
+        parameters=dict(spec.parameters),
+        seed=spec.seed,
+        outputStore=spec.output.store,
+    )
+
+
+def places(spec: TrainingRunSpec) -> list[str]:
+    """The S3 places that the pod needs, each once."""
+    return sorted({spec.output.store, *(d.store for d in spec.data)})
+
+
+def job(
+    run: Manifest,
+    spec: TrainingRunSpec,
+    defaults: Defaults,
+    *,
+    deadline: int | None,
+    attempts_before: int,
+    reread: int,
+) -> dict[str, Any]:
+    """The Job of a run.
+
+    No ``ttlSecondsAfterFinished``: the TTL controller knows nothing of results, so the operator deletes the Job
+    itself, and only after the result is recorded.
+
+    Args:
+        deadline: seconds that the Job may take; None: as long as it likes.
+        attempts_before: attempts of earlier Jobs of this run.
+        reread: which re-read of the result this is; 0 is the training itself.
+    """
+    meta = run["metadata"]
+    labels = run_labels(run, spec, role="train")
+    job_spec: dict[str, Any] = {
+        "completions": 1,
+        "parallelism": 1,
+        "backoffLimit": spec.backoff_limit,
+        "suspend": spec.suspend,
+        # A new pod only when the old one has really ended: two pods never write one run's checkpoints.
+        "podReplacementPolicy": "Failed",
+        "podFailurePolicy": {
+            "rules": [
+                # First: a pod that the node took away says nothing about the training, whatever its exit code.
+                {
+                    "action": "Ignore",
+                    "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}],
+                },
+                {
+                    "action": "FailJob",
+                    "onExitCodes": {
+                        "containerName": CONTAINER,
+                        "operator": "In",
+                        "values": [contract.EXIT_USER_ERROR],
+                    },
+                },
+            ]
+        },
+        "template": {"metadata": {"labels": labels}, "spec": _pod(run, spec, defaults)},
+    }
+    if deadline is not None:
+        job_spec["activeDeadlineSeconds"] = deadline
+    return {
+        "apiVersion": JOBS.api_version,
+        "kind": JOBS.kind,
+        "metadata": {
+            "name": meta["name"],
+            "namespace": meta["namespace"],
+            "labels": labels,
+            "annotations": {ATTEMPTS_ANNOTATION: str(attempts_before), REREAD_ANNOTATION: str(reread)},
+            "ownerReferences": [owner_reference(run)],
+        },
+        "spec": job_spec,
+    }
+
+
+def job_suspend(run: Manifest, suspend: bool) -> dict[str, Any]:
+    """The one field of a Job that we change. The rest is left out on purpose: a Job's template cannot be changed, and
+    an operator with newer defaults would otherwise fail to suspend a Job that an older one made."""
+    meta = run["metadata"]
+    return {
+        "apiVersion": JOBS.api_version,
+        "kind": JOBS.kind,
+        "metadata": {"name": meta["name"], "namespace": meta["namespace"]},
+        "spec": {"suspend": suspend},
+    }
+
+
+def run_labels(run: Manifest, spec: TrainingRunSpec, **more: str) -> dict[str, str]:
+    """Labels that lead from a child back to its run and its model."""
+    meta = run["metadata"]
+    return pods.managed(model=spec.model, training_run=meta["name"], training_run_uid=meta["uid"], **more)
+
+
+def _pod(run: Manifest, spec: TrainingRunSpec, defaults: Defaults) -> dict[str, Any]:
+    meta, resources = run["metadata"], spec.resources
+    asked = contract.dumps(train_spec(meta["namespace"], meta["name"], meta["uid"], spec))
+    work, work_mount = pods.scratch("work", contract.WORK_DIR, defaults.scratch_size)
+    # torch's DataLoader passes batches through shared memory; the runtime's own /dev/shm has 64 MiB. What is written
+    # there counts as the container's memory.
+    shm, shm_mount = pods.scratch("shm", "/dev/shm", resources.memory)  # noqa: S108 - a mount path
+    shm["emptyDir"]["medium"] = "Memory"
+    volumes, mounts = [work, shm], [work_mount, shm_mount]
+    if spec.code:
+        volumes.append({"name": "code", "configMap": {"name": spec.code.config_map}})
+        mounts.append({"name": "code", "mountPath": contract.CODE_DIR, "readOnly": True})
+    container = {
+        "name": CONTAINER,
+        "image": spec.image or defaults.trainer_image,
+        "imagePullPolicy": defaults.image_pull_policy,
+        "command": list(COMMAND),
+        "env": [
+            pods.env_var(contract.Env.SPEC, asked),
+            *pods.identity_env_vars(),
+            *pods.scratch_env_vars(contract.WORK_DIR),
+            *pods.store_env_vars(places(spec)),
+        ],
+        "ports": [{"name": "progress", "containerPort": contract.PROGRESS_PORT, "protocol": "TCP"}],
+        "resources": pods.requirements(
+            resources.cpu, resources.memory, resources.gpu.count, resources.gpu.resource_name
+        ),
+        "volumeMounts": mounts,
+        **pods.container_base(),
+    }
+    return {**pods.pod_base(), "restartPolicy": "Never", "containers": [container], "volumes": volumes}
+
+
+# ------------------------------------------------------------------------------------------------------ numbers
+
+
+def ledger_name(model: str) -> str:
+    """The ConfigMap that remembers which numbers of a model are used.
+
+    >>> ledger_name("digits")
+    'slipway-versions-digits'
+    """
+    return f"slipway-versions-{model}"
+
+
+def ledger(namespace: str, model: str, last: int, claims: Mapping[str, int]) -> dict[str, Any]:
+    """The ledger of a model. It has no owner: it must outlive every run, or a number would be used twice."""
+    return {
+        "apiVersion": CONFIG_MAPS.api_version,
+        "kind": CONFIG_MAPS.kind,
+        "metadata": {
+            "name": ledger_name(model),
+            "namespace": namespace,
+            "labels": pods.managed(model=model, role="versions"),
+        },
+        "data": {"last": str(last), "claims": json.dumps(claims, sort_keys=True)},
+    }
+
+
+def version_name(model: str, number: int) -> str:
+    """The name of a ModelVersion.
+
+    >>> version_name("digits", 3)
+    'digits-v3'
+    """
+    return f"{model}-v{number}"
+
+
+def model_version(run: Manifest, spec: TrainingRunSpec, made: ModelVersionSpec, lineage: Lineage) -> dict[str, Any]:
+    """The ModelVersion that comes out. It has no owner: it outlives the run that made it."""
+    return {
+        "apiVersion": API_VERSION,
+        "kind": MODEL_VERSIONS.kind,
+        "metadata": {
+            "name": version_name(made.model, made.version),
+            "namespace": run["metadata"]["namespace"],
+            "labels": run_labels(run, spec),
+            "annotations": {
+                LINEAGE_ANNOTATION: json.dumps(
+                    lineage.wire(), sort_keys=True, separators=(",", ":"), ensure_ascii=False
+                )
+            },
+        },
+        "spec": made.wire(),
+    }
+
+
+def is_ledger(found: Manifest) -> bool:
+    """Whether a ConfigMap is a ledger of ours and not somebody's of the same name."""
+    return bool(found["metadata"].get("labels", {}).get(Label.ROLE) == "versions")

@@ -1,0 +1,555 @@
+"""Every choice about a TrainingRun. Pure.
+
+A run that has not ended is judged by a list of rules, in order; the first that has something to say decides. Each
+verdict carries one sentence, which goes to status, conditions and Event alike.
+
+The facts that status keeps because they cannot be seen in the cluster: ``completionTime`` (the end is recorded; from
+then on nothing is changed), ``startTime``, ``attempts`` and ``lastAttempt`` (pods vanish), ``rereads``, and the last
+known ``progress`` and ``metrics``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from typing import Any, Final, Literal
+
+from pydantic import ValidationError
+
+from slipway import contract, podfacts
+from slipway.api.common import Condition, Label, duration, parse_time, rfc3339, seconds, set_condition
+from slipway.api.model_version import Lineage
+from slipway.api.reasons import Reason
+from slipway.api.training_run import Attempt, Progress, TrainingRunStatus
+from slipway.kube.objects import JOBS, TRAINING_RUNS, Manifest, owned_by
+from slipway.kube.plan import Apply, Change, Create, Delete, Event, Plan
+from slipway.training import attempts, children, gate, numbering, record
+from slipway.training.children import CONTAINER
+from slipway.training.observe import Observed
+
+PROGRESS_EVERY: Final = 3.0
+"""Seconds between two questions to a running pod."""
+MISSING_EVERY: Final = 10.0
+"""Seconds between two looks for an object that a user has still to make and that carries no label of ours."""
+REREADS: Final = 2
+"""How often a result is asked for again."""
+MESSAGE_LIMIT: Final = 4096
+"""Characters of ``status.message``; kubelet and scheduler set no limit to theirs."""
+DEADLINE_FLOOR: Final = 300
+"""Seconds that a Job made anew gets at least (or all of a shorter deadline): the training may be done already, and
+finding its result must not fail for want of the time to pull an image."""
+
+Phase = Literal["Pending", "Suspended", "Queued", "Running", "Succeeded", "Failed"]
+Outlook = Literal["moving", "waiting", "stalled", "done", "failed"]
+"""What the conditions say. ``moving``: Reconciling. ``waiting``: a person wanted it so. ``stalled``: a person must do
+something. ``done`` and ``failed`` are the end."""
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What one rule found."""
+
+    phase: Phase
+    reason: str
+    message: str
+    outlook: Outlook = "moving"
+    changes: tuple[Change, ...] = ()
+    facts: dict[str, Any] = field(default_factory=dict)
+    """Fields of the status that this verdict sets."""
+    again: float | None = None
+    warning: bool = False
+
+
+@dataclass(frozen=True)
+class View:
+    """The observed world and what several rules need to know about it."""
+
+    seen: Observed
+    now: datetime
+    attempts: int
+    last_attempt: Attempt | None
+    live: Manifest | None
+    """The newest pod that has not ended and was not told to."""
+    failed: Manifest | None
+    """The newest pod that failed."""
+
+    @property
+    def uid(self) -> str:
+        return str(self.seen.run["metadata"]["uid"])
+
+    @property
+    def name(self) -> str:
+        return str(self.seen.run["metadata"]["name"])
+
+    def job_condition(self, kind: str) -> dict[str, Any] | None:
+        """A condition of the Job that is True."""
+        found: list[dict[str, Any]] = (self.seen.job or {}).get("status", {}).get("conditions", [])
+        return next((c for c in found if c["type"] == kind and c["status"] == "True"), None)
+
+    def last_failure(self) -> podfacts.Trouble | None:
+        """Why the newest failed pod failed."""
+        return podfacts.ended(self.failed, CONTAINER, self.seen.spec.resources.memory) if self.failed else None
+
+
+def decide(observed: Observed, now: datetime) -> Plan:
+    """What is to be done about a run."""
+    if observed.ended:
+        return _after_the_end(observed, now)
+    view = _view(observed, now)
+    verdict = next(verdict for rule in RULES if (verdict := rule(view)))
+    return _plan(view, replace(verdict, message=verdict.message[:MESSAGE_LIMIT]))
+
+
+def _view(seen: Observed, now: datetime) -> View:
+    counted, newest = attempts.count(seen.status.attempts, seen.status.last_attempt, seen.job, seen.pods)
+    alive = (p for p in seen.pods if podfacts.phase(p) in ("Pending", "Running") and not podfacts.leaving(p))
+    failed = (p for p in seen.pods if podfacts.phase(p) == "Failed")
+    return View(seen, now, counted, newest, next(alive, None), next(failed, None))
+
+
+# -------------------------------------------------------------------------------------- the rules, first one wins
+
+
+def _made(view: View) -> Verdict | None:
+    """The version exists: pass 3 of numbering. Looked for first, because pods and Job may be gone by now."""
+    version = next((v for v in view.seen.versions if _run_uid(v) == view.uid), None)
+    if version is None:
+        return None
+    name = version["metadata"]["name"]
+    try:
+        lineage = Lineage.model_validate_json(version["metadata"]["annotations"][children.LINEAGE_ANNOTATION])
+        metrics = lineage.metrics
+    except (KeyError, ValidationError):
+        metrics = view.seen.status.metrics
+    shown = ", ".join(f"{m.name} {m.value}" for m in metrics[:5])
+    ended = record.find(view.seen.pods)
+    progress = view.seen.status.progress or Progress()
+    return Verdict(
+        "Succeeded",
+        Reason.SUCCEEDED,
+        f"the training made {name}" + (f" ({shown})" if shown else ""),
+        "done",
+        facts={
+            "model_version": name,
+            "metrics": metrics,
+            "progress": progress.model_copy(update={"percent": 100, "message": None}),
+            "completion_time": _end_of(ended.pod if ended else None, view.now),
+        },
+    )
+
+
+def _result(view: View) -> Verdict | None:
+    """A pod ended well: gate, then passes 1 and 2 of numbering."""
+    ended = record.find(view.seen.pods)
+    if ended is None:
+        return None
+    spec, run = view.seen.spec, view.seen.run
+    metrics = record.metrics(ended.result.metrics)
+    end = {"metrics": metrics, "completion_time": _end_of(ended.pod, view.now)}
+    if why := gate.missed(spec.gate, ended.result.metrics):
+        return Verdict(
+            "Failed",
+            Reason.GATE_MISSED,
+            f"{why}: no ModelVersion was made; the model lies at {ended.result.artifact.uri}",
+            "failed",
+            facts=end,
+        )
+    ledger = numbering.read(view.seen.ledger)
+    number = ledger.claims.get(view.uid)
+    image = next(c["image"] for c in ended.pod["spec"]["containers"] if c["name"] == CONTAINER)
+    try:
+        made = record.version_spec(run, spec, ended.result, number or 1)
+        lineage = record.lineage(run, spec, image, ended, view.attempts)
+    except record.Unusable as error:
+        return Verdict(
+            "Failed",
+            Reason.RESULT_UNREADABLE,
+            f"the training ended, but its result cannot become a ModelVersion: {error}",
+            "failed",
+            facts=end,
+        )
+    if view.seen.ledger is not None and not children.is_ledger(view.seen.ledger):
+        return Verdict(
+            "Running",
+            Reason.NAME_TAKEN,
+            f"the training ended, but the ConfigMap {children.ledger_name(spec.model)}, which must remember the "
+            f"numbers of {spec.model}, exists and is not ours: delete or rename it",
+            "stalled",
+            again=MISSING_EVERY,
+        )
+    taken = {v["spec"]["version"] for v in view.seen.versions}
+    change: Change
+    if number is None or number in taken:
+        done = {uid for v in view.seen.versions if (uid := _run_uid(v))}
+        new = numbering.claim(ledger, view.uid, taken, done)
+        written = children.ledger(run["metadata"]["namespace"], spec.model, new.last, new.claims)
+        change = Apply(written, view.seen.ledger, guarded=True) if view.seen.ledger else Create(written)
+    else:
+        change = Create(children.model_version(run, spec, made, lineage))
+    return Verdict(
+        "Running",
+        Reason.RECORDING,
+        "the training ended; its ModelVersion is being made",
+        changes=(change,),
+        facts={"metrics": metrics},
+    )
+
+
+def _too_large(view: View) -> Verdict | None:
+    meta = view.seen.run["metadata"]
+    asked = contract.dumps(children.train_spec(meta["namespace"], meta["name"], meta["uid"], view.seen.spec))
+    size = len(asked.encode())
+    if size <= children.SPEC_LIMIT:
+        return None
+    return Verdict(
+        "Failed",
+        Reason.INVALID_SPEC,
+        f"the spec is {size:,} bytes for the trainer, and {children.SPEC_LIMIT:,} fit: put long parameters into a file "
+        "of the code's ConfigMap or of the data",
+        "failed",
+        facts={"completion_time": rfc3339(view.now)},
+    )
+
+
+def _no_job(view: View) -> Verdict | None:
+    if view.seen.job is not None:
+        return None
+    if view.seen.missing:
+        return _missing(view, "Pending")
+    status = view.seen.status
+    made = children.job(
+        view.seen.run,
+        view.seen.spec,
+        view.seen.defaults,
+        deadline=_deadline(view),
+        attempts_before=view.attempts,
+        reread=status.rereads,
+    )
+    if status.rereads:
+        return _rereading(view, changes=(Create(made),))
+    words = f"the Job {view.name} is gone: made anew" if status.start_time else f"the Job {view.name} is made"
+    return Verdict("Pending", Reason.PENDING, words, changes=(Create(made),))
+
+
+def _not_our_job(view: View) -> Verdict | None:
+    job = view.seen.job
+    assert job is not None
+    if podfacts.leaving(job):
+        return Verdict("Pending", Reason.PENDING, f"an earlier Job {view.name} is being removed")
+    if owned_by(job, view.uid):
+        return None
+    earlier = any(
+        ref.get("kind") == TRAINING_RUNS.kind and ref.get("name") == view.name
+        for ref in job["metadata"].get("ownerReferences", ())
+    )
+    if earlier:
+        return Verdict(
+            "Pending", Reason.PENDING, f"the Job of an earlier TrainingRun {view.name} is being removed", again=5.0
+        )
+    return Verdict(
+        "Pending",
+        Reason.NAME_TAKEN,
+        f"a Job {view.name} exists and is not ours: delete it, or apply this TrainingRun under another name",
+        "stalled",
+        again=MISSING_EVERY,
+    )
+
+
+def _complete(view: View) -> Verdict | None:
+    """The Job is complete, but no result can be read: it is in the store, and a new Job will find it there.
+
+    The count goes up in status before the Job is deleted, and the Job says which re-read it is: so a crash between
+    the two neither loses nor repeats one.
+    """
+    job = view.seen.job
+    assert job is not None
+    if view.job_condition("Complete") is None:
+        return None
+    made_as = int(job["metadata"].get("annotations", {}).get(children.REREAD_ANNOTATION, 0))
+    rereads = view.seen.status.rereads
+    if made_as < rereads:
+        return _rereading(view, changes=(_delete(job),))
+    if rereads < REREADS:
+        return _rereading(view, rereads=rereads + 1)
+    return Verdict(
+        "Failed",
+        Reason.RESULT_UNREADABLE,
+        f"the training ended well, but {record.unreadable(view.seen.pods)}, and {REREADS} more attempts to read it "
+        "from the store found none either: look whether the image holds slipway_trainer of this release",
+        "failed",
+        facts={"completion_time": rfc3339(view.now)},
+    )
+
+
+def _failed(view: View) -> Verdict | None:
+    """The Job gave up."""
+    condition = view.job_condition("Failed")
+    if condition is None:
+        return None
+    why, spec = view.last_failure(), view.seen.spec
+    if condition.get("reason") == "DeadlineExceeded":
+        reason: str = Reason.DEADLINE_EXCEEDED
+        message = (
+            f"the training took longer than spec.activeDeadline ({spec.active_deadline}) and was stopped in attempt "
+            f"{view.attempts}: apply a new TrainingRun with a longer one"
+            if view.attempts
+            else f"no pod could begin within spec.activeDeadline ({spec.active_deadline}): "
+            "look for what the run waited for in its Events"
+        )
+    elif why is None:
+        reason = Reason.TRAINING_FAILED
+        message = f"the Job failed and its pods are gone: {condition.get('message') or condition.get('reason')}"
+    elif condition.get("reason") == "BackoffLimitExceeded":
+        reason = why.reason
+        message = f"attempt {view.attempts} was the last (spec.backoffLimit {spec.backoff_limit}): {why.message}"
+    else:
+        reason, message = why.reason, why.message
+    return Verdict(
+        "Failed",
+        reason,
+        message,
+        "failed",
+        facts={"completion_time": _time(condition.get("lastTransitionTime"), view.now)},
+    )
+
+
+def _suspend(view: View) -> Verdict | None:
+    job, wanted = view.seen.job, view.seen.spec.suspend
+    assert job is not None
+    changes: tuple[Change, ...] = ()
+    if bool(job["spec"].get("suspend", False)) != wanted:
+        changes = (Apply(children.job_suspend(view.seen.run, wanted), job, guarded=True),)
+    if wanted:
+        return Verdict(
+            "Suspended",
+            Reason.SUSPENDED,
+            "spec.suspend is true: no pod runs until it is false",
+            "waiting",
+            changes=changes,
+        )
+    return Verdict("Queued", Reason.QUEUED, "the training goes on", changes=changes) if changes else None
+
+
+def _running(view: View) -> Verdict | None:
+    pod = view.live
+    if pod is None or podfacts.phase(pod) != "Running":
+        return None
+    why = view.last_failure()
+    message = f"attempt {view.attempts} is training" if view.attempts else "the pod has started"
+    if why and view.attempts > 1:
+        message += f"; attempt {view.attempts - 1} ended: {why.message}"
+    said = view.seen.progress
+    facts: dict[str, Any] = {}
+    if said is not None:
+        # An answer without metrics is one from before the first step of this attempt: what was known is kept.
+        facts = {
+            "progress": record.progress(said),
+            "metrics": record.metrics(said.metrics) or view.seen.status.metrics,
+        }
+    return Verdict("Running", Reason.RUNNING, message, facts=facts, again=PROGRESS_EVERY)
+
+
+def _starting(view: View) -> Verdict | None:
+    """A pod is there but does not run yet."""
+    pod = view.live
+    if pod is None:
+        return None
+    if trouble := podfacts.waiting(pod, CONTAINER):
+        return Verdict(
+            "Queued",
+            trouble.reason,
+            trouble.message,
+            "stalled" if trouble.stalled else "moving",
+            warning=True,
+        )
+    if view.seen.missing:
+        return _missing(view, "Queued")
+    return _between(view) or Verdict("Queued", Reason.QUEUED, f"the pod {pod['metadata']['name']} is starting")
+
+
+def _between(view: View) -> Verdict | None:
+    """No pod runs; one has failed and the Job has not given up."""
+    why = view.last_failure()
+    if why is None:
+        return None
+    return Verdict(
+        "Queued",
+        Reason.RETRYING,
+        f"attempt {view.attempts} ended: {why.message}. The Job starts another (spec.backoffLimit "
+        f"{view.seen.spec.backoff_limit})",
+        warning=True,
+    )
+
+
+def _waiting(view: View) -> Verdict | None:
+    if any(podfacts.phase(pod) == "Succeeded" for pod in view.seen.pods):
+        return Verdict("Running", Reason.RECORDING, "the pod has ended; its Job is about to say so")
+    return Verdict("Queued", Reason.QUEUED, f"the Job {view.name} is there; its pod is about to be made")
+
+
+RULES: Final[tuple[Callable[[View], Verdict | None], ...]] = (
+    _made,
+    _result,
+    _too_large,
+    _no_job,
+    _not_our_job,
+    _complete,
+    _failed,
+    _suspend,
+    _running,
+    _starting,
+    _between,
+    _waiting,
+)
+
+
+# ------------------------------------------------------------------------------------------------ parts of rules
+
+
+def _missing(view: View, phase: Phase) -> Verdict:
+    """A ConfigMap that the pod needs does not exist."""
+    name, code = view.seen.missing[0], view.seen.spec.code
+    if code and name == code.config_map:
+        reason = Reason.CODE_MISSING
+        message = (
+            f"the ConfigMap {name} of spec.code does not exist: make it, for example with "
+            f"kubectl create configmap {name} --from-file=train.py"
+        )
+    else:
+        reason = Reason.STORE_MISSING
+        place = name.removeprefix(contract.store_object_name(""))
+        message = (
+            f'this namespace was not given the S3 place "{place}": make a ConfigMap and a Secret, both named {name}; '
+            f"the ConfigMap holds {contract.StoreKeys.ENDPOINT} and {contract.StoreKeys.BUCKET}, the Secret holds "
+            f"{contract.StoreKeys.ACCESS_KEY} and {contract.StoreKeys.SECRET_KEY}"
+        )
+    return Verdict(phase, reason, message, "stalled", again=MISSING_EVERY)
+
+
+def _rereading(view: View, *, changes: tuple[Change, ...] = (), rereads: int | None = None) -> Verdict:
+    number = view.seen.status.rereads if rereads is None else rereads
+    return Verdict(
+        "Running",
+        Reason.RECORDING,
+        f"the training ended, but the pod that reported it is gone or unreadable: another Job reads the result from "
+        f"the store ({number} of {REREADS})",
+        changes=changes,
+        facts={"rereads": number},
+        warning=True,
+    )
+
+
+def _deadline(view: View) -> int | None:
+    """Seconds that a Job may take which is made now."""
+    status, whole = view.seen.status, view.seen.spec.active_deadline
+    if whole is None:
+        return None
+    total = max(1, round(seconds(whole)))
+    if status.start_time is None:
+        return total
+    left = total - int((view.now - parse_time(status.start_time)).total_seconds())
+    return max(left, min(total, DEADLINE_FLOOR))
+
+
+def _run_uid(version: Manifest) -> str | None:
+    uid: str | None = version["metadata"].get("labels", {}).get(Label.TRAINING_RUN_UID)
+    return uid
+
+
+def _delete(job: Manifest) -> Delete:
+    meta = job["metadata"]
+    return Delete(JOBS, meta["namespace"], meta["name"], meta["uid"])
+
+
+def _end_of(pod: Manifest | None, now: datetime) -> str:
+    return _time(podfacts.terminated(pod, CONTAINER).get("finishedAt") if pod else None, now)
+
+
+def _time(text: str | None, now: datetime) -> str:
+    return rfc3339(parse_time(text) if text else now)
+
+
+# ------------------------------------------------------------------------------------------------------ the plan
+
+
+def _plan(view: View, verdict: Verdict) -> Plan:
+    seen, old = view.seen, view.seen.status
+    job_start = (
+        (seen.job or {}).get("status", {}).get("startTime") if seen.job and owned_by(seen.job, view.uid) else None
+    )
+    facts: dict[str, Any] = {
+        "observed_generation": seen.run["metadata"]["generation"],
+        "phase": verdict.phase,
+        "message": verdict.message,
+        "job": view.name,
+        "start_time": old.start_time or (_time(job_start, view.now) if job_start else None),
+        "attempts": view.attempts,
+        "last_attempt": view.last_attempt,
+        "conditions": _conditions(seen, verdict, view.now),
+        **verdict.facts,
+    }
+    status = old.model_copy(update=facts)
+    return Plan(
+        changes=verdict.changes,
+        status=status,
+        events=_events(old, verdict),
+        again=verdict.again,
+    )
+
+
+def _conditions(seen: Observed, verdict: Verdict, now: datetime) -> list[Condition]:
+    succeeded: dict[Outlook, Literal["True", "False", "Unknown"]] = {"done": "True", "failed": "False"}
+    states: tuple[tuple[str, Literal["True", "False", "Unknown"]], ...] = (
+        ("Succeeded", succeeded.get(verdict.outlook, "Unknown")),
+        ("Reconciling", "True" if verdict.outlook == "moving" else "False"),
+        ("Stalled", "True" if verdict.outlook in ("stalled", "failed") else "False"),
+    )
+    wanted = [
+        Condition(
+            type=kind,
+            status=state,
+            reason=verdict.reason,
+            message=verdict.message,
+            last_transition_time=rfc3339(now),
+            observed_generation=seen.run["metadata"]["generation"],
+        )
+        for kind, state in states
+    ]
+    return set_condition(seen.status.conditions, wanted)
+
+
+def _events(old: TrainingRunStatus, verdict: Verdict) -> tuple[Event, ...]:
+    """One Event a decision: when the sentence is a new one."""
+    if old.message == verdict.message:
+        return ()
+    bad = verdict.warning or verdict.outlook in ("stalled", "failed")
+    return (Event("Warning" if bad else "Normal", verdict.reason, verdict.message),)
+
+
+def _after_the_end(seen: Observed, now: datetime) -> Plan:
+    """The end is recorded: the status stays, the Job goes when its time has come."""
+    generation = seen.run["metadata"]["generation"]
+    status = seen.status.model_copy(
+        update={
+            "observed_generation": generation,
+            "conditions": [c.model_copy(update={"observed_generation": generation}) for c in seen.status.conditions],
+        }
+    )
+    ttl, end = seen.spec.ttl_after_finished, seen.status.completion_time
+    if ttl is None or end is None or seen.job is None or not owned_by(seen.job, seen.run["metadata"]["uid"]):
+        return Plan(status=status)
+    left = seconds(ttl) - (now - parse_time(end)).total_seconds()
+    if left > 0:
+        return Plan(status=status, again=left)
+    return Plan(
+        changes=(_delete(seen.job),),
+        status=status,
+        events=(
+            Event(
+                "Normal",
+                "JobDeleted",
+                f"the Job and its pods were deleted {duration(seconds(ttl))} after the end (spec.ttlAfterFinished)",
+            ),
+        ),
+    )

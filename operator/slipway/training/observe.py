@@ -1,0 +1,81 @@
+"""Reads what there is of a TrainingRun: the run, its Job, its pods, the ledger, the versions, live progress."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from slipway import contract, podfacts
+from slipway.api.common import Label
+from slipway.api.training_run import TrainingRunSpec, TrainingRunStatus
+from slipway.kube.client import Reader
+from slipway.kube.objects import CONFIG_MAPS, JOBS, MODEL_VERSIONS, PODS, TRAINING_RUNS, Key, Manifest
+from slipway.training.children import CONTAINER, Defaults, ledger_name, places
+from slipway.training.progress import ProgressSource
+
+
+@dataclass(frozen=True)
+class Observed:
+    """The world as one pass sees it.
+
+    Attributes:
+        job: the Job of the run's name, whoever made it.
+        pods: pods that carry the run's uid, of this Job and of earlier ones.
+        missing: ConfigMaps that the pod needs and that do not exist.
+        ledger: the ledger of the model; read only when there may be a result to record.
+        versions: every ModelVersion of the model; read only when there may be a result to record.
+        progress: what the running pod says.
+    """
+
+    run: Manifest
+    spec: TrainingRunSpec
+    status: TrainingRunStatus
+    defaults: Defaults
+    job: Manifest | None = None
+    pods: tuple[Manifest, ...] = ()
+    missing: tuple[str, ...] = ()
+    ledger: Manifest | None = None
+    versions: tuple[Manifest, ...] = ()
+    progress: contract.Progress | None = None
+
+    @property
+    def ended(self) -> bool:
+        """The end is recorded: nothing that happens to Job, pods or version changes it any more."""
+        return self.status.completion_time is not None
+
+
+async def observe(kube: Reader, key: Key, *, defaults: Defaults, progress: ProgressSource) -> Observed | None:
+    """Everything that ``decide`` needs; None where the run is gone or going."""
+    run = await kube.get(TRAINING_RUNS, key.namespace, key.name)
+    if run is None or podfacts.leaving(run):
+        return None
+    spec = TrainingRunSpec.model_validate(run["spec"])
+    status = TrainingRunStatus.model_validate(run.get("status") or {})
+    job = await kube.get(JOBS, key.namespace, key.name)
+    seen = Observed(run, spec, status, defaults, job)
+    if seen.ended:
+        return seen
+    labels = {Label.TRAINING_RUN_UID: run["metadata"]["uid"], Label.ROLE: "train"}
+    pods = podfacts.newest_first(await kube.list(PODS, key.namespace, labels))
+    running = next((p for p in pods if podfacts.phase(p) == "Running" and not podfacts.leaving(p)), None)
+    if job is not None and running is not None and not _finished(job):
+        ip = running["status"].get("podIP")
+        return Observed(run, spec, status, defaults, job, tuple(pods), progress=await progress.read(ip) if ip else None)
+    needed = [contract.store_object_name(place) for place in places(spec)]
+    if spec.code:
+        needed.append(spec.code.config_map)
+    missing = [name for name in needed if await kube.get(CONFIG_MAPS, key.namespace, name) is None]
+    ledger, versions = None, []
+    # Versions made by hand carry no label, so all of the namespace are read; but only in the passes at the end of a
+    # run, and where the Job is not there (it was deleted by hand, maybe after the version was made).
+    if job is None or _finished(job) or any(podfacts.terminated(p, CONTAINER).get("exitCode") == 0 for p in pods):
+        ledger = await kube.get(CONFIG_MAPS, key.namespace, ledger_name(spec.model))
+        found = await kube.list(MODEL_VERSIONS, key.namespace)
+        versions = [v for v in found if v["spec"]["model"] == spec.model]
+    return Observed(run, spec, status, defaults, job, tuple(pods), tuple(missing), ledger, tuple(versions))
+
+
+def _finished(job: Manifest) -> bool:
+    return any(
+        c["type"] in ("Complete", "SuccessCriteriaMet", "Failed", "FailureTarget") and c["status"] == "True"
+        for c in job.get("status", {}).get("conditions", ())
+    )

@@ -1,0 +1,61 @@
+"""Asks a training pod how far it is (``contract``: live progress). Not being answered is no error: a pod that begins
+or ends does not listen, and a NetworkPolicy of the user's may be in the way."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final, Protocol
+
+import aiohttp
+
+from slipway import contract
+
+TIMEOUT: Final = 2.0
+"""Seconds for the whole question; a slow pod must not hold a worker."""
+LIMIT: Final = 64 * 1024
+"""Bytes that are read: the answer is a user's program's."""
+
+
+class ProgressSource(Protocol):
+    """Where progress comes from."""
+
+    async def read(self, pod_ip: str) -> contract.Progress | None:
+        """What the pod says; None where it says nothing that can be understood."""
+
+
+class HttpProgress:
+    """``GET http://POD:9090/progress``."""
+
+    def __init__(self, session: aiohttp.ClientSession, port: int = contract.PROGRESS_PORT) -> None:
+        self._session = session
+        self._port = port
+
+    async def read(self, pod_ip: str) -> contract.Progress | None:
+        host = f"[{pod_ip}]" if ":" in pod_ip else pod_ip
+        try:
+            # No redirects: a pod must not be able to send the operator somewhere else.
+            async with self._session.get(
+                f"http://{host}:{self._port}/progress",
+                allow_redirects=False,
+                timeout=aiohttp.ClientTimeout(total=TIMEOUT),
+            ) as answer:
+                if answer.status != 200:
+                    return None
+                body = bytearray()
+                async for chunk in answer.content.iter_chunked(8192):
+                    body += chunk
+                    if len(body) > LIMIT:
+                        return None
+                return contract.loads(contract.Progress, bytes(body))
+        except (aiohttp.ClientError, TimeoutError, OSError, contract.ContractError):
+            return None
+
+
+class FakeProgress:
+    """``ProgressSource`` for tests: answers by pod IP."""
+
+    def __init__(self, answers: Mapping[str, contract.Progress] | None = None) -> None:
+        self.answers = dict(answers or {})
+
+    async def read(self, pod_ip: str) -> contract.Progress | None:
+        return self.answers.get(pod_ip)

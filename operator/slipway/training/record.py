@@ -1,0 +1,174 @@
+"""From what the trainer says at the end to what a ModelVersion says for ever. Pure.
+
+What the pod says is a user's program's word: it is checked against the types of the API here, so that nothing is
+written which the API server would refuse again and again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from typing import Final
+
+from pydantic import ValidationError
+
+from slipway import contract, podfacts
+from slipway.api.model_version import (
+    Artifact,
+    CodeConfigMap,
+    CodeLineage,
+    DataLineage,
+    EnvironmentLineage,
+    ImageLineage,
+    Lineage,
+    ModelSignature,
+    ModelVersionSpec,
+    ParityLineage,
+    RunLineage,
+)
+from slipway.api.training_run import MetricStatus, Progress, TrainingRunSpec
+from slipway.kube.objects import Manifest
+from slipway.training.children import CONTAINER
+
+METRICS: Final = 64
+"""Metrics in a status."""
+_INT32: Final = 2**31 - 1
+
+
+class Unusable(ValueError):
+    """The result cannot become a ModelVersion; the message is a sentence."""
+
+
+@dataclass(frozen=True)
+class Ended:
+    """A pod that ended well, and its word."""
+
+    pod: Manifest
+    result: contract.TrainResult
+
+
+def find(pods: Iterable[Manifest]) -> Ended | None:
+    """The first pod that ended well and left a result that can be read."""
+    for pod in pods:
+        end = podfacts.terminated(pod, CONTAINER)
+        if end.get("exitCode") == contract.EXIT_OK:
+            try:
+                return Ended(pod, contract.loads(contract.TrainResult, str(end.get("message", ""))))
+            except contract.ContractError:
+                continue
+    return None
+
+
+def unreadable(pods: Iterable[Manifest]) -> str:
+    """Why there is no result though the Job is complete, for a sentence."""
+    for pod in pods:
+        end = podfacts.terminated(pod, CONTAINER)
+        if end.get("exitCode") == contract.EXIT_OK:
+            try:
+                contract.loads(contract.TrainResult, str(end.get("message", "")))
+            except contract.ContractError as error:
+                return f"the pod {pod['metadata']['name']} left a result that cannot be read ({error})"
+    return "the pod that ended well is gone"
+
+
+def version_spec(run: Manifest, spec: TrainingRunSpec, result: contract.TrainResult, number: int) -> ModelVersionSpec:
+    """The spec of the version.
+
+    Raises:
+        Unusable: the result names something that no ModelVersion may hold.
+    """
+    try:
+        signature = ModelSignature.model_validate(asdict(result.signature))
+        for side in (signature.inputs, signature.outputs):
+            _unique("tensor", [t.name for t in side])
+        return ModelVersionSpec(
+            model=spec.model,
+            version=number,
+            artifact=Artifact.model_validate(asdict(result.artifact)),
+            signature=signature,
+            training_run=run["metadata"]["name"],
+        )
+    except ValidationError as error:
+        raise Unusable(_first(error)) from None
+
+
+def lineage(
+    run: Manifest,
+    spec: TrainingRunSpec,
+    image: str,
+    ended: Ended,
+    attempts: int,
+) -> Lineage:
+    """Where the version comes from (design: lineage).
+
+    Args:
+        image: the reference that the pod was given; its digest is taken from what the kubelet reported.
+
+    Raises:
+        Unusable: the result says something that no status may hold.
+    """
+    meta, result = run["metadata"], ended.result
+    shown = metrics(result.metrics)
+    left_out = result.metricsCut + len(result.metrics) - len(shown)
+    try:
+        made = Lineage(
+            training_run=RunLineage(
+                name=meta["name"],
+                uid=meta["uid"],
+                started_at=result.startedAt,
+                finished_at=result.finishedAt,
+                attempts=attempts,
+            ),
+            code=CodeLineage(
+                config_map=CodeConfigMap(name=spec.code.config_map, digest=result.codeDigest) if spec.code else None,
+                image=ImageLineage(ref=image, digest=podfacts.image_digest(ended.pod, CONTAINER)),
+                entrypoint=spec.entrypoint,
+                command=spec.command,
+            ),
+            data=[DataLineage.model_validate(asdict(d)) for d in result.data],
+            parameters=spec.parameters,
+            seed=spec.seed,
+            environment=EnvironmentLineage.model_validate(asdict(result.environment)),
+            metrics=shown,
+            metrics_cut=left_out or None,
+            artifact=Artifact.model_validate(asdict(result.artifact)),
+            parity=ParityLineage.model_validate(asdict(result.parity)) if result.parity else None,
+            result=result.result,
+        )
+        _unique("data set", [d.name for d in made.data])
+    except ValidationError as error:
+        raise Unusable(_first(error)) from None
+    return made
+
+
+def metrics(reported: Iterable[contract.Metric]) -> list[MetricStatus]:
+    """Metrics as a status may hold them: each name once (the last word counts), none too long, not too many."""
+    made: dict[str, MetricStatus] = {}
+    for metric in reported:
+        try:
+            made[metric.name] = MetricStatus(name=metric.name, value=metric.value, best=metric.best)
+        except ValidationError:
+            continue
+    return list(made.values())[:METRICS]
+
+
+def progress(said: contract.Progress) -> Progress:
+    """Progress as a status may hold it.
+
+    >>> progress(contract.Progress(step=8, of=20)).percent
+    40
+    """
+    step, of = (min(max(number, 0), _INT32) for number in (said.step, said.of))
+    percent = min(100, step * 100 // of) if of else 0
+    return Progress(percent=percent, step=step, of=of, message=said.message[:256] or None)
+
+
+def _unique(what: str, names: Sequence[str]) -> None:
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise Unusable(f"the {what} {twice[0]!r} is named twice")
+
+
+def _first(error: ValidationError) -> str:
+    first = error.errors()[0]
+    return f"{'.'.join(str(part) for part in first['loc'])}: {first['msg']}"
