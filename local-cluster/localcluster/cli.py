@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import argparse
 import sys
+import time
 from collections.abc import Callable
 
-from localcluster import environment, paths, pins, programs
+from localcluster import cluster, environment, paths, pins, programs
 from localcluster.progress import UserError, say
 
 
@@ -36,12 +37,30 @@ def _lock(_: argparse.Namespace) -> None:
     environment.resolve()
 
 
+def _up(_: argparse.Namespace) -> None:
+    begun = time.monotonic()
+    cluster.up()
+    say(f"cluster up after {time.monotonic() - begun:.0f} s; `eval \"$(make -s env)\"` gives this shell its kubectl")
+
+
+def _down(_: argparse.Namespace) -> None:
+    cluster.down()
+
+
+def _env(_: argparse.Namespace) -> None:
+    for name, value in cluster.environment().items():
+        print(f'export {name}="{value}"')
+
+
 _COMMANDS: dict[str, tuple[Callable[[argparse.Namespace], None], str]] = {
     "binaries": (_binaries, "build what the control plane alone needs; print its directory"),
     "scale-binaries": (_scale_binaries, "build the control plane, the scheduler and kwok; print their directory"),
     "programs": (_programs, "build every program of the cluster; print their directory"),
     "venv": (_venv, "make the development environment; print its directory"),
     "venv-path": (_venv_path, "print where the development environment is or will be"),
+    "up": (_up, "bring this checkout's cluster up, from whatever state it is in"),
+    "down": (_down, "take it away without a trace"),
+    "env": (_env, "print the exports that a shell needs"),
     "lock": (_lock, "resolve the Python requirements into requirements/*.txt"),
 }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -42,14 +43,20 @@ class Identity:
 
     def end(self, patience: float) -> None:
         """Ask it to end, and after `patience` seconds make it."""
-        for signal_number, seconds in ((signal.SIGTERM, patience), (signal.SIGKILL, 10.0)):
-            if not self.alive():
-                return
-            try:
-                os.kill(self.pid, signal_number)
-            except ProcessLookupError:
-                return
-            wait(lambda: not self.alive(), seconds)
+        if patience > 0:
+            self._signal(signal.SIGTERM)
+            wait(lambda: not self.alive(), patience)
+        self.kill()
+        wait(lambda: not self.alive(), 10.0)
+
+    def kill(self) -> None:
+        """End it without notice, and without waiting for the end."""
+        self._signal(signal.SIGKILL)
+
+    def _signal(self, number: signal.Signals) -> None:
+        if self.alive():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self.pid, number)
 
 
 class Service:
@@ -64,8 +71,10 @@ class Service:
         self.name = name
         self.log = directory / "log" / f"{name}.log"
         self._record = directory / "processes" / f"{name}.json"
-        self._argv = [*prefix, *(os.fspath(a) for a in argv)]
-        self._env = {**os.environ, **(env or {})}
+        self._arguments = [os.fspath(a) for a in argv]
+        self._prefix = tuple(prefix)
+        # Everything it speaks to is on this machine: a proxy that is set for the outside must not be asked.
+        self._env = {k: v for k, v in os.environ.items() if not k.lower().endswith("_proxy")} | dict(env or {})
         self._inputs = inputs
         self._child: subprocess.Popen[bytes] | None = None
 
@@ -82,7 +91,8 @@ class Service:
 
     def ensure(self) -> bool:
         """Start it unless it runs as described; return whether it was started."""
-        wanted = paths.digest(*self._argv, *self._inputs)
+        # Not the prefix: it names a process of the namespaces, any of which will do.
+        wanted = paths.digest(*self._arguments, *self._inputs)
         running = self.identity()
         if running is not None:
             if json.loads(self._record.read_text()).get("digest") == wanted:
@@ -92,7 +102,7 @@ class Service:
         self.log.parent.mkdir(parents=True, exist_ok=True)
         with self.log.open("ab") as log:
             # A session of its own: it outlives the command, and no terminal's Ctrl-C reaches it.
-            self._child = subprocess.Popen(self._argv, env=self._env, cwd="/", stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+            self._child = subprocess.Popen([*self._prefix, *self._arguments], env=self._env, cwd="/", stdin=subprocess.DEVNULL, stdout=log, stderr=log,
                                            start_new_session=True)
         started = Identity.of(self._child.pid)
         if started is None:

@@ -1,0 +1,227 @@
+"""The images: three of ours from their Containerfiles, and those of the node's own parts around one program each.
+
+Each is made once for its inputs and kept in the cache; the tag is a digest of the inputs, so that a changed source is
+another image, which a Deployment rolls out, and an unchanged one is not built again.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from localcluster import debian, paths, pins, programs
+from localcluster.oci import Layout
+from localcluster.progress import UserError, step
+from localcluster.shell import run
+from localcluster.store import lock
+
+OURS = ("operator", "trainer", "server")
+_PREFIX = "localhost/slipway"
+_USER = "65532:65532"  # the number that images without a named user have agreed on
+_BASE_PACKAGES = ("ca-certificates", "python3")
+_HOST_AUTHORITIES = Path("/etc/ssl/certs/ca-certificates.crt")
+_AUTHORITIES_INSIDE = "/etc/ssl/certs/host-ca.crt"
+_WITHOUT_MANUALS = ("path-exclude=/usr/share/man/*", "path-exclude=/usr/share/locale/*",
+                    "path-exclude=/usr/share/doc/*", "path-include=/usr/share/doc/*/copyright")
+# In a mount namespace of its own: what a killed build has mounted goes with it.
+_ALONE = ("unshare", "--mount", "--propagation", "private")
+
+
+@dataclass(frozen=True)
+class Image:
+    """An image in the cache: its full name, and the digest of its manifest."""
+
+    name: str
+    digest: str
+
+
+@dataclass(frozen=True)
+class _Recipe:
+    """How an image is made: what its tag is a digest of, and the function that makes it from its base, if it has one."""
+
+    inputs: tuple[str | Path, ...]
+    make: Callable[[Layout, Image | None], str]
+    on_base: bool = True
+
+
+def layout() -> Layout:
+    """The store of all images on this machine."""
+    return Layout(paths.cache() / "images")
+
+
+def name(image: str) -> str:
+    """The full name of an image for the sources as they are now; nothing is built."""
+    return f"{_PREFIX}/{image}:{paths.digest(*_recipe(image).inputs)}"
+
+
+def ensure(wanted: Iterable[str]) -> dict[str, Image]:
+    """Make those of the images that are missing; return them all by short name."""
+    return {image: _ensure(image) for image in wanted}
+
+
+def node_images() -> tuple[str, ...]:
+    """The images of the cluster's own parts."""
+    return tuple(_PROGRAM_IMAGES)
+
+
+def prune(days: float) -> None:
+    """Remove from the cache every image that nobody asked for in the last `days` days."""
+    store, names = layout(), paths.cache() / "images" / "names"
+    with lock("images"):
+        for record in names.glob("*"):
+            if record.stat().st_mtime < time.time() - days * 86400:
+                record.unlink()
+        store.prune(record.read_text() for record in names.glob("*"))
+
+
+def _ensure(image: str) -> Image:
+    store, recipe, full = layout(), _recipe(image), name(image)
+    record = paths.cache() / "images" / "names" / full.replace("/", "_")
+    if not _stands(store, record):
+        debian.require(pins.NODE_PACKAGES)
+        debian.require_root()
+        base = _ensure("base") if recipe.on_base else None
+        with lock("images"):
+            if not _stands(store, record):
+                with step(f"image {image} built"):
+                    digest = recipe.make(store, base)
+                    record.parent.mkdir(exist_ok=True)
+                    fresh = record.with_suffix(".new")
+                    fresh.write_text(digest)
+                    fresh.rename(record)
+    os.utime(record)  # its last use, for `prune`
+    return Image(full, record.read_text())
+
+
+def _stands(store: Layout, record: Path) -> bool:
+    return record.exists() and store.complete(record.read_text())
+
+
+def _recipe(image: str) -> _Recipe:
+    if image == "base":
+        return _Recipe((pins.DEBIAN_SUITE, *_BASE_PACKAGES), _make_base, on_base=False)
+    if image in _PROGRAM_IMAGES:
+        program = _PROGRAM_IMAGES[image]
+        return _Recipe((repr(program), repr(pins.PROGRAMS.get(program.program, ""))), program.make, program.on_base)
+    if image not in _SOURCES:
+        raise UserError(f"There is no image {image}; there are {', '.join([*_SOURCES, *_PROGRAM_IMAGES])}.")
+    context = _context(image)
+    inputs = [part for inside, path in sorted(context.items()) for part in (inside, path)]
+
+    def make(store: Layout, base: Image | None) -> str:
+        if base is None:
+            raise AssertionError("an image with a Containerfile has a base")
+        return _make_from_containerfile(store, image, base, context)
+
+    return _Recipe((name("base"), _variant(image), *inputs), make)
+
+
+# --- the base and the node's own parts ---
+
+
+def _make_base(store: Layout, _: Image | None) -> str:
+    with tempfile.TemporaryDirectory(dir=paths.cache()) as scratch:
+        archive = Path(scratch, "base.tar")
+        found = run(["apt-config", "shell", "P", "Acquire::http::Proxy"], check=False).stdout
+        proxy = found.strip().removeprefix("P=").strip("'")
+        options = [f'--aptopt=Acquire::http::Proxy "{proxy}"'] if proxy else []
+        run([*_ALONE, "mmdebstrap", "--quiet", "--mode=root", "--variant=minbase", f"--include={','.join(_BASE_PACKAGES)}",
+             *(f"--dpkgopt={option}" for option in _WITHOUT_MANUALS), *options, pins.DEBIAN_SUITE, archive],
+            env={"TMPDIR": scratch, "SOURCE_DATE_EPOCH": "0"})
+        layer = store.adopt_layer(archive)
+    return store.add_image([layer], {"Env": ["PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"], "Cmd": ["bash"]})
+
+
+@dataclass(frozen=True)
+class _ProgramImage:
+    """An image around one program: on Debian's base where the program needs a C library, else on nothing."""
+
+    program: str
+    path: str
+    arguments: tuple[str, ...] = ()
+    on_base: bool = False
+
+    def make(self, store: Layout, base: Image | None) -> str:
+        source = Path("/bin/busybox") if self.program == "busybox" else programs.ensure([self.program]) / self.program
+        layers = store.layers(base.digest) if base else []
+        layer = store.add_layer({self.path: source.resolve(), "/tmp": None})
+        return store.add_image([*layers, layer], {
+            "User": _USER,
+            "Entrypoint": [self.path, *self.arguments],
+            "Env": ["PATH=/usr/local/bin:/usr/bin:/bin"],
+        })
+
+
+_PROGRAM_IMAGES = {
+    # What holds a pod's namespaces open. It waits for nothing: containerd ends it by SIGKILL.
+    "pause": _ProgramImage("busybox", "/bin/busybox", ("sleep", "2147483647")),
+    "coredns": _ProgramImage("coredns", "/usr/local/bin/coredns"),
+    "envoy-gateway": _ProgramImage("envoy-gateway", "/usr/local/bin/envoy-gateway"),
+    "envoy": _ProgramImage("envoy", "/usr/local/bin/envoy", on_base=True),
+    "s3": _ProgramImage("weed", "/usr/local/bin/weed"),
+}
+
+
+# --- ours ---
+
+_CONTRACT = ("operator/slipway/__init__.py", "operator/slipway/contract.py")
+_SOURCES = {
+    "operator": ("images/operator/Containerfile", "requirements/operator.txt", "operator/slipway"),
+    "trainer": ("images/trainer/Containerfile", "requirements/trainer.txt", "requirements/trainer-cuda.txt",
+                "images/trainer/slipway_trainer", *_CONTRACT),
+    "server": ("images/server/Containerfile", "requirements/server.txt", "images/server/slipway_server", *_CONTRACT),
+}
+
+
+def _variant(image: str) -> str:
+    return os.environ.get("VARIANT", "cpu") if image == "trainer" else ""
+
+
+def _context(image: str) -> dict[str, Path]:
+    """Every file the build of `image` may read: path inside the build -> file."""
+    found: dict[str, Path] = {}
+    for source in _SOURCES[image]:
+        top = paths.REPOSITORY / source
+        files = [top] if top.is_file() else [f for f in top.rglob("*") if f.is_file() and "__pycache__" not in f.parts]
+        if not files:
+            raise UserError(f"The image {image} is made from {source}, which is not there.")
+        found.update({str(f.relative_to(paths.REPOSITORY)): f for f in files})
+    return found
+
+
+def _make_from_containerfile(store: Layout, image: str, base: Image, context: Mapping[str, Path]) -> str:
+    if not _buildah("images", "--quiet", "--filter", f"reference={base.name}").strip():
+        store.name(base.digest, "base")
+        _buildah("pull", "--quiet", f"oci:{store.root}:base")
+        _buildah("tag", _buildah("images", "--quiet", "--no-trunc").split()[0], base.name)
+    with tempfile.TemporaryDirectory(dir=paths.cache()) as scratch:
+        for inside, source in context.items():
+            target = Path(scratch, inside)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(source, target)
+            os.utime(target, (0, 0))
+        arguments = {"BASE": base.name, "VARIANT": _variant(image), **_pip_settings()}
+        volumes = [f"--volume={_HOST_AUTHORITIES}:{_AUTHORITIES_INSIDE}:ro"] if _HOST_AUTHORITIES.exists() else []
+        _buildah("build", "--isolation=chroot", "--network=host", "--layers", "--pull=never", "--format=oci", "--timestamp=0", *volumes,
+                 *(f"--build-arg={key}={value}" for key, value in arguments.items() if value),
+                 f"--file={Path(scratch, 'images', image, 'Containerfile')}", f"--tag={_PREFIX}/{image}:latest", scratch)
+    _buildah("push", "--quiet", "--disable-compression", f"{_PREFIX}/{image}:latest", f"oci:{store.root}:{image}")
+    return store.named(image)
+
+
+def _pip_settings() -> dict[str, str]:
+    """How this machine's pip is set to reach its index, for the pip inside a build; the image keeps nothing of it."""
+    settings = {key: value for key, value in os.environ.items() if key in ("PIP_INDEX_URL", "PIP_EXTRA_INDEX_URL", "PIP_TRUSTED_HOST")}
+    if _HOST_AUTHORITIES.exists():
+        settings["PIP_CERT"] = _AUTHORITIES_INSIDE  # it may hold the authority of a proxy between here and the index
+    return settings
+
+
+def _buildah(*arguments: str | os.PathLike[str]) -> str:
+    root = paths.cache() / "buildah"
+    return run([*_ALONE, "buildah", "--root", root / "storage", "--runroot", root / "run", *arguments]).stdout
