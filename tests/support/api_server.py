@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import httpx
+
 from slipway.kube.objects import BY_TYPE, Resource
 
 Object = dict[str, Any]

@@ -18,11 +18,11 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+
 from localcluster import pins, programs
 from localcluster.controlplane import ControlPlane
 from localcluster.paths import REPOSITORY
 from localcluster.processes import Identity
-
 from tests.support.api_server import CRDS, Api, Refusal, eventually
 
 _PREFIX = "slipway-test-"

@@ -1,0 +1,836 @@
+"""Each rule of the three schemas, accepting and refusing, on a real API server.
+
+The tables are keyed by a sentence. Each case is one edit of an object that is right, so a refusal is about that edit;
+the words asked for are those a person reads. ``test_no_rule_is_untested`` finds a rule that has no refusing case.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import pytest
+
+from slipway.api.common import API_VERSION
+from slipway.crdgen import KINDS
+from slipway.kube.objects import DEPLOYMENTS, MODEL_VERSIONS, TRAINING_RUNS, Resource
+from tests.support import schema
+from tests.support.api_server import CRDS, Api, Cause, Object, Refusal
+
+NAMESPACE: Final = "schema"
+EMPTY_NAMESPACE: Final = "schema-empty"
+GONE: Final = object()
+"""As a value in an edit: leave the field out."""
+
+
+def training_run() -> Object:
+    """Every field but ``command``, which excludes ``entrypoint``."""
+    return {
+        "apiVersion": API_VERSION,
+        "kind": "TrainingRun",
+        "metadata": {"name": "digits-1", "namespace": NAMESPACE},
+        "spec": {
+            "model": "digits",
+            "image": "registry.example/trainer:1",
+            "entrypoint": "train:main",
+            "code": {"configMap": "digits-code"},
+            "data": [
+                {"name": "train", "uri": "s3://data/digits/", "digest": "sha256:" + "0" * 64, "store": "default"},
+                {"name": "test", "uri": "s3://data/digits.npz"},
+            ],
+            "parameters": {"epochs": "20", "learningRate": "0.01"},
+            "seed": 7,
+            "resources": {"cpu": "1", "memory": "1Gi", "gpu": {"count": 1, "resourceName": "nvidia.com/gpu"}},
+            "output": {"store": "default"},
+            "gate": [{"metric": "accuracy", "min": "0.95", "max": "1"}, {"metric": "loss", "max": "1e-1"}],
+            "suspend": False,
+            "backoffLimit": 2,
+            "activeDeadline": "2h",
+            "ttlAfterFinished": "7d",
+        },
+    }
+
+
+def model_version() -> Object:
+    """Every field."""
+    return {
+        "apiVersion": API_VERSION,
+        "kind": "ModelVersion",
+        "metadata": {"name": "digits-v3", "namespace": NAMESPACE},
+        "spec": {
+            "model": "digits",
+            "version": 3,
+            "artifact": {
+                "uri": "s3://models/digits/v3/model.onnx",
+                "digest": "sha256:" + "a" * 64,
+                "size": 17432,
+                "store": "default",
+            },
+            "signature": {
+                "inputs": [
+                    {"name": "x", "datatype": "FP32", "shape": [-1, 64]},
+                    {"name": "mask", "datatype": "BOOL", "shape": [-1]},
+                ],
+                "outputs": [{"name": "logits", "datatype": "FP32", "shape": [-1, 10]}],
+            },
+            "trainingRun": "digits-1",
+            "aliases": ["champion", "fallback"],
+            "archived": False,
+        },
+    }
+
+
+def deployment() -> Object:
+    """Every field but ``alias`` and ``model``, which exclude ``modelVersion``."""
+    return {
+        "apiVersion": API_VERSION,
+        "kind": "Deployment",
+        "metadata": {"name": "digits", "namespace": NAMESPACE},
+        "spec": {
+            "modelVersion": "digits-v3",
+            "replicas": 2,
+            "resources": {"cpu": "500m", "memory": "512Mi", "gpu": {"count": 0, "resourceName": "nvidia.com/gpu"}},
+            "server": {"maxBatch": 32, "maxDelay": "2ms", "queueLimit": 128, "timeout": "30s"},
+            "route": {
+                "gateway": {"name": "public", "namespace": "gateways", "sectionName": "http"},
+                "hostnames": ["digits.example.com", "*.digits.example.com"],
+            },
+            "strategy": {
+                "type": "Canary",
+                "canary": {
+                    "steps": [{"setWeight": 10}, {"pause": {"duration": "30s"}}, {"setWeight": 50}, {"pause": {}}],
+                    "scaleDownDelay": "30s",
+                },
+            },
+            "progressDeadline": "10m",
+            "historyLimit": 5,
+        },
+    }
+
+
+@dataclass(frozen=True)
+class Given:
+    """A right object with some fields changed. Paths are dotted, list items by number."""
+
+    base: Object
+    edits: Mapping[str, Any] = field(default_factory=dict)
+
+    def manifest(self) -> Object:
+        made = copy.deepcopy(self.base)
+        for path, value in self.edits.items():
+            _edit(made, path.split("."), value)
+        return made
+
+
+@dataclass(frozen=True)
+class Refused(Given):
+    """What is refused, where, and in which words."""
+
+    at: str = ""
+    words: str = ""
+
+
+def _edit(node: Any, path: list[str], value: Any) -> None:
+    for part in path[:-1]:
+        node = node[int(part)] if isinstance(node, list) else node.setdefault(part, {})
+    if value is GONE:
+        del node[path[-1]]
+    elif isinstance(node, list):
+        node[int(path[-1])] = value
+    else:
+        node[path[-1]] = value
+
+
+def _field(path: str) -> str:
+    """``spec.data.0.uri`` as the API server writes it: ``spec.data[0].uri``."""
+    parts = path.split(".")
+    return "".join(f"[{p}]" if p.isdigit() else f".{p}" for p in parts).lstrip(".")
+
+
+def _too_long(path: str, limit: int) -> tuple[str, str, str]:
+    return path, "a" * (limit + 1), f"Too long: may not be more than {limit} bytes"
+
+
+# ------------------------------------------------------------------------------------------------ what is accepted
+
+ACCEPTED: Final[dict[str, Given]] = {
+    "a TrainingRun with every field": Given(training_run()),
+    "a ModelVersion with every field": Given(model_version()),
+    "a Deployment with every field": Given(deployment()),
+    "a TrainingRun that says no more than it must": Given(
+        training_run(), {"spec": {"model": "digits", "entrypoint": "train:main"}}
+    ),
+    "a ModelVersion that says no more than it must": Given(
+        model_version(), {"spec.trainingRun": GONE, "spec.aliases": GONE, "spec.archived": GONE}
+    ),
+    "a Deployment that says no more than it must": Given(deployment(), {"spec": {"modelVersion": "digits-v3"}}),
+    "a program instead of an entrypoint": Given(
+        training_run(), {"spec.entrypoint": GONE, "spec.command": ["python", "train.py", ""]}
+    ),
+    "a program of the longest allowed text": Given(
+        training_run(), {"spec.entrypoint": GONE, "spec.command": ["x" * 4096] * 8}
+    ),
+    "an entrypoint in a package": Given(training_run(), {"spec.entrypoint": "my_pkg.train_2:Main"}),
+    "an entrypoint in a package named pyx": Given(training_run(), {"spec.entrypoint": "pkg.pyx:main"}),
+    "the longest name of a TrainingRun": Given(training_run(), {"metadata.name": "r" * 52}),
+    "the longest name of a Deployment": Given(deployment(), {"metadata.name": "d" * 40}),
+    "the longest name of a model": Given(training_run(), {"spec.model": "m" * 40}),
+    "a model of one letter": Given(training_run(), {"spec.model": "m"}),
+    "the longest name of a ModelVersion": Given(
+        model_version(),
+        {"metadata.name": "m" * 40 + "-v999999999", "spec.model": "m" * 40, "spec.version": 999_999_999},
+    ),
+    "a ModelVersion of a model whose name looks like a version": Given(
+        model_version(), {"metadata.name": "llama-v2-v3", "spec.model": "llama-v2"}
+    ),
+    "the whole bucket as data": Given(training_run(), {"spec.data.0.uri": "s3://data/"}),
+    "a key with odd characters": Given(training_run(), {"spec.data.0.uri": "s3://my.data-1/a b".replace(" ", "+ü")}),
+    "a name of data with an underscore": Given(training_run(), {"spec.data.0.name": "train_set-2"}),
+    "the most parameters": Given(training_run(), {"spec.parameters": {f"p{i}": "1" for i in range(128)}}),
+    "an empty parameter": Given(training_run(), {"spec.parameters": {"note": ""}}),
+    "the longest name of a parameter": Given(training_run(), {"spec.parameters": {"p" * 63: "1"}}),
+    "the longest text in parameters": Given(
+        training_run(), {"spec.parameters": {f"p{i}": "x" * 1024 for i in range(32)}}
+    ),
+    "the largest seed": Given(training_run(), {"spec.seed": 2**32 - 1}),
+    "CPU as a number without quotes": Given(training_run(), {"spec.resources.cpu": 2}),
+    "a thousandth of a CPU": Given(training_run(), {"spec.resources.cpu": "1m"}),
+    "a fraction of a CPU": Given(deployment(), {"spec.resources.cpu": "1.5"}),
+    "memory in plain bytes, enough of them": Given(training_run(), {"spec.resources.memory": 4194304}),
+    "memory as a fraction": Given(deployment(), {"spec.resources.memory": "1.5Gi"}),
+    "memory in powers of ten": Given(deployment(), {"spec.resources.memory": "1e9"}),
+    "no GPU": Given(training_run(), {"spec.resources.gpu.count": 0}),
+    "the most GPUs": Given(training_run(), {"spec.resources.gpu.count": 64}),
+    "another vendor's GPU": Given(training_run(), {"spec.resources.gpu.resourceName": "amd.com/gpu"}),
+    "a slice of a GPU": Given(training_run(), {"spec.resources.gpu.resourceName": "nvidia.com/mig-1g.5gb"}),
+    "a gate with only a lower bound": Given(training_run(), {"spec.gate": [{"metric": "accuracy", "min": "-0.5"}]}),
+    "a gate of one value": Given(training_run(), {"spec.gate": [{"metric": "n", "min": "1e0", "max": "1.0"}]}),
+    "no second attempt": Given(training_run(), {"spec.backoffLimit": 0}),
+    "the most attempts": Given(training_run(), {"spec.backoffLimit": 20}),
+    "a deadline of many units": Given(training_run(), {"spec.activeDeadline": "1d12h30m15s"}),
+    "the longest deadline": Given(training_run(), {"spec.activeDeadline": "9999d99999h999999m99999999s"}),
+    "a Job that goes at once": Given(training_run(), {"spec.ttlAfterFinished": "0s"}),
+    "the most data sets": Given(
+        training_run(), {"spec.data": [{"name": f"d{i}", "uri": "s3://data/x"} for i in range(32)]}
+    ),
+    "the smallest version": Given(model_version(), {"metadata.name": "digits-v1", "spec.version": 1}),
+    "a file of one byte": Given(model_version(), {"spec.artifact.size": 1}),
+    "a file of 2 GiB": Given(model_version(), {"spec.artifact.size": 2**31}),
+    "a scalar for each row": Given(model_version(), {"spec.signature.outputs.0.shape": [-1]}),
+    "a tensor of 16 dimensions": Given(model_version(), {"spec.signature.inputs.0.shape": [-1] + [1] * 15}),
+    "text as input": Given(model_version(), {"spec.signature.inputs.0.datatype": "BYTES"}),
+    "an input with a name that exporters make": Given(model_version(), {"spec.signature.inputs.0.name": "input.1:0"}),
+    "the most aliases": Given(model_version(), {"spec.aliases": [f"a{i}" for i in range(8)]}),
+    "a Deployment that follows an alias": Given(
+        deployment(), {"spec.modelVersion": GONE, "spec.model": "digits", "spec.alias": "champion"}
+    ),
+    "one replica": Given(deployment(), {"spec.replicas": 1}),
+    "the most replicas": Given(deployment(), {"spec.replicas": 1000}),
+    "a server without batching": Given(deployment(), {"spec.server.maxBatch": 1, "spec.server.maxDelay": "0ms"}),
+    "a server at its limits": Given(deployment(), {"spec.server.maxBatch": 4096, "spec.server.queueLimit": 65536}),
+    "a server that lets one request wait": Given(deployment(), {"spec.server.queueLimit": 1}),
+    "a Gateway of this namespace": Given(deployment(), {"spec.route.gateway": {"name": "public"}}),
+    "a Gateway with dots in its name": Given(deployment(), {"spec.route.gateway.name": "eu.public"}),
+    "one step to everything": Given(deployment(), {"spec.strategy.canary.steps": [{"setWeight": 100}]}),
+    "a first step of one percent": Given(deployment(), {"spec.strategy.canary.steps": [{"setWeight": 1}]}),
+    "the same weight twice": Given(
+        deployment(), {"spec.strategy.canary.steps": [{"setWeight": 10}, {"pause": {}}, {"setWeight": 10}]}
+    ),
+    "the most steps": Given(deployment(), {"spec.strategy.canary.steps": [{"setWeight": i + 1} for i in range(50)]}),
+    "replicas that go at once": Given(deployment(), {"spec.strategy.canary.scaleDownDelay": "0s"}),
+    "no history": Given(deployment(), {"spec.historyLimit": 0}),
+    "the longest history": Given(deployment(), {"spec.historyLimit": 50}),
+}
+
+# ------------------------------------------------------------------------------------------------- what is refused
+
+MODEL_NAME: Final = "write a model's name of a-z, 0-9 and '-' that begins with a letter, for example digits"
+OBJECT_NAME: Final = "write an object's name of a-z, 0-9, '-' and '.' that begins and ends with a letter or a digit"
+NAME: Final = "write a name of a-z, 0-9 and '-' that begins and ends with a letter or a digit"
+PLACE: Final = "write the name of an S3 place of this namespace: NAME where its ConfigMap is slipway-store-NAME"
+DIGEST: Final = "write a digest as sha256: and 64 digits of 0-9 and a-f"
+VERSION_NAME: Final = "write the name of a ModelVersion, <model>-v<number>, for example digits-v3"
+ALIAS: Final = "write an alias of a-z, 0-9 and '-' that begins with a letter, for example champion"
+DURATION: Final = "write a duration like 500ms, 30s, 10m, 1h30m or 7d"
+LONGER: Final = "write a duration longer than zero, like 30s or 10m"
+SECONDS: Final = "write a duration in whole seconds or more, like 30s or 10m"
+CPU: Final = "write an amount of CPU above zero, like 500m (half a core) or 2 (two cores)"
+MEMORY: Final = "write an amount of memory with its unit, like 512Mi or 2Gi, at least 4Mi: without a unit it is bytes"
+GPU: Final = "write an extended resource as <domain>/<name>, for example nvidia.com/gpu"
+NUMBER: Final = 'write a number as text, like "0.95" or "1e-3"'
+ENTRYPOINT: Final = "write module:function, for example train:main for the function main of train.py"
+HOSTNAME: Final = "write a host name in lower case without scheme, port or path, for example digits.example.com"
+SHAPE: Final = "write one number for each dimension, the batch first: -1 for any size, else 1 or more"
+STEP: Final = "each step is either {setWeight: N} or {pause: {}} or {pause: {duration: 30s}}"
+
+_One = tuple[str, Any, str]
+"""Path, wrong value, words."""
+
+_TRAINING_RUN: Final[dict[str, _One]] = {
+    "no model": ("spec.model", GONE, "Required value"),
+    "a model's name in capitals": ("spec.model", "Digits", MODEL_NAME),
+    "an empty model's name": ("spec.model", "", MODEL_NAME),
+    "a model's name that begins with a digit": ("spec.model", "3digits", MODEL_NAME),
+    "a model's name that ends with a dash": ("spec.model", "digits-", MODEL_NAME),
+    "a model's name that is too long": _too_long("spec.model", 40),
+    "an image's name with a space": ("spec.image", "trainer 1", "write an image's name without spaces"),
+    "an empty image's name": ("spec.image", "", "leave it out for the chart's trainer image"),
+    "an image's name that is too long": _too_long("spec.image", 512),
+    "an entrypoint without a function": ("spec.entrypoint", "train", ENTRYPOINT),
+    "an entrypoint that calls": ("spec.entrypoint", "train:main()", ENTRYPOINT),
+    "an entrypoint with a path": ("spec.entrypoint", "src/train:main", ENTRYPOINT),
+    "an entrypoint with a dot for the colon": ("spec.entrypoint", "train.main", ENTRYPOINT),
+    "an entrypoint with two dots": ("spec.entrypoint", "pkg..train:main", ENTRYPOINT),
+    "an entrypoint that names the file": ("spec.entrypoint", "train.py:main", "write the module without .py"),
+    "an entrypoint that is too long": (
+        "spec.entrypoint",
+        "m" * 250 + ":main",
+        "Too long: may not be more than 253 bytes",
+    ),
+    "code without a ConfigMap": ("spec.code", {}, "spec.code.configMap: Required value"),
+    "a ConfigMap's name in capitals": ("spec.code.configMap", "Code", OBJECT_NAME),
+    "a ConfigMap's name that is too long": _too_long("spec.code.configMap", 253),
+    "too many data sets": (
+        "spec.data",
+        [{"name": f"d{i}", "uri": "s3://data/x"} for i in range(33)],
+        "Too many: 33: must have at most 32 items",
+    ),
+    "two data sets of one name": ("spec.data.1.name", "train", "spec.data[1]: Duplicate value"),
+    "data without a name": ("spec.data.0.name", GONE, "Required value"),
+    "data without a place": ("spec.data.0.uri", GONE, "Required value"),
+    "data with a space in its name": ("spec.data.0.name", "my data", "that begins with a letter, for example train"),
+    "data with too long a name": _too_long("spec.data.0.name", 40),
+    "data on a web server": ("spec.data.0.uri", "https://example.com/digits", "write s3://bucket/key for one file"),
+    "a bucket without a slash": ("spec.data.0.uri", "s3://data", "s3://bucket/prefix/ for everything below it"),
+    "a bucket in capitals": ("spec.data.0.uri", "s3://Data/x", "write s3://bucket/key for one file"),
+    "a URI with a space": ("spec.data.0.uri", "s3://data/a b", "write s3://bucket/key for one file"),
+    "a URI that is too long": ("spec.data.0.uri", "s3://data/" + "x" * 1020, "may not be more than 1024 bytes"),
+    "a digest without its kind": ("spec.data.0.digest", "0" * 64, DIGEST),
+    "a digest in capitals": ("spec.data.0.digest", "sha256:" + "A" * 64, DIGEST),
+    "a digest that is too short": ("spec.data.0.digest", "sha256:abc", DIGEST),
+    "a digest that is too long": ("spec.data.0.digest", "sha256:" + "0" * 65, "may not be more than 71 bytes"),
+    "data in a place with a capital": ("spec.data.0.store", "Default", PLACE),
+    "data in a place of too long a name": _too_long("spec.data.0.store", 40),
+    "a parameter that is a number": ("spec.parameters.epochs", 20, 'must be of type string: "integer"'),
+    "a parameter without a name": ("spec.parameters", {"": "1"}, "a parameter's name has 1 to 63 characters"),
+    "a parameter of too long a name": (
+        "spec.parameters",
+        {"p" * 64: "1"},
+        "a parameter's name has 1 to 63 characters",
+    ),
+    "a parameter that is too long": ("spec.parameters.epochs", "1" * 1025, "may not be more than 1024 bytes"),
+    "too many parameters": ("spec.parameters", {f"p{i}": "" for i in range(129)}, "must have at most 128 items"),
+    "too much text in parameters": (
+        "spec.parameters",
+        {f"p{i}": "x" * 1024 for i in range(33)},
+        "what is longer belongs in code.configMap or in the data",
+    ),
+    "a negative seed": ("spec.seed", -1, "should be greater than or equal to 0"),
+    "a seed of more than 32 bits": ("spec.seed", 2**32, "should be less than or equal to 4294967295"),
+    "no CPU": ("spec.resources.cpu", "0", CPU),
+    "negative CPU": ("spec.resources.cpu", "-1", CPU),
+    "CPU in words": ("spec.resources.cpu", "two", CPU),
+    "less than a thousandth of a CPU": ("spec.resources.cpu", "100u", CPU),
+    "CPU as a fraction without quotes": ("spec.resources.cpu", 0.5, "must be of type integer,string"),
+    "CPU that is too long": ("spec.resources.cpu", "1" + "0" * 32, "may not be more than 32 bytes"),
+    "no memory": ("spec.resources.memory", "0", MEMORY),
+    "memory without its unit": ("spec.resources.memory", "10", MEMORY),
+    "memory without quotes and unit": ("spec.resources.memory", 512, MEMORY),
+    "memory in thousandths of a byte": ("spec.resources.memory", "512m", MEMORY),
+    "memory with a unit that is none": ("spec.resources.memory", "1GB", MEMORY),
+    "memory that is too long": ("spec.resources.memory", "1" + "0" * 32, "may not be more than 32 bytes"),
+    "a negative number of GPUs": ("spec.resources.gpu.count", -1, "should be greater than or equal to 0"),
+    "too many GPUs": ("spec.resources.gpu.count", 65, "should be less than or equal to 64"),
+    "a GPU without a domain": ("spec.resources.gpu.resourceName", "gpu", GPU),
+    "a GPU of too long a name": ("spec.resources.gpu.resourceName", "a/" + "b" * 252, "more than 253 bytes"),
+    "output to a place with a slash": ("spec.output.store", "s3://models", PLACE),
+    "output to a place of too long a name": _too_long("spec.output.store", 40),
+    "a gate without a metric": ("spec.gate.0.metric", GONE, "Required value"),
+    "a gate of an empty metric": ("spec.gate.0.metric", "", "should be at least 1 chars long"),
+    "a gate of a metric with too long a name": _too_long("spec.gate.0.metric", 63),
+    "a gate without a bound": ("spec.gate.0", {"metric": "accuracy"}, "a gate without a bound lets everything pass"),
+    "a gate that nothing can pass": (
+        "spec.gate.0",
+        {"metric": "accuracy", "min": "10", "max": "9"},
+        "min must not be greater than max",
+    ),
+    "a lower bound in percent": ("spec.gate.0.min", "95%", NUMBER),
+    "a lower bound with a comma": ("spec.gate.0.min", "0,95", NUMBER),
+    "a lower bound without quotes": ("spec.gate.0.min", 0.95, 'must be of type string: "number"'),
+    "a lower bound beyond numbers": ("spec.gate.0.min", "1e999", NUMBER),
+    "a lower bound that is too long": ("spec.gate.0.min", "0." + "0" * 31, "may not be more than 32 bytes"),
+    "an upper bound that is infinite": ("spec.gate.0.max", "inf", NUMBER),
+    "an upper bound that is too long": ("spec.gate.0.max", "1." + "0" * 31, "may not be more than 32 bytes"),
+    "two gates of one metric": ("spec.gate.1.metric", "accuracy", "spec.gate[1]: Duplicate value"),
+    "too many gates": (
+        "spec.gate",
+        [{"metric": f"m{i}", "min": "0"} for i in range(17)],
+        "must have at most 16 items",
+    ),
+    "a negative number of attempts": ("spec.backoffLimit", -1, "should be greater than or equal to 0"),
+    "too many attempts": ("spec.backoffLimit", 21, "should be less than or equal to 20"),
+    "a field that does not exist": ("spec.epochs", 20, 'unknown field "spec.epochs"'),
+    "a field with a typing error": ("spec.entryPoint", "train:main", 'unknown field "spec.entryPoint"'),
+    "no spec": ("spec", GONE, "Required value"),
+    "a name with a dot": ("metadata.name", "digits.1", "metadata.name must be at most 52 characters of a-z, 0-9"),
+    "a name that is too long": ("metadata.name", "r" * 53, "the Job and its pods are named after it"),
+}
+
+_COMMAND: Final[dict[str, _One]] = {
+    "a program with no words": ("spec.command", [], "write the program first, then its arguments"),
+    "a program without a name": ("spec.command", ["", "train.py"], "write the program first, then its arguments"),
+    "a program of too many words": ("spec.command", ["x"] * 65, "must have at most 64 items"),
+    "a program with too long a word": ("spec.command.0", "x" * 4097, "may not be more than 4096 bytes"),
+    "a program that is too long in all": (
+        "spec.command",
+        ["x" * 4096] * 9,
+        "a longer program belongs in code.configMap or in the image",
+    ),
+}
+
+_MODEL_VERSION: Final[dict[str, _One]] = {
+    "no spec": ("spec", GONE, "Required value"),
+    "a name that is not of its model": (
+        "metadata.name",
+        "cats-v3",
+        "metadata.name must be <spec.model>-v<spec.version>",
+    ),
+    "a name that is not of its version": ("metadata.name", "digits-v4", "for example digits-v3"),
+    "a name with a zero before the number": ("metadata.name", "digits-v03", "metadata.name must be <spec.model>-v"),
+    "a name without a number": ("metadata.name", "digits", "metadata.name must be <spec.model>-v<spec.version>"),
+    "a name with something behind it": ("metadata.name", "digits-v3-b", "metadata.name must be <spec.model>-v"),
+    "no model": ("spec.model", GONE, "Required value"),
+    "a model's name that is too long": _too_long("spec.model", 40),
+    "a model's name with an underscore": ("spec.model", "my_digits", MODEL_NAME),
+    "no version": ("spec.version", GONE, "Required value"),
+    "version zero": ("spec.version", 0, "should be greater than or equal to 1"),
+    "a version beyond counting": ("spec.version", 1_000_000_000, "should be less than or equal to 999999999"),
+    "a version as text": ("spec.version", "3", 'must be of type integer: "string"'),
+    "no artifact": ("spec.artifact", GONE, "Required value"),
+    "an artifact without a place": ("spec.artifact.uri", GONE, "Required value"),
+    "an artifact without a digest": ("spec.artifact.digest", GONE, "Required value"),
+    "an artifact without a size": ("spec.artifact.size", GONE, "Required value"),
+    "an artifact that is a folder": ("spec.artifact.uri", "s3://models/v3/", "write s3://bucket/key of one ONNX file"),
+    "an artifact on a disk": ("spec.artifact.uri", "file:///model.onnx", "write s3://bucket/key of one ONNX file"),
+    "an artifact with too long a URI": ("spec.artifact.uri", "s3://models/" + "x" * 1020, "more than 1024 bytes"),
+    "a digest of another kind": ("spec.artifact.digest", "md5:" + "0" * 32, DIGEST),
+    "a digest that is too long": ("spec.artifact.digest", "sha256:" + "0" * 65, "may not be more than 71 bytes"),
+    "an empty file": ("spec.artifact.size", 0, "should be greater than or equal to 1"),
+    "a file above 2 GiB": ("spec.artifact.size", 2**31 + 1, "should be less than or equal to 2147483648"),
+    "a place with a dot": ("spec.artifact.store", "my.store", PLACE),
+    "a place of too long a name": _too_long("spec.artifact.store", 40),
+    "no signature": ("spec.signature", GONE, "Required value"),
+    "a TrainingRun's name in capitals": ("spec.trainingRun", "Digits-1", OBJECT_NAME),
+    "a TrainingRun's name that is too long": _too_long("spec.trainingRun", 253),
+    "an alias in capitals": ("spec.aliases.0", "Champion", ALIAS),
+    "an alias that is too long": _too_long("spec.aliases.0", 40),
+    "an alias twice": ("spec.aliases.1", "champion", 'Duplicate value: "champion"'),
+    "too many aliases": ("spec.aliases", [f"a{i}" for i in range(9)], "must have at most 8 items"),
+}
+for _side in ("inputs", "outputs"):
+    _tensor = f"spec.signature.{_side}"
+    _MODEL_VERSION |= {
+        f"no {_side}": (_tensor, GONE, "Required value"),
+        f"{_side} without a tensor": (_tensor, [], "should have at least 1 items"),
+        f"too many {_side}": (
+            _tensor,
+            [{"name": f"t{i}", "datatype": "FP32", "shape": [-1]} for i in range(65)],
+            "must have at most 64 items",
+        ),
+        f"two {_side} of one name": (
+            _tensor,
+            [{"name": "t", "datatype": d, "shape": [-1]} for d in ("FP32", "INT64")],
+            f"{_tensor}[1]: Duplicate value",
+        ),
+        f"{_side} without a name": (f"{_tensor}.0.name", GONE, "Required value"),
+        f"{_side} with an empty name": (f"{_tensor}.0.name", "", "should be at least 1 chars long"),
+        f"{_side} with too long a name": _too_long(f"{_tensor}.0.name", 253),
+        f"{_side} without a datatype": (f"{_tensor}.0.datatype", GONE, "Required value"),
+        f"{_side} with numpy's word for a datatype": (f"{_tensor}.0.datatype", "float32", "Unsupported value"),
+        f"{_side} without a shape": (f"{_tensor}.0.shape", GONE, "Required value"),
+        f"{_side} with an empty shape": (f"{_tensor}.0.shape", [], SHAPE),
+        f"{_side} with a dimension of zero": (f"{_tensor}.0.shape", [-1, 0], SHAPE),
+        f"{_side} with another negative dimension": (f"{_tensor}.0.shape", [-1, -2], SHAPE),
+        f"{_side} with too many dimensions": (f"{_tensor}.0.shape", [-1] * 17, "must have at most 16 items"),
+    }
+
+_DEPLOYMENT: Final[dict[str, _One]] = {
+    "no spec": ("spec", GONE, "Required value"),
+    "a name that begins with a digit": ("metadata.name", "3digits", "begin with a letter: Services are named after it"),
+    "a name with a dot": ("metadata.name", "digits.eu", "metadata.name must be at most 40 characters"),
+    "a name that is too long": ("metadata.name", "d" * 41, "metadata.name must be at most 40 characters"),
+    "a model's name for a version's": ("spec.modelVersion", "digits", VERSION_NAME),
+    "a version with a zero before the number": ("spec.modelVersion", "digits-v03", VERSION_NAME),
+    "a version with an image's tag": ("spec.modelVersion", "digits:v3", VERSION_NAME),
+    "a version's name that is too long": ("spec.modelVersion", "m" * 61 + "-v3", "may not be more than 63 bytes"),
+    "no replicas": ("spec.replicas", 0, "should be greater than or equal to 1"),
+    "too many replicas": ("spec.replicas", 1001, "should be less than or equal to 1000"),
+    "no CPU": ("spec.resources.cpu", "0", CPU),
+    "CPU that is too long": ("spec.resources.cpu", "1" + "0" * 32, "may not be more than 32 bytes"),
+    "memory without its unit": ("spec.resources.memory", "512", MEMORY),
+    "memory that is too long": ("spec.resources.memory", "1" + "0" * 32, "may not be more than 32 bytes"),
+    "a negative number of GPUs": ("spec.resources.gpu.count", -1, "should be greater than or equal to 0"),
+    "too many GPUs": ("spec.resources.gpu.count", 65, "should be less than or equal to 64"),
+    "a GPU without a domain": ("spec.resources.gpu.resourceName", "gpu", GPU),
+    "a GPU of too long a name": ("spec.resources.gpu.resourceName", "a/" + "b" * 252, "more than 253 bytes"),
+    "a batch of nothing": ("spec.server.maxBatch", 0, "should be greater than or equal to 1"),
+    "a batch that is too large": ("spec.server.maxBatch", 4097, "should be less than or equal to 4096"),
+    "a queue for nobody": ("spec.server.queueLimit", 0, "should be greater than or equal to 1"),
+    "a queue that is too long": ("spec.server.queueLimit", 65537, "should be less than or equal to 65536"),
+    "a route without a gateway": ("spec.route.gateway", GONE, "Required value"),
+    "a route without host names": ("spec.route.hostnames", GONE, "Required value"),
+    "a route with an empty list of host names": ("spec.route.hostnames", [], "write at least one host name"),
+    "too many host names": (
+        "spec.route.hostnames",
+        [f"h{i}.example.com" for i in range(17)],
+        "must have at most 16 items",
+    ),
+    "a host name twice": ("spec.route.hostnames.1", "digits.example.com", "Duplicate value"),
+    "a URL for a host name": ("spec.route.hostnames.0", "https://digits.example.com", HOSTNAME),
+    "a host name with a port": ("spec.route.hostnames.0", "digits.example.com:80", HOSTNAME),
+    "a host name in capitals": ("spec.route.hostnames.0", "Digits.example.com", HOSTNAME),
+    "a star inside a host name": ("spec.route.hostnames.0", "digits.*.com", HOSTNAME),
+    "an address for a host name": ("spec.route.hostnames.0", "192.0.2.1", "a route takes no address"),
+    "a host name that is too long": _too_long("spec.route.hostnames.0", 253),
+    "a Gateway without a name": ("spec.route.gateway.name", GONE, "Required value"),
+    "a Gateway's name in capitals": ("spec.route.gateway.name", "Public", OBJECT_NAME),
+    "a Gateway's name that is too long": _too_long("spec.route.gateway.name", 253),
+    "a Gateway's namespace with a dot": ("spec.route.gateway.namespace", "a.b", NAME),
+    "a Gateway's namespace that is too long": _too_long("spec.route.gateway.namespace", 63),
+    "a Gateway's listener in capitals": ("spec.route.gateway.sectionName", "HTTP", OBJECT_NAME),
+    "a Gateway's listener of too long a name": _too_long("spec.route.gateway.sectionName", 253),
+    "a strategy that does not exist": ("spec.strategy.type", "Recreate", 'supported values: "Canary"'),
+    "a canary without steps": ("spec.strategy.canary.steps", GONE, "Required value"),
+    "steps that are empty": (
+        "spec.strategy.canary.steps",
+        [],
+        "write at least one step, for example {setWeight: 10}; leave strategy out to switch at once",
+    ),
+    "steps that go backwards": (
+        "spec.strategy.canary.steps",
+        [{"setWeight": 50}, {"pause": {}}, {"setWeight": 10}],
+        "setWeight must not go backwards from step to step; to go back, abort the rollout",
+    ),
+    "too many steps": ("spec.strategy.canary.steps", [{"setWeight": 1}] * 51, "must have at most 50 items"),
+    "a step that is empty": ("spec.strategy.canary.steps.0", {}, STEP),
+    "a step with two things in it": ("spec.strategy.canary.steps.0", {"setWeight": 10, "pause": {}}, STEP),
+    "a weight of zero": ("spec.strategy.canary.steps.0.setWeight", 0, "should be greater than or equal to 1"),
+    "a weight above all": (
+        "spec.strategy.canary.steps.2.setWeight",
+        101,
+        "should be less than or equal to 100",
+    ),
+    "a weight in percent": ("spec.strategy.canary.steps.0.setWeight", "10%", "must be of type integer"),
+    "a step that does not exist yet": (
+        "spec.strategy.canary.steps.0.analysis",
+        {"duration": "60s"},
+        'unknown field "spec.strategy.canary.steps[0].analysis"',
+    ),
+    "a negative history": ("spec.historyLimit", -1, "should be greater than or equal to 0"),
+    "too long a history": ("spec.historyLimit", 51, "should be less than or equal to 50"),
+}
+
+_ALIAS: Final[dict[str, _One]] = {
+    "an alias in capitals": ("spec.alias", "Champion", ALIAS),
+    "an alias that is too long": _too_long("spec.alias", 40),
+    "a followed model's name in capitals": ("spec.model", "Digits", MODEL_NAME),
+    "a followed model's name that is too long": _too_long("spec.model", 40),
+}
+
+
+def _durations(what: str, path: str, *, zero: bool, milliseconds: bool) -> dict[str, _One]:
+    made: dict[str, _One] = {
+        f"{what} without a unit": (path, "30", DURATION),
+        f"{what} that is empty": (path, "", DURATION),
+        f"{what} in words": (path, "5 minutes", DURATION),
+        f"{what} that is negative": (path, "-5m", DURATION),
+        f"{what} with a fraction": (path, "1.5h", DURATION),
+        f"{what} with the small unit first": (path, "30s10m", DURATION),
+        f"{what} beyond the calendar": (path, "99999d", DURATION),
+        f"{what} as a number": (path, 30, 'must be of type string: "integer"'),
+        f"{what} that is too long": (path, "1s" * 17, "may not be more than 32 bytes"),
+    }
+    if not zero:
+        made[f"{what} of zero"] = (path, "0m" if milliseconds else "0s", LONGER)
+    if not milliseconds:
+        made[f"{what} of less than a second"] = (path, "500ms", SECONDS)
+    return made
+
+
+_TRAINING_RUN |= _durations("a deadline", "spec.activeDeadline", zero=False, milliseconds=False)
+_TRAINING_RUN |= _durations("a time to live", "spec.ttlAfterFinished", zero=True, milliseconds=False)
+_DEPLOYMENT |= _durations("a progress deadline", "spec.progressDeadline", zero=False, milliseconds=False)
+_DEPLOYMENT |= _durations("a delay", "spec.strategy.canary.scaleDownDelay", zero=True, milliseconds=False)
+_DEPLOYMENT |= _durations("a pause", "spec.strategy.canary.steps.1.pause.duration", zero=True, milliseconds=True)
+_DEPLOYMENT |= _durations("a batching delay", "spec.server.maxDelay", zero=True, milliseconds=True)
+_DEPLOYMENT |= _durations("a request's timeout", "spec.server.timeout", zero=False, milliseconds=True)
+
+
+def _refused() -> Iterator[tuple[str, Refused]]:
+    program = {"spec.entrypoint": GONE, "spec.command": ["python", "train.py"]}
+    follower = {"spec.modelVersion": GONE, "spec.alias": "champion", "spec.model": "digits"}
+    for kind, base, first, table in (
+        ("TrainingRun", training_run(), {}, _TRAINING_RUN),
+        ("TrainingRun", training_run(), program, _COMMAND),
+        ("ModelVersion", model_version(), {}, _MODEL_VERSION),
+        ("Deployment", deployment(), {}, _DEPLOYMENT),
+        ("Deployment", deployment(), follower, _ALIAS),
+    ):
+        for sentence, (path, value, words) in table.items():
+            yield f"{kind}: {sentence}", Refused(base, {**first, path: value}, path, words)
+    either = "write either entrypoint (module:function) or command (any program), not both and not neither"
+    yield (
+        "TrainingRun: an entrypoint and a program",
+        Refused(training_run(), {"spec.command": ["python", "train.py"]}, "spec", either),
+    )
+    yield (
+        "TrainingRun: neither entrypoint nor program",
+        Refused(training_run(), {"spec.entrypoint": GONE}, "spec", either),
+    )
+    which = "write either modelVersion (one version) or model and alias (whichever version holds the alias)"
+    together = "alias and model belong together: an alias is held per model"
+    yield "Deployment: nothing to serve", Refused(deployment(), {"spec.modelVersion": GONE}, "spec", which)
+    yield (
+        "Deployment: a version and an alias",
+        Refused(deployment(), {"spec.alias": "champion", "spec.model": "digits"}, "spec", which),
+    )
+    yield (
+        "Deployment: an alias of no model",
+        Refused(deployment(), {"spec.modelVersion": GONE, "spec.alias": "champion"}, "spec", together),
+    )
+    yield "Deployment: a version and a model", Refused(deployment(), {"spec.model": "digits"}, "spec", together)
+
+
+REFUSED: Final = dict(_refused())
+
+# ------------------------------------------------------------------------------------------- what may not change
+
+_RECORD: Final = "cannot be changed: a TrainingRun is the record of one training; apply a new one under another name"
+_REGISTERED: Final = "cannot be changed: a ModelVersion is what was registered; register another version"
+
+
+def _changes() -> Iterator[tuple[str, Refused]]:
+    for name, value in {
+        "model": "cats",
+        "image": "registry.example/trainer:2",
+        "entrypoint": "train:other",
+        "code": {"configMap": "other-code"},
+        "data": [],
+        "parameters": {"epochs": "21"},
+        "seed": 8,
+        "resources": {"cpu": "2"},
+        "output": {"store": "other"},
+        "gate": [],
+        "backoffLimit": 3,
+        "activeDeadline": "3h",
+        "ttlAfterFinished": "8d",
+    }.items():
+        yield f"TrainingRun: another {name}", Refused(training_run(), {f"spec.{name}": value}, "", f"{name} {_RECORD}")
+    for name in ("image", "code", "data", "parameters", "gate", "activeDeadline", "ttlAfterFinished"):
+        yield (
+            f"TrainingRun: {name} taken away",
+            Refused(training_run(), {f"spec.{name}": GONE}, "", f"{name} {_RECORD}"),
+        )
+    yield (
+        "TrainingRun: another program",
+        Refused(
+            training_run(), {"spec.command": ["python", "x.py"], "spec.entrypoint": GONE}, "", f"command {_RECORD}"
+        ),
+    )
+    for name, value in {
+        "artifact": {**model_version()["spec"]["artifact"], "digest": "sha256:" + "b" * 64},
+        "signature": {
+            **model_version()["spec"]["signature"],
+            "outputs": [{"name": "y", "datatype": "FP32", "shape": [-1]}],
+        },
+        "trainingRun": GONE,
+        "version": 4,
+        "model": "cats",
+    }.items():
+        edit = {f"spec.{name}": value}
+        yield f"ModelVersion: another {name}", Refused(model_version(), edit, "", f"{name} {_REGISTERED}")
+
+
+CHANGES: Final = dict(_changes())
+
+MAY_CHANGE: Final[dict[str, Given]] = {
+    "TrainingRun: suspended": Given(training_run(), {"spec.suspend": True}),
+    "TrainingRun: labelled": Given(training_run(), {"metadata.labels": {"team": "vision"}}),
+    "ModelVersion: another alias": Given(model_version(), {"spec.aliases": ["challenger"]}),
+    "ModelVersion: no alias": Given(model_version(), {"spec.aliases": GONE}),
+    "ModelVersion: archived": Given(model_version(), {"spec.archived": True}),
+    "Deployment: another version": Given(deployment(), {"spec.modelVersion": "digits-v4"}),
+    "Deployment: from a version to an alias": Given(
+        deployment(), {"spec.modelVersion": GONE, "spec.model": "digits", "spec.alias": "champion"}
+    ),
+    "Deployment: without a route": Given(deployment(), {"spec.route": GONE}),
+    "Deployment: more replicas": Given(deployment(), {"spec.replicas": 5}),
+}
+
+# ----------------------------------------------------------------------------------------------------------- tests
+
+RESOURCE: Final[dict[str, Resource]] = {
+    "TrainingRun": TRAINING_RUNS,
+    "ModelVersion": MODEL_VERSIONS,
+    "Deployment": DEPLOYMENTS,
+}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def place(api: Api) -> None:
+    """Two namespaces; everything but the three objects that stand in the first is a dry run."""
+    for name in (NAMESPACE, EMPTY_NAMESPACE):
+        api.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}})
+
+
+@pytest.fixture(scope="module")
+def standing(api: Api, place: None) -> dict[str, Object]:
+    """One object of each kind that exists, to be changed."""
+    return {m["kind"]: api.apply(m) for m in (training_run(), model_version(), deployment())}
+
+
+@pytest.fixture(scope="module")
+def schemas(api: Api) -> dict[str, Object]:
+    """The schema of each kind as the API server holds it, without status, which only the operator writes."""
+    found = {}
+    for kind in KINDS:
+        crd = api.get(CRDS, None, kind.crd_name)
+        assert crd is not None
+        made = crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"]
+        made["properties"].pop("status")
+        found[kind.kind] = made
+    return found
+
+
+def refusal(api: Api, manifest: Object) -> Refusal:
+    """What the API server says to a manifest that it must not take."""
+    with pytest.raises(Refusal) as caught:
+        api.create(manifest, dry_run=True)
+    return caught.value
+
+
+def change(api: Api, live: Object, wanted: Object) -> Object:
+    """Replace ``live`` by ``wanted``, as a dry run."""
+    body = copy.deepcopy(wanted)
+    body["metadata"]["resourceVersion"] = live["metadata"]["resourceVersion"]
+    path = RESOURCE[live["kind"]].path(NAMESPACE, live["metadata"]["name"])
+    return api.call("PUT", path, body, dryRun="All", fieldValidation="Strict")
+
+
+@pytest.mark.parametrize("sentence", ACCEPTED)
+def test_is_accepted(api: Api, sentence: str) -> None:
+    wanted = ACCEPTED[sentence].manifest()
+    wanted["metadata"]["namespace"] = EMPTY_NAMESPACE
+    made = api.create(wanted, dry_run=True)
+    assert _subset(wanted["spec"], made["spec"]), "what was written came back changed"
+
+
+def _subset(part: Any, whole: Any) -> bool:
+    if isinstance(part, dict):
+        return isinstance(whole, dict) and all(k in whole and _subset(v, whole[k]) for k, v in part.items())
+    if isinstance(part, list):
+        return isinstance(whole, list) and len(part) == len(whole) and all(map(_subset, part, whole))
+    return bool(part == whole)
+
+
+@pytest.mark.parametrize("sentence", REFUSED)
+def test_is_refused(api: Api, sentence: str) -> None:
+    case = REFUSED[sentence]
+    refused = refusal(api, case.manifest())
+    assert case.words in refused.message
+    about = {c.field for c in refused.causes}
+    # A field that is unknown is refused before validation, and has no cause.
+    assert not about or all(_concerns(f, _field(case.at)) for f in about), f"also refused: {refused.message}"
+
+
+def _concerns(found: str, expected: str) -> bool:
+    return found.startswith(expected) or found in ("<nil>", "") or expected.startswith(found)
+
+
+@pytest.mark.parametrize("sentence", CHANGES)
+def test_may_not_change(api: Api, standing: dict[str, Object], sentence: str) -> None:
+    case = CHANGES[sentence]
+    with pytest.raises(Refusal) as caught:
+        change(api, standing[case.base["kind"]], case.manifest())
+    assert case.words in caught.value.message
+
+
+@pytest.mark.parametrize("sentence", MAY_CHANGE)
+def test_may_change(api: Api, standing: dict[str, Object], sentence: str) -> None:
+    case = MAY_CHANGE[sentence]
+    made = change(api, standing[case.base["kind"]], case.manifest())
+    assert made["kind"] == case.base["kind"]
+
+
+def test_no_rule_is_untested(api: Api, standing: dict[str, Object], schemas: dict[str, Object]) -> None:
+    """Which rule a refusal was about is read off the API server's answer, not off the tables."""
+    broken: dict[str, set[schema.SchemaRule]] = {kind: set() for kind in schemas}
+    for case in REFUSED.values():
+        kind = case.base["kind"]
+        broken[kind] |= _rules(refusal(api, case.manifest()).causes, schemas[kind])
+    for case in CHANGES.values():
+        kind = case.base["kind"]
+        with pytest.raises(Refusal) as caught:
+            change(api, standing[kind], case.manifest())
+        broken[kind] |= _rules(caught.value.causes, schemas[kind])
+    untested = [f"{kind} {rule}" for kind, s in schemas.items() for rule in sorted(set(schema.rules(s)) - broken[kind])]
+    assert not untested, "no case in this file is refused by:\n" + "\n".join(untested)
+
+
+def _rules(causes: tuple[Cause, ...], of: Object) -> set[schema.SchemaRule]:
+    found = {schema.broken(cause, of) for cause in causes}
+    return {rule for rule in found if rule is not None}
+
+
+def test_every_field_has_an_accepted_value(schemas: dict[str, Object]) -> None:
+    for kind, found in schemas.items():
+        ruled = {r.path for r in schema.rules(found) if not r.path.startswith("metadata")}
+        filled = {
+            p for case in ACCEPTED.values() if case.base["kind"] == kind for p in schema.paths(case.manifest(), found)
+        }
+        assert not ruled - filled
+
+
+def test_no_rule_speaks_in_regular_expressions(schemas: dict[str, Object]) -> None:
+    for kind, found in schemas.items():
+        assert not [str(r) for r in schema.rules(found) if r.what == "pattern"], kind
+
+
+# ------------------------------------------------------------------------------------------------ what is written
+
+
+def test_defaults_of_a_training_run(api: Api) -> None:
+    wanted = Given(training_run(), {"metadata.name": "d", "spec": {"model": "digits", "entrypoint": "train:main"}})
+    assert api.create(wanted.manifest(), dry_run=True)["spec"] == {
+        "model": "digits",
+        "entrypoint": "train:main",
+        "seed": 0,
+        "resources": {"cpu": "1", "memory": "1Gi", "gpu": {"count": 0, "resourceName": "nvidia.com/gpu"}},
+        "output": {"store": "default"},
+        "suspend": False,
+        "backoffLimit": 2,
+    }
+
+
+def test_defaults_of_a_model_version(api: Api) -> None:
+    edits = {"metadata.name": "digits-v9", "spec.version": 9, "spec.artifact.store": GONE}
+    edits |= {f"spec.{name}": GONE for name in ("trainingRun", "aliases", "archived")}
+    made = api.create(Given(model_version(), edits).manifest(), dry_run=True)["spec"]
+    assert made["artifact"]["store"] == "default"
+    assert made["archived"] is False
+    assert sorted(made) == ["archived", "artifact", "model", "signature", "version"]
+
+
+def test_defaults_of_a_deployment(api: Api) -> None:
+    wanted = Given(deployment(), {"metadata.name": "d", "spec": {"modelVersion": "digits-v3"}})
+    assert api.create(wanted.manifest(), dry_run=True)["spec"] == {
+        "modelVersion": "digits-v3",
+        "replicas": 1,
+        "resources": {"cpu": "500m", "memory": "512Mi", "gpu": {"count": 0, "resourceName": "nvidia.com/gpu"}},
+        "server": {"maxBatch": 32, "maxDelay": "0ms", "queueLimit": 128, "timeout": "30s"},
+        "strategy": {"type": "Canary", "canary": {"steps": [{"setWeight": 100}], "scaleDownDelay": "30s"}},
+        "progressDeadline": "10m",
+        "historyLimit": 5,
+    }
