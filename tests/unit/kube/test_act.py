@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from slipway.api.training_run import TrainingRunStatus
-from slipway.kube.act import NOTE_LIMIT, act, differs
+from slipway.kube.act import NOTE_LIMIT, act
+from slipway.kube.drift import differs
 from slipway.kube.client import Conflict
 from slipway.kube.fake import Crash, FakeKube
 from slipway.kube.objects import CONFIG_MAPS, TRAINING_RUNS
