@@ -305,6 +305,11 @@ class VerifyResult:
 # ----------------------------------------------------------------------------------------------------- documents
 
 
+FILE_FAILURES: Final = frozenset({"DigestMismatch", "UnsafeModel", "SignatureMismatch", "LoadFailed"})
+"""Reasons of a ``Failure`` of ``verify`` that say something about the file itself, so that no later try can end
+otherwise. Every other one (store, credentials, a pod that was killed) says nothing about the file."""
+
+
 class ContractError(ValueError):
     """A document does not hold what the contract says; the message names the field."""
 

@@ -114,7 +114,7 @@ def ended(pod: Manifest, name: str, memory: str) -> Trouble | None:
     The container's own ``Failure`` document is taken first, then what the kubelet knows, then the last log lines.
 
     Args:
-        memory: the container's limit, for the sentence about it.
+        memory: the container's limit and where it comes from, for the sentence about it.
     """
     if phase(pod) != "Failed":
         return None
@@ -131,7 +131,7 @@ def ended(pod: Manifest, name: str, memory: str) -> Trouble | None:
     if end.get("reason") == "OOMKilled":
         return Trouble(
             Reason.OUT_OF_MEMORY,
-            f"it used more memory than the {memory} of spec.resources.memory and was killed: give it more",
+            f"it used more memory than {memory} and was killed: give it more",
         )
     if disruption:
         cause = disruption.get("message") or disruption.get("reason", "")

@@ -118,6 +118,25 @@ def requirements(cpu: str, memory: str, gpus: int = 0, gpu_resource: str = "nvid
     return {"requests": {"cpu": cpu, **limits}, "limits": limits}
 
 
+def failure_policy(container: str) -> dict[str, Any]:
+    """``podFailurePolicy`` of a Job: what another attempt cannot help is not tried again, and what the node did does
+    not count as an attempt."""
+    return {
+        "rules": [
+            # First: a pod that the node took away says nothing about its program, whatever the exit code.
+            {"action": "Ignore", "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}]},
+            {
+                "action": "FailJob",
+                "onExitCodes": {
+                    "containerName": container,
+                    "operator": "In",
+                    "values": [contract.EXIT_USER_ERROR],
+                },
+            },
+        ]
+    }
+
+
 def managed(**labels: str) -> dict[str, str]:
     """Labels of an object that we made: ours and the standard one.
 

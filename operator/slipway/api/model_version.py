@@ -7,6 +7,7 @@ from typing import Annotated, Final, Literal
 from pydantic import Field
 
 from slipway.api.common import (
+    GROUP,
     LIST_ATOMIC,
     LIST_SET,
     AliasName,
@@ -27,6 +28,10 @@ from slipway.api.common import (
     rules,
 )
 from slipway.api.training_run import S3_FILE, MetricStatus
+
+LINEAGE_ANNOTATION: Final = f"{GROUP}/lineage"
+"""Carries the lineage into a new ModelVersion: the API server drops a status at creation, and a version without
+its origin must not exist even for a moment. The registry copies it into status."""
 
 Datatype = Literal[
     "BOOL",
@@ -205,6 +210,13 @@ class Verification(Model):
     verified_at: Time
 
 
+class VerificationFailure(Model):
+    """What is wrong with the file. It is final: the spec cannot change, and the digest names the bytes."""
+
+    reason: Annotated[str, Field(max_length=64)]
+    message: Annotated[str, Field(max_length=4096)]
+
+
 class DeploymentRef(Model):
     """A Deployment that runs this version."""
 
@@ -219,6 +231,7 @@ class ModelVersionStatus(Model):
     phase: Literal["Verifying", "Ready", "Archived", "Failed"] = "Verifying"
     message: Annotated[str, Field(max_length=4096)] = ""
     verification: Verification | None = None
+    failure: VerificationFailure | None = None
     verify_tries: int = 0
     """Verification Jobs that ended without saying anything about the file (store down, wrong credentials)."""
     held_aliases: list[str] = Field(default=[], max_length=8, json_schema_extra=LIST_SET)

@@ -66,6 +66,10 @@ class Reason(StrEnum):
         "VerificationFailed",
         "The file is not what the spec says; the message tells the difference.",
     )
+    VERIFICATION_RETRYING = (
+        "VerificationRetrying",
+        "The verification ended without a word about the file; it is tried again after a while.",
+    )
     ARCHIVED = "Archived", "spec.archived is true: no new Deployment may take this version."
     READY = "Ready", "Everything that was asked for stands."
     ALIAS_HELD_ELSEWHERE = (

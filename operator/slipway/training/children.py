@@ -9,16 +9,13 @@ from typing import Any, Final
 
 from slipway import contract, pods
 from slipway.api.common import API_VERSION, GROUP, Label
-from slipway.api.model_version import Lineage, ModelVersionSpec
+from slipway.api.model_version import LINEAGE_ANNOTATION, Lineage, ModelVersionSpec
 from slipway.api.training_run import TrainingRunSpec
 from slipway.kube.objects import CONFIG_MAPS, JOBS, MODEL_VERSIONS, Manifest, owner_reference
 
 CONTAINER: Final = "trainer"
-COMMAND: Final = ("python", "-m", "slipway_trainer")
+COMMAND: Final = ("python3", "-m", "slipway_trainer")
 """Said in the Job and not left to the image: an image that a user builds on ours may have another entrypoint."""
-LINEAGE_ANNOTATION: Final = f"{GROUP}/lineage"
-"""Carries the lineage into a new ModelVersion: the API server drops a status at creation, and a version without
-its origin must not exist even for a moment."""
 ATTEMPTS_ANNOTATION: Final = f"{GROUP}/attempts-before"
 """On a Job: attempts that earlier Jobs of the run made."""
 REREAD_ANNOTATION: Final = f"{GROUP}/reread"
@@ -87,23 +84,7 @@ def job(
         "suspend": spec.suspend,
         # A new pod only when the old one has really ended: two pods never write one run's checkpoints.
         "podReplacementPolicy": "Failed",
-        "podFailurePolicy": {
-            "rules": [
-                # First: a pod that the node took away says nothing about the training, whatever its exit code.
-                {
-                    "action": "Ignore",
-                    "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}],
-                },
-                {
-                    "action": "FailJob",
-                    "onExitCodes": {
-                        "containerName": CONTAINER,
-                        "operator": "In",
-                        "values": [contract.EXIT_USER_ERROR],
-                    },
-                },
-            ]
-        },
+        "podFailurePolicy": pods.failure_policy(CONTAINER),
         "template": {"metadata": {"labels": labels}, "spec": _pod(run, spec, defaults)},
     }
     if deadline is not None:

@@ -19,7 +19,7 @@ from pydantic import ValidationError
 
 from slipway import contract, podfacts
 from slipway.api.common import Condition, Label, duration, parse_time, rfc3339, seconds, set_condition
-from slipway.api.model_version import Lineage
+from slipway.api.model_version import LINEAGE_ANNOTATION, Lineage
 from slipway.api.reasons import Reason
 from slipway.api.training_run import Attempt, Progress, TrainingRunStatus
 from slipway.kube.objects import JOBS, TRAINING_RUNS, Manifest, owned_by
@@ -89,7 +89,8 @@ class View:
 
     def last_failure(self) -> podfacts.Trouble | None:
         """Why the newest failed pod failed."""
-        return podfacts.ended(self.failed, CONTAINER, self.seen.spec.resources.memory) if self.failed else None
+        memory = f"the {self.seen.spec.resources.memory} of spec.resources.memory"
+        return podfacts.ended(self.failed, CONTAINER, memory) if self.failed else None
 
 
 def decide(observed: Observed, now: datetime) -> Plan:
@@ -118,7 +119,7 @@ def _made(view: View) -> Verdict | None:
         return None
     name = version["metadata"]["name"]
     try:
-        lineage = Lineage.model_validate_json(version["metadata"]["annotations"][children.LINEAGE_ANNOTATION])
+        lineage = Lineage.model_validate_json(version["metadata"]["annotations"][LINEAGE_ANNOTATION])
         metrics = lineage.metrics
     except (KeyError, ValidationError):
         metrics = view.seen.status.metrics

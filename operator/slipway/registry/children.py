@@ -1,0 +1,110 @@
+"""The one object that a ModelVersion makes: the Job that verifies its file. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Final
+
+from slipway import contract, pods
+from slipway.api.common import GROUP
+from slipway.api.model_version import ModelVersionSpec
+from slipway.kube.objects import JOBS, Manifest, owner_reference
+
+CONTAINER: Final = "verify"
+TRY_ANNOTATION: Final = f"{GROUP}/verify-try"
+"""On the Job: which try it is, counted from 0."""
+BACKOFF_LIMIT: Final = 3
+DEADLINE: Final = 1800
+"""Seconds for one Job; 2 GiB take that long at 10 Mbit/s."""
+_MIB: Final = 1024 * 1024
+
+
+@dataclass(frozen=True)
+class Defaults:
+    """What the operator's settings give to every verification pod."""
+
+    server_image: str
+    image_pull_policy: str = "IfNotPresent"
+    cpu: str = "100m"
+
+
+def job_name(version: str) -> str:
+    """The Job of a version.
+
+    >>> job_name("digits-v3")
+    'digits-v3-verify'
+    """
+    return pods.child_name(version, "-verify")
+
+
+def serve_spec(version: Manifest, spec: ModelVersionSpec) -> contract.ServeSpec:
+    """What the server is asked to load."""
+    meta = version["metadata"]
+    signature = contract.Signature(
+        inputs=[contract.Tensor(t.name, t.datatype, list(t.shape)) for t in spec.signature.inputs],
+        outputs=[contract.Tensor(t.name, t.datatype, list(t.shape)) for t in spec.signature.outputs],
+    )
+    artifact = spec.artifact
+    return contract.ServeSpec(
+        namespace=meta["namespace"],
+        model=spec.model,
+        modelVersion=meta["name"],
+        version=spec.version,
+        artifact=contract.Artifact(uri=artifact.uri, digest=artifact.digest, size=artifact.size, store=artifact.store),
+        signature=signature,
+    )
+
+
+def memory(size: int) -> str:
+    """Memory for loading a file of ``size`` bytes: onnxruntime holds the file's weights, and a second time while it
+    prepares them; 512 MiB are for Python, the runtime and the warm-up.
+
+    >>> memory(17432), memory(200 * 1024 * 1024)
+    ('512Mi', '1112Mi')
+    """
+    return f"{512 + 3 * (size // _MIB)}Mi"
+
+
+def job(version: Manifest, spec: ModelVersionSpec, defaults: Defaults, number: int) -> dict[str, Any]:
+    """The Job that verifies a version; ``number`` counts the tries from 0."""
+    meta = version["metadata"]
+    labels = pods.managed(model=spec.model, model_version=meta["name"], role="verify")
+    volume, mount = pods.scratch("model", contract.MODEL_DIR, f"{64 + 2 * (spec.artifact.size // _MIB)}Mi")
+    container = {
+        "name": CONTAINER,
+        "image": defaults.server_image,
+        "imagePullPolicy": defaults.image_pull_policy,
+        "args": ["verify"],
+        "env": [
+            pods.env_var(contract.Env.SPEC, contract.dumps(serve_spec(version, spec))),
+            *pods.identity_env_vars(),
+            *pods.scratch_env_vars(contract.MODEL_DIR),
+            *pods.store_env_vars([spec.artifact.store]),
+        ],
+        "resources": pods.requirements(defaults.cpu, memory(spec.artifact.size)),
+        "volumeMounts": [mount],
+        **pods.container_base(),
+    }
+    return {
+        "apiVersion": JOBS.api_version,
+        "kind": JOBS.kind,
+        "metadata": {
+            "name": job_name(meta["name"]),
+            "namespace": meta["namespace"],
+            "labels": labels,
+            "annotations": {TRY_ANNOTATION: str(number)},
+            "ownerReferences": [owner_reference(version)],
+        },
+        "spec": {
+            "completions": 1,
+            "parallelism": 1,
+            "backoffLimit": BACKOFF_LIMIT,
+            "activeDeadlineSeconds": DEADLINE,
+            "podReplacementPolicy": "Failed",
+            "podFailurePolicy": pods.failure_policy(CONTAINER),
+            "template": {
+                "metadata": {"labels": labels},
+                "spec": {**pods.pod_base(), "restartPolicy": "Never", "containers": [container], "volumes": [volume]},
+            },
+        },
+    }

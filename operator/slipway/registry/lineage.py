@@ -1,0 +1,55 @@
+"""The lineage that a version was created with, on its way from annotation to status. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+from pydantic import ValidationError
+
+from slipway.api.model_version import LINEAGE_ANNOTATION, Lineage
+from slipway.kube.objects import Manifest
+
+_INT64: Final = 2**63 - 1
+
+
+class Broken(ValueError):
+    """The annotation is not a lineage; the message says where."""
+
+
+def read(version: Manifest) -> Lineage | None:
+    """The lineage in the annotation; None where there is none (a model that was trained elsewhere).
+
+    Whoever may create a ModelVersion may write anything there, so it is held against everything that the API server
+    would hold against the status.
+
+    Raises:
+        Broken: it is not a lineage that a status may hold.
+    """
+    text = version["metadata"].get("annotations", {}).get(LINEAGE_ANNOTATION)
+    if text is None:
+        return None
+    try:
+        made = Lineage.model_validate_json(text)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise Broken(f"{where}: {first['msg']}" if where else first["msg"]) from None
+    _unique("data", [d.name for d in made.data])
+    _unique("metrics", [m.name for m in made.metrics])
+    _small(made.wire())
+    return made
+
+
+def _unique(what: str, names: Sequence[str]) -> None:
+    twice = sorted({n for n in names if names.count(n) > 1})
+    if twice:
+        raise Broken(f"{what}: {twice[0]!r} stands there twice")
+
+
+def _small(value: Any) -> None:
+    """The API server keeps 64 bits of a whole number."""
+    if isinstance(value, int) and abs(value) > _INT64:
+        raise Broken("a number is too large")
+    for item in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
+        _small(item)

@@ -1,0 +1,81 @@
+"""Reads what there is of a ModelVersion: its verification, the versions it shares aliases with, who runs it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from slipway import contract, podfacts
+from slipway.api.common import Label
+from slipway.api.model_version import ModelVersionSpec, ModelVersionStatus
+from slipway.kube.client import Reader
+from slipway.kube.objects import (
+    CONFIG_MAPS,
+    DEPLOYMENTS,
+    JOBS,
+    MODEL_VERSIONS,
+    PODS,
+    WORKLOADS,
+    Key,
+    Manifest,
+)
+from slipway.registry.children import Defaults, job_name
+
+
+@dataclass(frozen=True)
+class Observed:
+    """The world as one pass sees it.
+
+    Attributes:
+        job: the Job of the name that the verification has, whoever made it.
+        pods: pods of the verification, the newest first.
+        store: whether the ConfigMap of the artifact's S3 place exists.
+        siblings: the other versions of this model; read only where this one lists an alias.
+        deployments: the Deployments that have a workload of this version.
+    """
+
+    version: Manifest
+    spec: ModelVersionSpec
+    status: ModelVersionStatus
+    defaults: Defaults
+    job: Manifest | None = None
+    pods: tuple[Manifest, ...] = ()
+    store: bool = True
+    siblings: tuple[Manifest, ...] = ()
+    deployments: tuple[Manifest, ...] = ()
+
+
+async def observe(kube: Reader, key: Key, *, defaults: Defaults) -> Observed | None:
+    """Everything that ``decide`` needs; None where the version is gone or going."""
+    version = await kube.get(MODEL_VERSIONS, key.namespace, key.name)
+    if version is None or podfacts.leaving(version):
+        return None
+    spec = ModelVersionSpec.model_validate(version["spec"])
+    status = ModelVersionStatus.model_validate(version.get("status") or {})
+    job = await kube.get(JOBS, key.namespace, job_name(key.name))
+    pods: list[Manifest] = []
+    store = True
+    if status.verification is None:
+        labels = {Label.MODEL_VERSION: key.name, Label.ROLE: "verify"}
+        pods = podfacts.newest_first(await kube.list(PODS, key.namespace, labels))
+        name = contract.store_object_name(spec.artifact.store)
+        store = await kube.get(CONFIG_MAPS, key.namespace, name) is not None
+    siblings: list[Manifest] = []
+    if spec.aliases:
+        # Not by label: a version that a person made carries none.
+        found = await kube.list(MODEL_VERSIONS, key.namespace)
+        siblings = [v for v in found if v["spec"]["model"] == spec.model and v["metadata"]["name"] != key.name]
+    return Observed(
+        version, spec, status, defaults, job, tuple(pods), store, tuple(siblings), await _runners(kube, key)
+    )
+
+
+async def _runners(kube: Reader, key: Key) -> tuple[Manifest, ...]:
+    """The Deployments that have a workload of this version.
+
+    By the workloads' label and not by reading all Deployments: with a thousand of each, that would be a million
+    objects at every start.
+    """
+    workloads = await kube.list(WORKLOADS, key.namespace, {Label.MODEL_VERSION: key.name})
+    names = {w["metadata"]["labels"].get(Label.DEPLOYMENT) for w in workloads}
+    found = [await kube.get(DEPLOYMENTS, key.namespace, name) for name in sorted(n for n in names if n)]
+    return tuple(d for d in found if d is not None)
