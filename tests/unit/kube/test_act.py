@@ -9,8 +9,8 @@ import pytest
 
 from slipway.api.training_run import TrainingRunStatus
 from slipway.kube.act import NOTE_LIMIT, act
-from slipway.kube.drift import differs
 from slipway.kube.client import Conflict
+from slipway.kube.drift import differs
 from slipway.kube.fake import Crash, FakeKube
 from slipway.kube.objects import CONFIG_MAPS, TRAINING_RUNS
 from slipway.kube.plan import Apply, Create, Delete, Event, Plan
