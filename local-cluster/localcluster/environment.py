@@ -72,7 +72,7 @@ def resolve() -> None:
         if not target.is_dir():
             run([fetcher, "-m", "pip", "install", "-q", "--require-hashes", "--target", target, "-r", listed])
     sources = {name: f"../images/{name}/requirements.in" for name in ("operator", "trainer", "server")}
-    for name, source in {**sources, "dev": "dev.in"}.items():
+    for name, source in {**sources, "trainer-cuda": "../images/trainer/requirements-cuda.in", "dev": "dev.in"}.items():
         with step(f"requirements/{name}.txt resolved"):
             run([target / "bin" / "uv", "pip", "compile", "-q", "--universal", "--python-version", "3.11", "--generate-hashes",
                  "--no-header", "--no-annotate", "-o", f"{name}.txt", source], cwd=_REQUIREMENTS)

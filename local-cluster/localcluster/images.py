@@ -23,7 +23,8 @@ from localcluster.store import lock
 OURS = ("operator", "trainer", "server")
 _PREFIX = "localhost/slipway"
 _USER = "65532:65532"  # the number that images without a named user have agreed on
-_BASE_PACKAGES = ("ca-certificates", "python3")
+_BASE_PACKAGES = ("ca-certificates", "python3", "python-is-python3")
+_PIP_SETTINGS = ("PIP_INDEX_URL", "PIP_EXTRA_INDEX_URL", "PIP_TRUSTED_HOST")
 _HOST_AUTHORITIES = Path("/etc/ssl/certs/ca-certificates.crt")
 _AUTHORITIES_INSIDE = "/etc/ssl/certs/host-ca.crt"
 _WITHOUT_MANUALS = ("path-exclude=/usr/share/man/*", "path-exclude=/usr/share/locale/*",
@@ -196,9 +197,11 @@ def _context(image: str) -> dict[str, Path]:
 
 def _make_from_containerfile(store: Layout, image: str, base: Image, context: Mapping[str, Path]) -> str:
     if not _buildah("images", "--quiet", "--filter", f"reference={base.name}").strip():
-        store.name(base.digest, "base")
-        _buildah("pull", "--quiet", f"oci:{store.root}:base")
-        _buildah("tag", _buildah("images", "--quiet", "--no-trunc").split()[0], base.name)
+        with tempfile.TemporaryDirectory(dir=paths.cache()) as scratch:
+            archive = Path(scratch, "base.tar")
+            with archive.open("wb") as out:
+                store.export({base.name: base.digest}, out, lambda _: False)
+            _buildah("tag", _buildah("pull", "--quiet", f"oci-archive:{archive}").strip(), base.name)
     with tempfile.TemporaryDirectory(dir=paths.cache()) as scratch:
         for inside, source in context.items():
             target = Path(scratch, inside)
@@ -216,7 +219,7 @@ def _make_from_containerfile(store: Layout, image: str, base: Image, context: Ma
 
 def _pip_settings() -> dict[str, str]:
     """How this machine's pip is set to reach its index, for the pip inside a build; the image keeps nothing of it."""
-    settings = {key: value for key, value in os.environ.items() if key in ("PIP_INDEX_URL", "PIP_EXTRA_INDEX_URL", "PIP_TRUSTED_HOST")}
+    settings = {key: value for key, value in os.environ.items() if key in _PIP_SETTINGS}
     if _HOST_AUTHORITIES.exists():
         settings["PIP_CERT"] = _AUTHORITIES_INSIDE  # it may hold the authority of a proxy between here and the index
     return settings

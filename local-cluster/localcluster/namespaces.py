@@ -17,8 +17,8 @@ from localcluster.processes import Identity, Service, wait
 from localcluster.progress import UserError
 from localcluster.shell import run
 
-MASKED = (Path("/var/lib/kubelet"), Path("/var/log/containers"))
-"""Paths that the kubelet has built in. Covered with an empty file system inside the node."""
+MASKED = (Path("/run/containerd"), Path("/var/lib/kubelet"), Path("/var/log/containers"))
+"""Paths that the kubelet and containerd have built in. Covered with an empty file system inside the node."""
 
 # The kubelet insists on these settings of the machine's kernel. Inside the node it finds files that hold what it wants
 # to see, so that the machine's own settings stay as they are.

@@ -70,6 +70,7 @@ class Layout:
             "os": "linux",
             "config": dict(config),
             "rootfs": {"type": "layers", "diff_ids": list(layers)},  # uncompressed: a layer's digest is its diff id
+            "history": [{"created_by": "slipway local-cluster"} for _ in layers],  # buildah counts on one a layer
         }
         manifest = {
             "schemaVersion": 2,
