@@ -24,21 +24,20 @@ class ProgressSource(Protocol):
 
 
 class HttpProgress:
-    """``GET http://POD:9090/progress``."""
+    """``GET http://POD:9090/progress``. A connection a question: the next one comes seconds later, if at all, and so
+    nothing is left open that somebody would have to close."""
 
-    def __init__(self, session: aiohttp.ClientSession, port: int = contract.PROGRESS_PORT) -> None:
-        self._session = session
+    def __init__(self, port: int = contract.PROGRESS_PORT) -> None:
         self._port = port
 
     async def read(self, pod_ip: str) -> contract.Progress | None:
         host = f"[{pod_ip}]" if ":" in pod_ip else pod_ip
         try:
-            # No redirects: a pod must not be able to send the operator somewhere else.
-            async with self._session.get(
-                f"http://{host}:{self._port}/progress",
-                allow_redirects=False,
-                timeout=aiohttp.ClientTimeout(total=TIMEOUT),
-            ) as answer:
+            async with (
+                aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=TIMEOUT)) as session,
+                # No redirects: a pod must not be able to send the operator somewhere else.
+                session.get(f"http://{host}:{self._port}/progress", allow_redirects=False) as answer,
+            ):
                 if answer.status != 200:
                     return None
                 body = bytearray()
