@@ -13,7 +13,7 @@ from aiohttp import web
 from kubernetes.aio.client import ApiClient
 from kubernetes.aio.config import ConfigException, load_incluster_config, load_kube_config
 
-from slipway import registry, serving, settings, telemetry, training
+from slipway import settings, telemetry
 from slipway.api.common import FIELD_MANAGER, Label
 from slipway.kube.client import ApiServer, Kube, NotInstalled
 from slipway.kube.controller import Controller, Room
@@ -31,7 +31,9 @@ from slipway.kube.objects import (
 )
 from slipway.kube.wake import Wake
 from slipway.kube.workqueue import WorkQueue
+from slipway.registry import handlers as registry
 from slipway.settings import Settings
+from slipway.training import handlers as training
 
 logger = logging.getLogger("slipway")
 
@@ -56,9 +58,11 @@ def kopf_settings() -> kopf.OperatorSettings:
     return made
 
 
-def build(options: Settings, kube: Kube, registered: kopf.OperatorRegistry, metrics: telemetry.Metrics) -> list[Any]:
+def build(
+    options: Settings, kube: Kube, registered: kopf.OperatorRegistry, metrics: telemetry.Metrics
+) -> list[Controller[Any]]:
     """The three controllers, each fed by its room's handlers."""
-    controllers = []
+    controllers: list[Controller[Any]] = []
 
     def add(room: Room[Any], register: Register) -> None:
         queue = WorkQueue()
@@ -76,9 +80,8 @@ def build(options: Settings, kube: Kube, registered: kopf.OperatorRegistry, metr
             )
         )
 
-    add(training.room(options), training.handlers.register)
-    add(registry.room(options), registry.handlers.register)
-    add(serving.room(options), serving.handlers.register)
+    add(training.room(options), training.register)
+    add(registry.room(options), registry.register)
     return controllers
 
 
@@ -97,9 +100,9 @@ async def kinds_served(kube: Kube, namespace: str | None) -> None:
 async def load_credentials() -> None:
     """Those of the pod, or of a kubeconfig where there is no pod."""
     try:
-        load_incluster_config()
+        load_incluster_config()  # type: ignore[no-untyped-call]
     except ConfigException:
-        await load_kube_config()
+        await load_kube_config()  # type: ignore[no-untyped-call]
 
 
 def login(**arguments: Any) -> kopf.ConnectionInfo | None:
@@ -111,7 +114,7 @@ async def run(options: Settings) -> None:
     """Run until a signal, or until a part that must not end has ended."""
     metrics = telemetry.Metrics()
     registered, ready = kopf.OperatorRegistry(), asyncio.Event()
-    kopf.on.login(registry=registered)(login)  # type: ignore[arg-type]  # kopf's protocol wants named arguments only
+    kopf.on.login(registry=registered)(login)
     await load_credentials()
     async with ApiClient() as api:
         kube = ApiServer(api)

@@ -3,13 +3,19 @@ Deployment began or ended to run it."""
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Hashable
 
 import kopf
 
 from slipway.api.common import Label
+from slipway.kube.controller import Room
 from slipway.kube.objects import DEPLOYMENTS, JOBS, MODEL_VERSIONS, PODS, Key, Manifest, key_of
 from slipway.kube.wake import References, Wake, wake_by_label, watch
+from slipway.registry.children import Defaults
+from slipway.registry.decide import decide
+from slipway.registry.observe import Observed, observe
+from slipway.settings import Settings
 
 
 def register(registry: kopf.OperatorRegistry, wake: Wake) -> None:
@@ -43,3 +49,10 @@ def versions_run_by(deployment: Manifest) -> frozenset[Key]:
     return frozenset(
         Key(namespace, side["modelVersion"]) for side in (status.get("stable"), status.get("candidate")) if side
     )
+
+
+def room(options: Settings) -> Room[Observed]:
+    """Observe, decide, act for ModelVersions."""
+    defaults = Defaults(server_image=options.server_image, image_pull_policy=options.image_pull_policy)
+    look = functools.partial(observe, defaults=defaults)
+    return Room(MODEL_VERSIONS, look, decide, lambda observed: observed.version)

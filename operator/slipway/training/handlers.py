@@ -1,12 +1,20 @@
-"""When to look at a TrainingRun: it changed, or its Job, a pod or the ModelVersion it made did."""
+"""When to look at a TrainingRun: it changed, or its Job, a pod or the ModelVersion it made did. Then the three words."""
 
 from __future__ import annotations
+
+import functools
 
 import kopf
 
 from slipway.api.common import Label
+from slipway.kube.controller import Room
 from slipway.kube.objects import JOBS, MODEL_VERSIONS, PODS, TRAINING_RUNS, key_of
 from slipway.kube.wake import Wake, wake_by_label, watch
+from slipway.settings import Settings
+from slipway.training.children import Defaults
+from slipway.training.decide import decide
+from slipway.training.observe import Observed, observe
+from slipway.training.progress import HttpProgress
 
 
 def register(registry: kopf.OperatorRegistry, wake: Wake) -> None:
@@ -15,3 +23,10 @@ def register(registry: kopf.OperatorRegistry, wake: Wake) -> None:
     watch(registry, JOBS, wake_by_label(wake, Label.TRAINING_RUN), name="training-job")
     watch(registry, PODS, wake_by_label(wake, Label.TRAINING_RUN), name="training-pod")
     watch(registry, MODEL_VERSIONS, wake_by_label(wake, Label.TRAINING_RUN), name="training-result")
+
+
+def room(options: Settings) -> Room[Observed]:
+    """Observe, decide, act for TrainingRuns."""
+    defaults = Defaults(trainer_image=options.trainer_image, image_pull_policy=options.image_pull_policy)
+    look = functools.partial(observe, defaults=defaults, progress=HttpProgress())
+    return Room(TRAINING_RUNS, look, decide, lambda observed: observed.run)
