@@ -268,6 +268,7 @@ class Connection(asyncio.Protocol):
                 request.reserved = 0
                 if request.on_gone is not None:
                     request.on_gone()
+                    request.on_gone = None
         self._transport = None
 
     def pause_writing(self) -> None:

@@ -15,7 +15,9 @@ import os
 import signal
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -213,9 +215,11 @@ def _in_thread(
         try:
             result = work()
         except BaseException as error:
-            loop.call_soon_threadsafe(future.set_exception, error)
+            settle = partial(future.set_exception, error)
         else:
-            loop.call_soon_threadsafe(future.set_result, result)
+            settle = partial(future.set_result, result)
+        with suppress(RuntimeError):  # the loop is closed: the server was stopped while it loaded
+            loop.call_soon_threadsafe(settle)
 
     threading.Thread(target=target, name="load", daemon=True).start()
     return future
