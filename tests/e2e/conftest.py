@@ -1,0 +1,51 @@
+"""Fixtures of the end-to-end tests: the running cluster, and a namespace for each test."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import subprocess
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+
+import pytest
+
+from tests.support.e2e import REPOSITORY, OperatorProcesses, Tenant, World, environment
+
+_numbers = itertools.count(1)
+
+
+@pytest.fixture(scope="session")
+def world() -> World:
+    """The running cluster with this checkout's images and chart.
+
+    What is up to date costs a few seconds; SLIPWAY_E2E_AS_IT_IS=1 takes the cluster as it is.
+    """
+    if not os.environ.get("SLIPWAY_E2E_AS_IT_IS"):
+        subprocess.run(["make", "up", "images", "deploy"], cwd=REPOSITORY, check=True)
+    made = World(environment())
+    made.bucket("data")
+    made.bucket("models")
+    return made
+
+
+@pytest.fixture
+def operator(world: World) -> Iterator[OperatorProcesses]:
+    """The operator's processes; after the test all replicas are ready again."""
+    processes = OperatorProcesses(world)
+    yield processes
+    Tenant._until(processes.ready, 180, "the operator is ready again", lambda: str(processes.pods()))
+
+
+@pytest.fixture
+def tenant(world: World) -> Iterator[Tenant]:
+    """A namespace for one test."""
+    with world.tenant(f"e2e-{next(_numbers)}") as made:
+        yield made
+
+
+@pytest.fixture
+def new_tenant(world: World) -> Iterator[Callable[[], Tenant]]:
+    """Further namespaces, as many as the test asks for."""
+    with ExitStack() as stack:
+        yield lambda: stack.enter_context(world.tenant(f"e2e-{next(_numbers)}"))

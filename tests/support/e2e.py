@@ -1,0 +1,430 @@
+"""The local cluster as the end-to-end tests see it: the cluster, a tenant's namespace, the operator's processes.
+
+Waits ask the API with a deadline; what was seen instead is in the message. Nothing here knows how a cluster is made:
+``make up images deploy`` makes it, ``make env`` says where it is.
+"""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import io
+import json
+import os
+import re
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+import httpx
+import yaml
+from minio import Minio
+
+from slipway.api.common import ACTION_ANNOTATION
+from slipway.kube.objects import DEPLOYMENTS, MODEL_VERSIONS, PODS, TRAINING_RUNS, Resource
+from tests.support import onnx_models
+from tests.support.api_server import LEASES, NAMESPACES, Api, Object, Refusal
+from tests.support.load import Load
+
+REPOSITORY: Final = Path(__file__).resolve().parents[2]
+EXAMPLES: Final = REPOSITORY / "examples"
+OPERATOR_NAMESPACE: Final = "slipway-system"
+RELEASE: Final = "slipway"
+MODEL: Final = "digits"
+QUESTION: Final[dict[str, Any]] = json.loads((EXAMPLES / "quickstart" / "question.json").read_text())
+IS_TRUE: Final = "True"
+
+
+def condition(obj: Mapping[str, Any], kind: str) -> Mapping[str, Any]:
+    """A condition of an object; empty where it has none of that type."""
+    found: Mapping[str, Any] = next(
+        (c for c in obj.get("status", {}).get("conditions", ()) if c["type"] == kind), {"status": "", "reason": ""}
+    )
+    return found
+
+
+def weights(obj: Mapping[str, Any]) -> tuple[int, int, bool]:
+    """Stable, candidate, verified."""
+    found = obj.get("status", {}).get("weights", {})
+    return found.get("stable", 0), found.get("candidate", 0), found.get("verified", False)
+
+
+def candidate(obj: Mapping[str, Any]) -> str | None:
+    """The version on its way."""
+    name: str | None = obj.get("status", {}).get("candidate", {}).get("modelVersion")
+    return name
+
+
+def stable(obj: Mapping[str, Any]) -> str | None:
+    """The version that serves."""
+    name: str | None = obj.get("status", {}).get("stable", {}).get("modelVersion")
+    return name
+
+
+def settled_on(version: str) -> Callable[[Object], bool]:
+    """The version serves and nothing is on its way, not even a replaced version that keeps its replicas."""
+
+    def holds(obj: Object) -> bool:
+        status = obj.get("status", {})
+        done = status.get("phase") == "Healthy" and candidate(obj) is None and not status.get("retiring")
+        return bool(done and stable(obj) == version)
+
+    return holds
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """A model file in the S3 server."""
+
+    uri: str
+    digest: str
+    size: int
+
+
+class World:
+    """The running cluster. One for the whole test run."""
+
+    def __init__(self, environment: Mapping[str, str]) -> None:
+        self.environment = dict(environment)
+        self.api = Api(Path(environment["KUBECONFIG"]))
+        self.gateway = environment["SLIPWAY_GATEWAY_URL"].rstrip("/")
+        endpoint = urlsplit(environment["SLIPWAY_S3_ENDPOINT"])
+        keys = environment["SLIPWAY_S3_ACCESS_KEY"], environment["SLIPWAY_S3_SECRET_KEY"]
+        self.store = Minio(endpoint.netloc, *keys, secure=endpoint.scheme == "https")
+        self._artifacts: dict[int, Artifact] = {}
+
+    # ---------------------------------------------------------------------------------------------- programs
+
+    def run(self, *command: str, stdin: str | None = None, seconds: float = 180) -> str:
+        """A program, as a user of this cluster would run it: kubectl, helm, make.
+
+        Raises:
+            AssertionError: it failed; with what it said.
+        """
+        done = subprocess.run(
+            command, cwd=REPOSITORY, env=self.environment, input=stdin, text=True, capture_output=True, timeout=seconds,
+            check=False,
+        )  # fmt: skip
+        assert done.returncode == 0, (
+            f"{' '.join(command)} ended with {done.returncode}:\n{done.stdout[-4000:]}{done.stderr[-4000:]}"
+        )
+        return done.stdout
+
+    # ------------------------------------------------------------------------------------------------ models
+
+    def bucket(self, name: str) -> None:
+        """Make a bucket if there is none."""
+        if not self.store.bucket_exists(name):
+            self.store.make_bucket(name)
+
+    def put(self, uri: str, data: bytes) -> None:
+        """Write an object."""
+        where = urlsplit(uri)
+        self.store.put_object(where.netloc, where.path.lstrip("/"), io.BytesIO(data), len(data))
+
+    def artifact(self, number: int) -> Artifact:
+        """The model file of a version: a random perceptron that answers like no other number's."""
+        if number not in self._artifacts:
+            data = onnx_models.digits(seed=number).SerializeToString()
+            self.bucket("models")
+            uri = f"s3://models/e2e/digits-{number}.onnx"
+            self.put(uri, data)
+            self._artifacts[number] = Artifact(uri, f"sha256:{hashlib.sha256(data).hexdigest()}", len(data))
+        return self._artifacts[number]
+
+    # ----------------------------------------------------------------------------------------------- tenants
+
+    @contextmanager
+    def tenant(self, name: str) -> Iterator[Tenant]:
+        """A namespace of its own under Pod Security ``restricted``, with an S3 place; deleted at the end."""
+        tenant = Tenant(self, name)
+        tenant.make()
+        try:
+            yield tenant
+        finally:
+            # Nobody waits: what drains there takes no part in other tests.
+            self.api.delete(NAMESPACES, None, name)
+
+    def ask(self, host: str, model: str = MODEL) -> Object:
+        """One inference request through the gateway; its answer."""
+        answer = httpx.post(
+            f"{self.gateway}/v2/models/{model}/infer",
+            json=QUESTION,
+            headers={"Host": host},
+            timeout=15,
+            trust_env=False,
+        )
+        assert answer.status_code == 200, f"{answer.status_code}: {answer.text}"
+        made: Object = answer.json()
+        return made
+
+    def load(self, host: str, model: str = MODEL, *, max_seconds: float = 300) -> Load:
+        """A constant load on one model through the gateway."""
+        return Load(f"{self.gateway}/v2/models/{model}/infer", host, QUESTION, max_seconds=max_seconds)
+
+
+class Tenant:
+    """One namespace and what a user does in it."""
+
+    def __init__(self, world: World, name: str) -> None:
+        self.world = world
+        self.api = world.api
+        self.name = name
+        self.host = f"{name}.example.com"
+
+    def make(self) -> None:
+        """The namespace and its S3 place, from the quickstart's own files; a namespace that was left is replaced."""
+        if self.api.get(NAMESPACES, None, self.name) is not None:
+            self.api.delete(NAMESPACES, None, self.name)
+            self._until(lambda: self.api.get(NAMESPACES, None, self.name) is None, 120, "the old namespace's end", str)
+        (namespace,) = self.example("quickstart/00-namespace.yaml")
+        namespace["metadata"]["name"] = self.name
+        self.api.create(namespace)
+        for manifest in self.example("quickstart/store.yaml"):
+            self.api.create(manifest)
+
+    # ------------------------------------------------------------------------------------------------ giving
+
+    def example(self, path: str, **spec: Any) -> list[Object]:
+        """The manifests of an example, for this namespace and its own host name; ``spec`` replaces fields of it."""
+        made = []
+        for manifest in yaml.safe_load_all((EXAMPLES / path).read_text()):
+            if manifest["kind"] != "Namespace":
+                manifest["metadata"]["namespace"] = self.name
+            if "route" in manifest.get("spec", {}):
+                manifest["spec"]["route"]["hostnames"] = [self.host]
+            if spec:
+                manifest["spec"].update(copy.deepcopy(spec))
+            made.append(manifest)
+        return made
+
+    def give(self, path: str, *, name: str | None = None, **spec: Any) -> Object:
+        """Apply an example of one manifest."""
+        (manifest,) = self.example(path, **spec)
+        if name is not None:
+            manifest["metadata"]["name"] = name
+        return self.api.apply(manifest)
+
+    def code(self, name: str, files: Mapping[str, str]) -> None:
+        """A ConfigMap of training code."""
+        meta = {"name": name, "namespace": self.name}
+        self.api.apply({"apiVersion": "v1", "kind": "ConfigMap", "metadata": meta, "data": dict(files)})
+
+    def store_place(self, place: str, *, secret_key: str | None = None) -> None:
+        """A further S3 place, with another key where one is given."""
+        config, secret = self.example("quickstart/store.yaml")
+        for manifest in (config, secret):
+            manifest["metadata"]["name"] = f"slipway-store-{place}"
+        secret["stringData"]["secretKey"] = secret_key or secret["stringData"]["secretKey"]
+        self.api.create(config)
+        self.api.create(secret)
+
+    def register(self, number: int, artifact: Artifact | None = None, *, place: str = "default", **spec: Any) -> str:
+        """A ModelVersion of a model that was trained elsewhere; its name."""
+        artifact = artifact or self.world.artifact(number)
+        name = f"{MODEL}-v{number}"
+        tensor = {"datatype": "FP32"}
+        manifest = {
+            "apiVersion": "slipway.dev/v1alpha1",
+            "kind": "ModelVersion",
+            "metadata": {"name": name, "namespace": self.name},
+            "spec": {
+                "model": MODEL,
+                "version": number,
+                "artifact": {
+                    "uri": artifact.uri,
+                    "digest": artifact.digest,
+                    "size": artifact.size,
+                    "store": place,
+                },
+                "signature": {
+                    "inputs": [{"name": "x", "shape": [-1, 64], **tensor}],
+                    "outputs": [{"name": "logits", "shape": [-1, 10], **tensor}],
+                },
+                **spec,
+            },
+        }
+        self.api.create(manifest)
+        return name
+
+    def versions(self, *numbers: int) -> list[str]:
+        """ModelVersions that are Ready."""
+        names = [self.register(number) for number in numbers]
+        for name in names:
+            self.version_ready(name)
+        return names
+
+    def version_ready(self, name: str) -> Object:
+        """Wait until a ModelVersion is Ready."""
+        return self.until(MODEL_VERSIONS, name, lambda o: condition(o, "Ready")["status"] == IS_TRUE, what="Ready")
+
+    def serving(self, path: str, version: str = "digits-v1", **spec: Any) -> Object:
+        """A Deployment of an example, with all its replicas."""
+        self.give(path, modelVersion=version, **spec)
+        return self.until(DEPLOYMENTS, MODEL, settled_on(version), what=f"serving {version}")
+
+    # -------------------------------------------------------------------------------------------------- when
+
+    def ask_for(self, version: str) -> None:
+        """``kubectl patch``: another version."""
+        self.api.merge(DEPLOYMENTS, self.name, MODEL, {"spec": {"modelVersion": version}})
+
+    def say(self, action: str) -> Object:
+        """``kubectl annotate mdeploy digits slipway.dev/action=...``, and wait until it was carried out."""
+        before = self.get(DEPLOYMENTS, MODEL).get("status", {}).get("lastAction")
+        self.api.merge(DEPLOYMENTS, self.name, MODEL, {"metadata": {"annotations": {ACTION_ANNOTATION: action}}})
+
+        def carried_out(obj: Object) -> bool:
+            last = obj.get("status", {}).get("lastAction")
+            gone = ACTION_ANNOTATION not in obj["metadata"].get("annotations", {})
+            return gone and last is not None and last != before and last["action"] == action
+
+        return self.until(DEPLOYMENTS, MODEL, carried_out, what=f"the action {action}", seconds=30)
+
+    # -------------------------------------------------------------------------------------------------- then
+
+    def get(self, resource: Resource, name: str) -> Object:
+        """One object, which must be there."""
+        found = self.api.get(resource, self.name, name)
+        assert found is not None, f"there is no {resource.kind} {self.name}/{name}"
+        return found
+
+    def until(
+        self, resource: Resource, name: str, holds: Callable[[Object], bool], *, what: str, seconds: float = 120
+    ) -> Object:
+        """Wait until an object is there and something holds of it.
+
+        Raises:
+            AssertionError: not within the time; with the object's status, the events and the logs of the namespace.
+        """
+        seen: list[Object | None] = [None]
+
+        def look() -> bool:
+            seen[0] = self.api.get(resource, self.name, name)
+            return seen[0] is not None and holds(seen[0])
+
+        def show() -> str:
+            status = json.dumps((seen[0] or {}).get("status"), indent=1)
+            return f"{resource.kind} {name} is {status if seen[0] else 'not there'}\n{self.explain()}"
+
+        self._until(look, seconds, what, show)
+        assert seen[0] is not None
+        return seen[0]
+
+    @staticmethod
+    def _until(holds: Callable[[], bool], seconds: float, what: str, show: Callable[[], str]) -> None:
+        deadline = time.monotonic() + seconds
+        while not holds():
+            assert time.monotonic() < deadline, f"{what} did not happen within {seconds:.0f} s: {show()}"
+            time.sleep(0.25)
+
+    def trained(self, name: str, *, seconds: float = 240) -> Object:
+        """Wait until a TrainingRun has succeeded; a failure ends the wait at once."""
+
+        def over(obj: Object) -> bool:
+            assert condition(obj, "Stalled")["status"] != IS_TRUE, f"{name}: {obj['status']}\n{self.explain()}"
+            return bool(condition(obj, "Succeeded")["status"] == IS_TRUE)
+
+        return self.until(TRAINING_RUNS, name, over, what="Succeeded", seconds=seconds)
+
+    def explain(self) -> str:
+        """What a person would look at: objects, events, the last lines of the pods."""
+        said = []
+        for title, arguments in (
+            ("objects", ("get", "slipway,jobs,pods,httproutes", "-o", "wide")),
+            ("events", ("get", "events", "--sort-by", ".metadata.creationTimestamp")),
+            ("logs", ("logs", "--selector", "app.kubernetes.io/managed-by=slipway", "--prefix", "--tail", "15")),
+        ):
+            done = subprocess.run(
+                ["kubectl", *arguments, "--namespace", self.name], env=self.world.environment, text=True,
+                capture_output=True, timeout=60, check=False,
+            )  # fmt: skip
+            said.append(f"-- {title} of {self.name}\n{done.stdout[-6000:]}")
+        return "\n".join(said)
+
+    def pods(self, **labels: str) -> Sequence[Object]:
+        """Pods by label, the keys without our prefix: ``role="train"``."""
+        selector = ",".join(f"slipway.dev/{k.replace('_', '-')}={v}" for k, v in labels.items())
+        return self.api.list(PODS, self.name, selector)
+
+    def refused(self, manifest: Mapping[str, Any]) -> str:
+        """The API server's sentence for a manifest that it does not take."""
+        try:
+            self.api.create(manifest, dry_run=True)
+        except Refusal as refusal:
+            return refusal.message
+        raise AssertionError(f"the API server took {manifest}")
+
+
+class OperatorProcesses:
+    """The operator's own processes on this machine, to be killed without a word."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self._api = world.api
+
+    def lease(self) -> Object:
+        """The Lease that the replicas share."""
+        found = self._api.get(LEASES, OPERATOR_NAMESPACE, RELEASE)
+        assert found is not None, "the operator has no Lease"
+        return found
+
+    def pods(self) -> list[Object]:
+        """The operator's pods."""
+        selector = f"app.kubernetes.io/instance={RELEASE},app.kubernetes.io/component=operator"
+        return list(self._api.list(PODS, OPERATOR_NAMESPACE, selector))
+
+    def kill(self) -> int:
+        """SIGKILL to every process of every replica, the leader and those that stand by; how many died."""
+        uids = [pod["metadata"]["uid"] for pod in self.pods()]
+        found = [pid for pid in _processes() if any(uid in pid.cgroup for uid in uids) and "slipway" in pid.command]
+        assert found, "no process of the operator was found on this machine: is the cluster the local one?"
+        for process in found:
+            os.kill(process.pid, signal.SIGKILL)
+        return len(found)
+
+    def ready(self) -> bool:
+        """Whether all replicas are ready."""
+        pods = self.pods()
+        return bool(pods) and all(condition(pod, "Ready")["status"] == IS_TRUE for pod in pods)
+
+
+@dataclass(frozen=True)
+class _Process:
+    pid: int
+    cgroup: str
+    command: str
+
+
+def _processes() -> Iterator[_Process]:
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                yield _Process(
+                    int(entry.name),
+                    (entry / "cgroup").read_text().replace("_", "-"),
+                    (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace"),
+                )
+            except OSError:
+                continue  # ended meanwhile
+
+
+def environment() -> dict[str, str]:
+    """This process's environment and what ``make env`` adds to it.
+
+    Raises:
+        LookupError: there is no cluster; with what make said.
+    """
+    done = subprocess.run(["make", "-s", "env"], cwd=REPOSITORY, text=True, capture_output=True, check=False)
+    if done.returncode != 0:
+        raise LookupError(done.stderr.strip())
+    given = dict(os.environ)
+    for name, value in re.findall(r'^export (\w+)="(.*)"$', done.stdout, re.MULTILINE):
+        given[name] = value.replace("$PATH", os.environ["PATH"])
+    return given
