@@ -54,6 +54,7 @@ CONFIG_MAPS: Final = Resource("", "v1", "configmaps", "ConfigMap")
 ENDPOINT_SLICES: Final = Resource("discovery.k8s.io", "v1", "endpointslices", "EndpointSlice")
 HTTP_ROUTES: Final = Resource("gateway.networking.k8s.io", "v1", "httproutes", "HTTPRoute")
 GATEWAYS: Final = Resource("gateway.networking.k8s.io", "v1", "gateways", "Gateway")
+BUDGETS: Final = Resource("policy", "v1", "poddisruptionbudgets", "PodDisruptionBudget")
 EVENTS: Final = Resource("events.k8s.io", "v1", "events", "Event")
 
 _ALL: Final = (
@@ -68,6 +69,7 @@ _ALL: Final = (
     ENDPOINT_SLICES,
     HTTP_ROUTES,
     GATEWAYS,
+    BUDGETS,
     EVENTS,
 )
 BY_TYPE: Final = {(r.api_version, r.kind): r for r in _ALL}

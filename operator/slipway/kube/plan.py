@@ -78,6 +78,6 @@ class Plan:
         """For the log: what kind of things the pass wants."""
         return {
             "changes": [type(c).__name__ for c in self.changes],
-            "events": [e.reason for e in self.events],
+            "events": [str(e.reason) for e in self.events],
             "again": self.again,
         }

@@ -1,4 +1,4 @@
-"""When to look at a TrainingRun: it changed, or its Job, a pod or the ModelVersion it made did. Then the three words."""
+"""When to look at a TrainingRun: it changed, or its Job, a pod or the version it made did. Then the three words."""
 
 from __future__ import annotations
 
