@@ -311,7 +311,9 @@ class Resources(Model):
     """What one pod asks for. Memory and GPU are limits as well as requests; CPU is a request."""
 
     cpu: Cpu = "1"
+    """Cores, or thousandths of one: ``500m``. A request: a pod may use more where the node has it."""
     memory: Memory = "1Gi"
+    """Request and limit: a pod that uses more is killed."""
     gpu: Gpu = Field(default=Gpu(), json_schema_extra={"default": {}})
 
 

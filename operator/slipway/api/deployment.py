@@ -37,7 +37,9 @@ class ServeResources(Model):
     """What one serving pod asks for. Memory and GPU are limits as well as requests; CPU is a request."""
 
     cpu: Cpu = "500m"
+    """Cores, or thousandths of one. A request: a pod may use more where the node has it."""
     memory: Memory = "512Mi"
+    """Request and limit: a pod that uses more is killed."""
     gpu: Gpu = Field(default=Gpu(), json_schema_extra={"default": {}})
 
 
@@ -45,6 +47,7 @@ class GatewayRef(Model):
     """A Gateway (gateway.networking.k8s.io). The only reference that may cross a namespace: its listener decides."""
 
     name: ObjectName
+    """The Gateway's name."""
     namespace: Name | None = None
     """Where the Gateway lives; this namespace where absent."""
     section_name: ObjectName | None = None
@@ -75,12 +78,14 @@ class Route(Model):
             Rule("size(self) > 0", "write at least one host name, for example digits.example.com"), **LIST_SET
         ),
     )
+    """Host names that this Deployment answers for."""
 
 
 class Pause(Model):
     """Wait; without a duration, until a person says ``promote`` or ``resume``."""
 
     duration: Duration | None = None
+    """How long."""
 
 
 class CanaryStep(Model):
@@ -117,6 +122,7 @@ class Canary(Model):
             **LIST_ATOMIC,
         ),
     )
+    """Taken one after the other; the candidate's weight stays until the next ``setWeight``."""
     scale_down_delay: WholeSeconds = "30s"
     """How long the replaced version keeps its replicas, so that going back is instant."""
 
@@ -128,6 +134,7 @@ class Strategy(Model):
     """How traffic moves to the next version."""
 
     type: Literal["Canary"] = "Canary"
+    """Canary: some of the traffic first, then more."""
     canary: Canary = Field(default=_AT_ONCE, json_schema_extra={"default": {"steps": [{"setWeight": 100}]}})
 
 
@@ -154,6 +161,7 @@ class DeploymentSpec(Model):
     model: ModelName | None = None
     """The model whose alias is followed."""
     replicas: int = Field(default=1, ge=1, le=1000)
+    """Pods of the version that serves everything; ``kubectl scale mdeploy`` and autoscalers write it."""
     resources: ServeResources = Field(default=ServeResources(), json_schema_extra={"default": {}})
     server: Server = Field(default=Server(), json_schema_extra={"default": {}})
     route: Route | None = None
@@ -162,6 +170,7 @@ class DeploymentSpec(Model):
     progress_deadline: Deadline = "10m"
     """How long a candidate may take to become ready before the rollout is aborted."""
     history_limit: int = Field(default=5, ge=0, le=50)
+    """How many ended versions ``status.history`` remembers."""
 
 
 DeploymentSpec.model_config["json_schema_extra"] = rules(
@@ -185,10 +194,12 @@ class VersionStatus(Model):
 
 
 class Retiring(VersionStatus):
-    """A version without traffic that keeps its replicas until ``scaleDownAt``."""
+    """A version whose weight 0 was verified, and that keeps its replicas until ``scaleDownAt``."""
 
-    scale_down_at: Time | None = None
-    """Absent until weight 0 is verified."""
+    scale_down_at: Time
+    """When its backendRef leaves the route; its pods go once the gateway is seen to follow."""
+    was_stable: bool = False
+    """It served before: going back to it while its replicas run skips the steps."""
 
 
 class Weights(Model):
@@ -198,7 +209,12 @@ class Weights(Model):
     candidate: int = Field(ge=0, le=100)
     verified: bool = False
     """The gateway was seen to follow: its conditions hold at this generation, and the settle time passed."""
+    mark: str = ""
+    """What ``verified`` speaks of: the generation of the route, or the ready replicas behind the Service."""
     written_at: Time | None = None
+    """When this mark was first seen."""
+    accepted_at: Time | None = None
+    """When the gateway was first seen to have taken over this mark: the settle time counts from here."""
 
 
 class Step(Model):
@@ -210,11 +226,11 @@ class Step(Model):
 
 
 class HistoryEntry(Model):
-    """What became of a version here. ``from`` and ``to`` are times."""
+    """What became of a rollout of a version: it ran ``from`` .. ``to``."""
 
     model_version: str
     from_: Time = Field(alias="from")
-    to: Time | None = None
+    to: Time
     outcome: Literal["Promoted", "Aborted", "Superseded"]
     reason: Annotated[str, Field(max_length=1024)] = ""
 
@@ -243,7 +259,10 @@ class Rollout(Model):
     """A person said ``pause``."""
     aborted_at: Time | None = None
     """This target was given up; ``retry`` or another version starts anew."""
-    reason: Annotated[str, Field(max_length=1024)] = ""
+    reason: Annotated[str, Field(max_length=64)] = ""
+    """Why it was given up, for machines."""
+    message: Annotated[str, Field(max_length=4096)] = ""
+    """Why it was given up, for people."""
     full: bool = False
     """``promote-full`` was said: the steps are skipped."""
 
@@ -261,6 +280,7 @@ class DeploymentStatus(Model):
     step: Step | None = None
     rollout: Rollout | None = None
     history: list[HistoryEntry] = Field(default=[], max_length=50, json_schema_extra=LIST_ATOMIC)
+    """The newest first, at most ``spec.historyLimit``."""
     last_action: LastAction | None = None
     replicas: int = 0
     """Pods of all versions, for the scale subresource."""

@@ -56,7 +56,9 @@ class Artifact(Model):
     uri: Annotated[
         str, Field(max_length=1024, json_schema_extra=matching(S3_FILE, "write s3://bucket/key of one ONNX file"))
     ]
+    """Where it lies."""
     digest: Digest
+    """The sha256 of its bytes."""
     size: int = Field(ge=1, le=2**31)
     """Bytes; ONNX in one file holds at most 2 GiB."""
     store: PlaceName = "default"
@@ -67,7 +69,9 @@ class TensorSpec(Model):
     """One input or output, in the words of the Open Inference Protocol v2."""
 
     name: Annotated[str, Field(min_length=1, max_length=253)]
+    """The name in the ONNX file."""
     datatype: Datatype
+    """The type of its elements."""
     shape: Annotated[
         list[int],
         Field(
@@ -89,13 +93,16 @@ class ModelSignature(Model):
     """What the model takes and gives."""
 
     inputs: list[TensorSpec] = Field(min_length=1, max_length=64, json_schema_extra=list_map("name"))
+    """What a request must hold."""
     outputs: list[TensorSpec] = Field(min_length=1, max_length=64, json_schema_extra=list_map("name"))
+    """What an answer holds."""
 
 
 class ModelVersionSpec(Model):
     """What was registered."""
 
     model: ModelName
+    """The model that this is a version of; clients ask for it by this name."""
     version: int = Field(ge=1, le=999_999_999)
     """The number, never used twice for a model."""
     artifact: Artifact

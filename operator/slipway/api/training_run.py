@@ -102,8 +102,11 @@ class Gate(Model):
     )
 
     metric: Annotated[str, Field(min_length=1, max_length=63)]
+    """The name under which the code reports it."""
     min: Number | None = None
+    """The least that passes."""
     max: Number | None = None
+    """The most that passes."""
 
 
 class TrainingRunSpec(Model):
@@ -168,6 +171,7 @@ class TrainingRunSpec(Model):
     """Any program, instead of an entrypoint; it writes ``model.onnx`` and ``metrics.json`` to ``$SLIPWAY_OUTPUT``."""
     code: Code | None = None
     data: list[DataInput] = Field(default=[], max_length=32, json_schema_extra=list_map("name"))
+    """Data sets that are fetched and checked before the code starts."""
     parameters: dict[str, Annotated[str, Field(max_length=1024)]] = Field(
         default={},
         json_schema_extra=rules(
@@ -186,6 +190,7 @@ class TrainingRunSpec(Model):
     resources: Resources = Field(default=Resources(), json_schema_extra={"default": {}})
     output: Output = Field(default=Output(), json_schema_extra={"default": {}})
     gate: list[Gate] = Field(default=[], max_length=16, json_schema_extra=list_map("metric"))
+    """Bounds that the final metrics must keep; where one does not, the run fails and no ModelVersion is made."""
     suspend: bool = False
     """True: no pod runs. The one field that may change."""
     backoff_limit: int = Field(default=2, ge=0, le=20)
