@@ -5,22 +5,79 @@ SHELL := /bin/bash
 .ONESHELL:
 MAKEFLAGS += --no-print-directory
 
+# local: processes and namespaces of this machine. kind: a machine with Docker (not exercised by the project's own CI).
 CLUSTER ?= local
 PYTHON3 ?= python3
-LOCAL_CLUSTER := $(PYTHON3) local-cluster
+# More arguments for pytest, for example: make test-unit ARGS="-k canary"
+ARGS ?=
+LOCAL_CLUSTER := $(PYTHON3) local-cluster --cluster $(CLUSTER)
+# Used in recipes after `venv`: the environment stands then.
+PYTHON = $$($(LOCAL_CLUSTER) venv-path)/bin/python
 
-.PHONY: help
+.PHONY: help demo up down env images deploy test test-unit test-integration test-e2e generate verify bench venv venv-path binaries lock
+
 help: ## Show this list
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | while IFS=$$'\t' read -r name words; do printf '  make %-18s %s\n' "$$name" "$$words"; done
 
-.PHONY: venv venv-path binaries scale-binaries lock
+demo: ## Everything from nothing: cluster, images, chart, and the quickstart with a canary under traffic
+	@$(LOCAL_CLUSTER) venv >/dev/null
+	$(LOCAL_CLUSTER) up
+	$(LOCAL_CLUSTER) deploy
+	eval "$$($(LOCAL_CLUSTER) env)"
+	exec $(PYTHON) examples/quickstart/demo.py
+
+up: ## Bring the cluster up, or repair it; a few seconds if it stands
+	@$(LOCAL_CLUSTER) up
+down: ## Take the cluster away: processes, mounts, namespaces, files
+	@$(LOCAL_CLUSTER) down
+env: ## Print what a shell needs: eval "$(make -s env)"
+	@$(LOCAL_CLUSTER) env
+images: ## Build the three images and load them into the running cluster
+	@$(LOCAL_CLUSTER) images
+deploy: ## Install or upgrade the chart in the running cluster, with the images of these sources
+	@$(LOCAL_CLUSTER) deploy
+
+test: ## Every level of tests; brings the cluster up and deploys
+	@$(LOCAL_CLUSTER) venv >/dev/null
+	$(LOCAL_CLUSTER) up
+	$(LOCAL_CLUSTER) deploy
+	eval "$$($(LOCAL_CLUSTER) env)"
+	exec $(PYTHON) -m pytest tests/unit tests/integration tests/e2e $(ARGS)
+test-unit: ## Unit tests: no network, no root, under a minute
+	@$(LOCAL_CLUSTER) venv >/dev/null
+	exec $(PYTHON) -m pytest tests/unit $(ARGS)
+test-integration: ## Tests on a real control plane without a node: no root
+	@$(LOCAL_CLUSTER) venv >/dev/null
+	$(LOCAL_CLUSTER) binaries >/dev/null
+	exec $(PYTHON) -m pytest tests/integration $(ARGS)
+test-e2e: ## Tests on the cluster, with our images
+	@$(LOCAL_CLUSTER) venv >/dev/null
+	$(LOCAL_CLUSTER) up
+	$(LOCAL_CLUSTER) deploy
+	eval "$$($(LOCAL_CLUSTER) env)"
+	exec $(PYTHON) -m pytest tests/e2e $(ARGS)
+
+generate: ## Write crds/ and the chart's copy of them from the types
+	@$(LOCAL_CLUSTER) venv >/dev/null
+	export PYTHONPATH=operator
+	$(PYTHON) -m slipway.crdgen crds
+	$(PYTHON) -m slipway.crdgen charts/slipway/files/crds
+verify: generate ## Generated files up to date; lint, types, layers
+	@git diff --exit-code -- crds charts docs
+	bin=$$($(LOCAL_CLUSTER) venv-path)/bin
+	$$bin/ruff check .
+	$$bin/ruff format --check .
+	$$bin/mypy
+	PYTHONPATH=operator:images/trainer:images/server $$bin/lint-imports
+bench: ## The server beside what a user would write by hand, and beside bare inference
+	@$(LOCAL_CLUSTER) venv >/dev/null
+	exec $(PYTHON) -m bench $(ARGS)
+
 venv: ## Make the Python environment for development; print its path
 	@$(LOCAL_CLUSTER) venv
 venv-path: ## Print where that environment is
 	@$(LOCAL_CLUSTER) venv-path
 binaries: ## Build etcd, kube-apiserver, kube-controller-manager, kubectl; print their directory
 	@$(LOCAL_CLUSTER) binaries
-scale-binaries: ## The same, and kube-scheduler and kwok
-	@$(LOCAL_CLUSTER) scale-binaries
-lock: ## Resolve images/*/requirements.in and requirements/dev.in into requirements/*.txt, with hashes
+lock: ## Resolve images/*/requirements*.in and requirements/dev.in into requirements/*.txt, with hashes
 	@$(LOCAL_CLUSTER) lock

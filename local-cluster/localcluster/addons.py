@@ -12,7 +12,6 @@ from pathlib import Path
 from string import Template
 
 from localcluster import paths, programs
-from localcluster.images import Image
 from localcluster.kubectl import WITHOUT_PROXY, Kubectl
 from localcluster.progress import UserError, step
 from localcluster.shell import run
@@ -23,8 +22,6 @@ S3_NODE_PORT = 30900
 # The S3 server holds a demonstration's data and nobody else can reach it: its keys are no secret.
 S3_ACCESS_KEY = "slipway"
 S3_SECRET_KEY = "slipway-local-only"  # noqa: S105
-S3_IN_CLUSTER = "http://s3.slipway-s3.svc:8333"
-GATEWAY_IN_CLUSTER = "http://public.envoy-gateway-system.svc"
 
 _SOURCES = paths.LOCAL_CLUSTER / "addons"
 _RECORD = "slipway-local-cluster"
@@ -45,8 +42,23 @@ class Settings:
     s3_volume: str
 
 
-def ensure(kubectl: Kubectl, helm: Path, images: Mapping[str, Image], settings: Settings) -> None:
-    """Install what is not installed as described, and wait until it serves."""
+def environment(address: str) -> dict[str, str]:
+    """Where the gateway and the S3 server are reached, from the machine at `address` and from pods."""
+    local = f"{address},127.0.0.1,localhost"
+    return {
+        "SLIPWAY_GATEWAY_URL": f"http://{address}:{GATEWAY_NODE_PORT}",
+        "SLIPWAY_GATEWAY_URL_IN_CLUSTER": "http://public.envoy-gateway-system.svc",
+        "SLIPWAY_S3_ENDPOINT": f"http://{address}:{S3_NODE_PORT}",
+        "SLIPWAY_S3_ENDPOINT_IN_CLUSTER": "http://s3.slipway-s3.svc:8333",
+        "SLIPWAY_S3_ACCESS_KEY": S3_ACCESS_KEY,
+        "SLIPWAY_S3_SECRET_KEY": S3_SECRET_KEY,
+        "no_proxy": local,
+        "NO_PROXY": local,
+    }
+
+
+def ensure(kubectl: Kubectl, helm: Path, images: Mapping[str, str], settings: Settings) -> None:
+    """Install what is not installed as described, and wait until it serves; `images` is short name -> full name."""
     values = {
         "CLUSTER_DNS": settings.cluster_dns,
         "S3_VOLUME": settings.s3_volume,
@@ -54,11 +66,10 @@ def ensure(kubectl: Kubectl, helm: Path, images: Mapping[str, Image], settings: 
         "S3_SECRET_KEY": S3_SECRET_KEY,
         "S3_NODE_PORT": str(S3_NODE_PORT),
         "GATEWAY_NODE_PORT": str(GATEWAY_NODE_PORT),
-        **{f"{name.upper().replace('-', '_')}_IMAGE": image.name for name, image in images.items()},
+        **{f"{name.upper().replace('-', '_')}_IMAGE": image for name, image in images.items()},
     }
-    texts = {source.stem: Template(source.read_text()).substitute(values) for source in sorted(_SOURCES.glob("*.yaml"))}
-    if not settings.own_dns:
-        del texts["coredns"]
+    sources = [source for source in sorted(_SOURCES.glob("*.yaml")) if settings.own_dns or source.stem != "coredns"]
+    texts = {source.stem: Template(source.read_text()).substitute(values) for source in sources}
     wanted = paths.digest(*(f"{name}\n{text}" for name, text in texts.items()), Path(__file__))
     record = kubectl.get("configmap", _RECORD, "kube-system")
     if not record or record["data"].get("addons") != wanted:

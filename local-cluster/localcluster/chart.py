@@ -1,0 +1,22 @@
+"""Slipway itself, by its Helm chart, with the images that the cluster was given."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from localcluster import paths
+from localcluster.kubectl import WITHOUT_PROXY, Kubectl
+from localcluster.progress import step
+from localcluster.shell import run
+
+RELEASE = "slipway"
+NAMESPACE = "slipway-system"
+
+
+def deploy(kubectl: Kubectl, helm: Path, images: Mapping[str, str]) -> None:
+    """Install or upgrade the chart; `images` is short name -> full name. Returns when the operator is ready."""
+    with step("Slipway deployed"):
+        values = [f"--set-string=image.{image}={name}" for image, name in images.items()]
+        run([helm, "upgrade", "--install", RELEASE, paths.REPOSITORY / "charts" / "slipway", f"--namespace={NAMESPACE}", "--create-namespace",
+             *values, "--wait", "--timeout=180s"], env={**WITHOUT_PROXY, "KUBECONFIG": str(kubectl.kubeconfig)})
