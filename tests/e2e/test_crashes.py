@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 
 from slipway.api.common import parse_time
 from slipway.kube.objects import DEPLOYMENTS, JOBS, MODEL_VERSIONS, TRAINING_RUNS
@@ -22,14 +23,15 @@ def train(context: Context) -> TrainedModel:
         time.sleep(0.5)
         context.report(step=step, of=steps, accuracy=step / steps)
     model = torch.nn.Linear(64, 10)
-    return TrainedModel(model, example=(torch.rand(4, 64),), inputs=["x"], outputs=["logits"], metrics={"accuracy": 1.0})
+    example = (torch.rand(4, 64),)
+    return TrainedModel(model, example=example, inputs=["x"], outputs=["logits"], metrics={"accuracy": 1.0})
 """
 
 
 def slow_run(tenant: Tenant, steps: int) -> None:
     tenant.code("slow", {"train.py": SLOW})
-    spec = {"code": {"configMap": "slow"}, "data": [], "parameters": {"steps": str(steps)}, "gate": []}
-    tenant.give("quickstart/run-1.yaml", **spec)
+    parameters = {"steps": str(steps)}
+    tenant.give("quickstart/run-1.yaml", code={"configMap": "slow"}, data=[], parameters=parameters, gate=[])
 
 
 def steps_done(obj: Object) -> int:
@@ -75,6 +77,10 @@ def test_at_the_very_end_of_a_job(tenant: Tenant, operator: OperatorProcesses) -
     assert taken_over > parse_time(job["status"]["completionTime"]), "the operator was back before the Job ended"
 
 
+def candidate_has(share: int) -> Callable[[Object], bool]:
+    return lambda obj: weights(obj)[1] == share
+
+
 def test_in_the_middle_of_a_canary(world: World, tenant: Tenant, operator: OperatorProcesses) -> None:
     tenant.versions(1, 2)
     canary = {
@@ -86,7 +92,7 @@ def test_in_the_middle_of_a_canary(world: World, tenant: Tenant, operator: Opera
         # When it dies at 10%, and again as soon as it has gone on to 50%
         tenant.ask_for("digits-v2")
         for share in (10, 50):
-            tenant.until(DEPLOYMENTS, MODEL, lambda o, share=share: weights(o)[1] == share, what=f"{share}%")
+            tenant.until(DEPLOYMENTS, MODEL, candidate_has(share), what=f"{share}%")
             operator.kill()
         # Then
         tenant.until(DEPLOYMENTS, MODEL, settled_on("digits-v2"), what="promoted")

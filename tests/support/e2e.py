@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 import hashlib
+import importlib.util
 import io
 import json
 import os
@@ -131,12 +132,26 @@ class World:
     def artifact(self, number: int) -> Artifact:
         """The model file of a version: a random perceptron that answers like no other number's."""
         if number not in self._artifacts:
-            data = onnx_models.digits(seed=number).SerializeToString()
             self.bucket("models")
-            uri = f"s3://models/e2e/digits-{number}.onnx"
-            self.put(uri, data)
-            self._artifacts[number] = Artifact(uri, f"sha256:{hashlib.sha256(data).hexdigest()}", len(data))
+            self._artifacts[number] = self.copy(number, f"s3://models/e2e/digits-{number}.onnx")
         return self._artifacts[number]
+
+    def copy(self, number: int, uri: str) -> Artifact:
+        """A version's model file at another place too."""
+        data = onnx_models.digits(seed=number).SerializeToString()
+        self.put(uri, data)
+        return Artifact(uri, f"sha256:{hashlib.sha256(data).hexdigest()}", len(data))
+
+    def digits(self) -> None:
+        """The quickstart's data at ``s3://data/digits/``, made by the quickstart's own script."""
+        source = EXAMPLES / "quickstart" / "make_data.py"
+        spec = importlib.util.spec_from_file_location("make_data", source)
+        assert spec is not None
+        assert spec.loader is not None
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        self.bucket("data")
+        self.put("s3://data/digits/train.csv", module.digits_csv())
 
     # ----------------------------------------------------------------------------------------------- tenants
 

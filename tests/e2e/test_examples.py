@@ -1,0 +1,87 @@
+"""Every example does what its comment says."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+import yaml
+
+from slipway.kube.objects import DEPLOYMENTS, MODEL_VERSIONS
+from tests.support.e2e import EXAMPLES, MODEL, Tenant, World, candidate, settled_on, stable
+from tests.support.load import until
+
+# Where each manifest is applied; a new example without a test fails below.
+APPLIED = {
+    "alias/deployment.yaml": "here",
+    "canary-by-hand/deployment.yaml": "test_rollouts",
+    "command/run.yaml": "here",
+    "no-gateway/deployment.yaml": "here",
+    "quickstart/00-namespace.yaml": "test_quickstart",
+    "quickstart/deployment-v2.yaml": "test_quickstart",
+    "quickstart/deployment.yaml": "test_quickstart",
+    "quickstart/run-1.yaml": "test_quickstart",
+    "quickstart/run-2.yaml": "test_quickstart",
+    "quickstart/store.yaml": "test_quickstart",
+}
+
+
+def test_every_example_is_applied_by_a_test() -> None:
+    assert {str(path.relative_to(EXAMPLES)) for path in EXAMPLES.rglob("*.yaml")} == set(APPLIED)
+
+
+def test_the_second_deployment_of_the_quickstart_differs_in_one_line() -> None:
+    first, second = (
+        yaml.safe_load((EXAMPLES / "quickstart" / f"deployment{which}.yaml").read_text()) for which in ("", "-v2")
+    )
+    assert (first["spec"].pop("modelVersion"), second["spec"].pop("modelVersion")) == ("digits-v1", "digits-v2")
+    assert first == second
+
+
+def test_any_program_can_train(world: World, tenant: Tenant) -> None:
+    world.digits()
+    tenant.code("digits-fit", {"fit.py": (EXAMPLES / "command" / "fit.py").read_text()})
+    tenant.give("command/run.yaml")
+    run = tenant.trained("digits-linear")
+    assert run["status"]["modelVersion"] == "digits-linear-v1"
+    version = tenant.version_ready("digits-linear-v1")
+    assert version["status"]["lineage"]["code"]["command"] == ["python3", "/slipway/code/fit.py"]
+    (accuracy,) = [m for m in run["status"]["metrics"] if m["name"] == "accuracy"]
+    assert float(accuracy["value"]) > 0.9
+
+
+def test_a_deployment_follows_an_alias(world: World, tenant: Tenant) -> None:
+    # Given digits-v1 is the champion
+    tenant.register(1, aliases=["champion"])
+    tenant.version_ready("digits-v1")
+    tenant.versions(2)
+    tenant.give("alias/deployment.yaml")
+    tenant.until(DEPLOYMENTS, MODEL, settled_on("digits-v1"), what="serving digits-v1")
+    with world.load(tenant.host) as load:
+        # When digits-v2 becomes the champion
+        tenant.api.merge(MODEL_VERSIONS, tenant.name, "digits-v2", {"spec": {"aliases": ["champion"]}})
+        # Then it rolls out
+        tenant.until(DEPLOYMENTS, MODEL, settled_on("digits-v2"), what="promoted")
+        until(load, lambda r: r.share("2") == 100, seconds=15, what="answers of version 2 only")
+        time.sleep(1)
+    load.check()
+    held = [tenant.get(MODEL_VERSIONS, name)["status"].get("heldAliases") for name in ("digits-v1", "digits-v2")]
+    assert held[1] == ["champion"]
+    assert not held[0]
+
+
+@pytest.mark.parametrize("share", [25])
+def test_without_a_gateway_replicas_are_the_weights(tenant: Tenant, share: int) -> None:
+    tenant.versions(1, 2)
+    tenant.serving("no-gateway/deployment.yaml")
+    tenant.ask_for("digits-v2")
+    # Then one of four replicas is the candidate's at the first step, and at the end all are
+    tenant.until(
+        DEPLOYMENTS,
+        MODEL,
+        lambda o: candidate(o) == "digits-v2" and o["status"].get("weights", {}).get("candidate") == share,
+        what=f"{share}%",
+    )
+    after = tenant.until(DEPLOYMENTS, MODEL, settled_on("digits-v2"), what="promoted", seconds=180)
+    assert stable(after) == "digits-v2"
+    assert after["status"]["stable"]["readyReplicas"] == 4
