@@ -17,11 +17,9 @@ _numbers = itertools.count(1)
 
 @pytest.fixture(scope="session")
 def world() -> World:
-    """The running cluster with this checkout's images and chart.
-
-    What is up to date costs a few seconds; SLIPWAY_E2E_AS_IT_IS=1 takes the cluster as it is.
-    """
-    if not os.environ.get("SLIPWAY_E2E_AS_IT_IS"):
+    """The running cluster with this checkout's images and chart: the one that `make test-e2e` has brought up and put
+    into the environment, or else brought up here."""
+    if not os.environ.get("SLIPWAY_GATEWAY_URL"):
         subprocess.run(["make", "up", "images", "deploy"], cwd=REPOSITORY, check=True)
     made = World(environment())
     made.bucket("data")
