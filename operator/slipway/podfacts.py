@@ -108,6 +108,14 @@ def waiting(pod: Manifest, name: str) -> Trouble | None:
     return None
 
 
+def disruption(pod: Manifest) -> str | None:
+    """Why the cluster took a pod away (preemption, drain, lost node), in its own words; None where it did not."""
+    for condition in pod.get("status", {}).get("conditions", ()):
+        if condition.get("type") == "DisruptionTarget" and condition.get("status") == "True":
+            return str(condition.get("message") or condition.get("reason") or "for no stated reason")
+    return None
+
+
 def ended(pod: Manifest, name: str, memory: str) -> Trouble | None:
     """Why a pod failed; None where it did not.
 
@@ -120,21 +128,12 @@ def ended(pod: Manifest, name: str, memory: str) -> Trouble | None:
         return None
     end = terminated(pod, name)
     words = str(end.get("message", "")).strip()
-    disruption = next(
-        (
-            c
-            for c in pod.get("status", {}).get("conditions", ())
-            if c.get("type") == "DisruptionTarget" and c.get("status") == "True"
-        ),
-        None,
-    )
     if end.get("reason") == "OOMKilled":
         return Trouble(
             Reason.OUT_OF_MEMORY,
             f"it used more memory than {memory} and was killed: give it more",
         )
-    if disruption:
-        cause = disruption.get("message") or disruption.get("reason", "")
+    if cause := disruption(pod):
         return Trouble(Reason.EVICTED, f"the node took the pod away: {cause}")
     try:
         failure = contract.loads(contract.Failure, words)

@@ -59,6 +59,8 @@ class Verdict:
     """Fields of the status that this verdict sets."""
     again: float | None = None
     warning: bool = False
+    quiet: bool = False
+    """No Event: it is one of the usual steps, or its Event comes in a moment."""
 
 
 @dataclass(frozen=True)
@@ -229,7 +231,7 @@ def _no_job(view: View) -> Verdict | None:
     )
     if status.rereads:
         return _rereading(view, changes=(Create(made),))
-    words = f"the Job {view.name} is gone: made anew" if status.start_time else f"the Job {view.name} is made"
+    words = f"the Job {view.name} is gone and is made anew" if status.start_time else f"the Job {view.name} is made"
     return Verdict("Pending", Reason.PENDING, words, changes=(Create(made),))
 
 
@@ -329,7 +331,11 @@ def _suspend(view: View) -> Verdict | None:
             "waiting",
             changes=changes,
         )
-    return Verdict("Queued", Reason.QUEUED, "the training goes on", changes=changes) if changes else None
+    return (
+        Verdict("Queued", Reason.QUEUED, "the training goes on: spec.suspend is false", changes=changes)
+        if changes
+        else None
+    )
 
 
 def _running(view: View) -> Verdict | None:
@@ -337,8 +343,10 @@ def _running(view: View) -> Verdict | None:
     if pod is None or podfacts.phase(pod) != "Running":
         return None
     why = view.last_failure()
-    message = f"attempt {view.attempts} is training" if view.attempts else "the pod has started"
-    if why and view.attempts > 1:
+    message = f"attempt {view.attempts} is training"
+    if view.seen.status.rereads:
+        message = f"attempt {view.attempts} looks for the result of an earlier one in the store"
+    elif why and view.attempts > 1:
         message += f"; attempt {view.attempts - 1} ended: {why.message}"
     said = view.seen.progress
     facts: dict[str, Any] = {}
@@ -352,41 +360,43 @@ def _running(view: View) -> Verdict | None:
 
 
 def _starting(view: View) -> Verdict | None:
-    """A pod is there but does not run yet."""
+    """A pod is there but does not run yet, and somebody knows why."""
     pod = view.live
     if pod is None:
         return None
     if trouble := podfacts.waiting(pod, CONTAINER):
-        return Verdict(
-            "Queued",
-            trouble.reason,
-            trouble.message,
-            "stalled" if trouble.stalled else "moving",
-            warning=True,
-        )
-    if view.seen.missing:
-        return _missing(view, "Queued")
-    return _between(view) or Verdict("Queued", Reason.QUEUED, f"the pod {pod['metadata']['name']} is starting")
+        outlook: Outlook = "stalled" if trouble.stalled else "moving"
+        return Verdict("Queued", trouble.reason, trouble.message, outlook, warning=True)
+    return _missing(view, "Queued") if view.seen.missing else None
 
 
 def _between(view: View) -> Verdict | None:
-    """No pod runs; one has failed and the Job has not given up."""
-    why = view.last_failure()
-    if why is None:
+    """No pod runs, and one has failed."""
+    why, pod, job = view.last_failure(), view.failed, view.seen.job
+    if why is None or pod is None or job is None:
         return None
+    ended, limit = f"attempt {view.attempts} ended: {why.message}", view.seen.spec.backoff_limit
+    if podfacts.disruption(pod):
+        return Verdict(
+            "Queued",
+            Reason.RETRYING,
+            f"{ended}. The Job starts another; this one does not count towards spec.backoffLimit",
+            warning=True,
+        )
+    counted = [p for p in view.seen.pods if podfacts.phase(p) == "Failed" and not podfacts.disruption(p)]
+    last = podfacts.terminated(pod, CONTAINER).get("exitCode") == contract.EXIT_USER_ERROR
+    if last or max(len(counted), job.get("status", {}).get("failed", 0)) > limit:
+        # The Job controller's verdict comes within a moment, and the Event comes with it.
+        return Verdict("Running", why.reason, ended, quiet=True)
     return Verdict(
-        "Queued",
-        Reason.RETRYING,
-        f"attempt {view.attempts} ended: {why.message}. The Job starts another (spec.backoffLimit "
-        f"{view.seen.spec.backoff_limit})",
-        warning=True,
+        "Queued", Reason.RETRYING, f"{ended}. The Job starts another (spec.backoffLimit {limit})", warning=True
     )
 
 
 def _waiting(view: View) -> Verdict | None:
     if any(podfacts.phase(pod) == "Succeeded" for pod in view.seen.pods):
-        return Verdict("Running", Reason.RECORDING, "the pod has ended; its Job is about to say so")
-    return Verdict("Queued", Reason.QUEUED, f"the Job {view.name} is there; its pod is about to be made")
+        return Verdict("Running", Reason.RECORDING, "the pod has ended; its Job is about to say so", quiet=True)
+    return Verdict("Queued", Reason.QUEUED, f"the Job {view.name} is starting its pod", quiet=True)
 
 
 RULES: Final[tuple[Callable[[View], Verdict | None], ...]] = (
@@ -522,7 +532,7 @@ def _conditions(seen: Observed, verdict: Verdict, now: datetime) -> list[Conditi
 
 def _events(old: TrainingRunStatus, verdict: Verdict) -> tuple[Event, ...]:
     """One Event a decision: when the sentence is a new one."""
-    if old.message == verdict.message:
+    if verdict.quiet or old.message == verdict.message:
         return ()
     bad = verdict.warning or verdict.outlook in ("stalled", "failed")
     return (Event("Warning" if bad else "Normal", verdict.reason, verdict.message),)

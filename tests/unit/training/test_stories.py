@@ -1,0 +1,394 @@
+"""TrainingRuns from beginning to end: told in order against a golden log, shuffled, and with a crash at each write."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from slipway import contract
+from slipway.api.common import Label
+from slipway.kube.controller import Room
+from slipway.kube.fake import Crash
+from slipway.kube.objects import CONFIG_MAPS, JOBS, MODEL_VERSIONS, TRAINING_RUNS
+from slipway.training.children import Defaults
+from slipway.training.decide import decide
+from slipway.training.observe import observe
+from slipway.training.progress import FakeProgress
+from tests.support.builders import NAMESPACE, config_map, failure, model_version, store, train_result, training_run
+from tests.support.stories import Step, World, compare, tell_in_order, tell_shuffled, timeless
+
+GOLDEN = Path(__file__).parent / "stories"
+SEEDS = range(6)
+GOOD = contract.dumps(train_result())
+RAISED = failure("CodeRaised", "the training code raised ValueError: too warm (train.py, line 7)")
+
+
+def new_world() -> World:
+    progress = FakeProgress()
+    room = Room(
+        TRAINING_RUNS,
+        partial(observe, defaults=Defaults(trainer_image="trainer:1"), progress=progress),
+        decide,
+        lambda seen: seen.run,
+    )
+    world = World([room])
+    world.kube.put(store())
+    world.kube.on_write = Invariants(world).check
+    return world
+
+
+class Invariants:
+    """What must hold after every single write."""
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+        self.attempts: dict[str, int] = {}
+        self.ends: dict[str, str] = {}
+
+    def check(self) -> None:
+        kube = self.world.kube
+        made: dict[str, list[int]] = {}
+        for version in kube.all(MODEL_VERSIONS):
+            made.setdefault(version["metadata"].get("labels", {}).get(Label.TRAINING_RUN_UID, "by hand"), []).append(
+                version["spec"]["version"]
+            )
+        for uid, numbers in made.items():
+            assert uid == "by hand" or len(numbers) == 1, f"run {uid} made the versions {numbers}"
+        numbers = sorted(n for found in made.values() for n in found)
+        # A claimed number may be made later than the next one, but no number is left out for ever (see `the_end`).
+        assert len(numbers) == len(set(numbers))
+        for run in kube.all(TRAINING_RUNS):
+            uid, status = run["metadata"]["uid"], run.get("status", {})
+            attempts = status.get("attempts", 0)
+            assert attempts >= self.attempts.get(uid, 0), "attempts went down"
+            self.attempts[uid] = attempts
+            if "completionTime" in status:
+                end = f"{status['phase']} {status['message']} {status.get('modelVersion')}"
+                assert self.ends.setdefault(uid, end) == end, "an end was changed"
+            if status.get("phase") == "Succeeded":
+                assert status["modelVersion"].startswith(f"{run['spec']['model']}-v")
+                assert uid in made or status.get("modelVersion")
+
+
+def apply(run: dict[str, Any]) -> Step:
+    name = run["metadata"]["name"]
+
+    def act(world: World) -> None:
+        world.kube.put(run)
+        world.tell("user", f"applies TrainingRun {name}")
+
+    return Step(f"a user applies {name}", act)
+
+
+def pod_runs(job: str = "digits-1") -> Step:
+    return Step(
+        f"a pod of {job} runs",
+        lambda w: w.kubelet.run(job),
+        lambda w: w.kubelet.pod(job, "Pending") is not None,
+    )
+
+
+def pod_ends(code: int, message: str, job: str = "digits-1", **how: Any) -> Step:
+    return Step(
+        f"the pod of {job} ends with {code}",
+        lambda w: w.kubelet.end(job, code, message, **how),
+        lambda w: w.kubelet.pod(job, "Running") is not None,
+    )
+
+
+def edit(name: str, text: str, **spec: Any) -> Step:
+    def act(world: World) -> None:
+        world.kube.edit(TRAINING_RUNS, NAMESPACE, name, lambda run: run["spec"].update(spec))
+        world.tell("user", text)
+
+    return Step(text, act)
+
+
+def delete_job(name: str = "digits-1", ready: Callable[[World], bool] = lambda w: True) -> Step:
+    def act(world: World) -> None:
+        world.kube.remove(JOBS, NAMESPACE, name)
+        world.tell("user", f"deletes the Job {name}")
+
+    return Step(
+        f"a user deletes the Job {name}",
+        act,
+        lambda w: w.kube.find(JOBS, NAMESPACE, name) is not None and ready(w),
+    )
+
+
+def operator(alive: bool) -> Step:
+    def act(world: World) -> None:
+        world.alive = alive
+
+    return Step("the operator is back" if alive else "the operator is down", act)
+
+
+def time_passes(seconds: float, ready: Callable[[World], bool] = lambda w: True) -> Step:
+    return Step(f"{seconds:g} s pass", lambda w: w.advance(seconds), ready)
+
+
+def status(world: World, name: str = "digits-1") -> dict[str, Any]:
+    found = world.kube.find(TRAINING_RUNS, NAMESPACE, name)
+    return found.get("status", {}) if found else {}
+
+
+def ended(name: str = "digits-1") -> Callable[[World], bool]:
+    return lambda world: "completionTime" in status(world, name)
+
+
+HAPPY = [apply(training_run()), pod_runs(), time_passes(60), pod_ends(0, GOOD)]
+
+STORIES: dict[str, list[Step]] = {
+    "happy path": HAPPY,
+    "an attempt raises, the next one succeeds": [
+        apply(training_run()),
+        pod_runs(),
+        pod_ends(1, RAISED),
+        time_passes(10),
+        pod_runs(),
+        time_passes(60),
+        pod_ends(0, GOOD),
+    ],
+    "all attempts raise": [
+        apply(training_run(backoffLimit=1)),
+        pod_runs(),
+        pod_ends(1, RAISED),
+        pod_runs(),
+        pod_ends(1, RAISED),
+    ],
+    "a mistake that cannot pass is not tried again": [
+        apply(training_run()),
+        pod_runs(),
+        pod_ends(64, failure("DataDigestMismatch", "the data set train has sha256:1, and sha256:2 is asked for")),
+    ],
+    "no node has a GPU, then one has": [
+        apply(training_run(resources={"cpu": "1", "memory": "1Gi", "gpu": {"count": 1}})),
+        Step(
+            "the scheduler finds no node",
+            lambda w: w.kubelet.unschedulable("digits-1", "0/1 nodes are available: 1 Insufficient nvidia.com/gpu."),
+            lambda w: w.kubelet.pod("digits-1", "Pending") is not None,
+        ),
+        time_passes(300),
+        pod_runs(),
+        pod_ends(0, GOOD),
+    ],
+    "suspended and resumed": [
+        apply(training_run()),
+        pod_runs(),
+        edit("digits-1", "suspends the run", suspend=True),
+        Step(
+            "an hour passes",
+            lambda w: w.advance(3600),
+            lambda w: status(w).get("phase") == "Suspended" and w.kubelet.pod("digits-1", "Running") is None,
+        ),
+        edit("digits-1", "resumes the run", suspend=False),
+        pod_runs(),
+        pod_ends(0, GOOD),
+    ],
+    "born suspended": [
+        apply(training_run(suspend=True)),
+        Step("an hour passes", lambda w: w.advance(3600), lambda w: status(w).get("phase") == "Suspended"),
+        edit("digits-1", "resumes the run", suspend=False),
+        pod_runs(),
+        pod_ends(0, GOOD),
+    ],
+    "the Job is deleted in the middle": [
+        apply(training_run()),
+        pod_runs(),
+        delete_job(ready=lambda w: status(w).get("phase") == "Running"),
+        pod_runs(),
+        pod_ends(0, GOOD),
+    ],
+    "the operator is down at the end": [
+        apply(training_run()),
+        pod_runs(),
+        Step("the operator goes down", operator(False).act, lambda w: status(w).get("phase") == "Running"),
+        pod_ends(0, GOOD),
+        time_passes(7200),
+        operator(True),
+    ],
+    "the operator is down at the end and the Job is deleted meanwhile": [
+        apply(training_run()),
+        pod_runs(),
+        Step("the operator goes down", operator(False).act, lambda w: status(w).get("phase") == "Running"),
+        pod_ends(0, GOOD),
+        delete_job(),
+        operator(True),
+        pod_runs(),
+        pod_ends(0, GOOD),
+    ],
+    "the pod is lost after the upload": [
+        apply(training_run()),
+        pod_runs(),
+        Step("the operator goes down", operator(False).act, lambda w: status(w).get("phase") == "Running"),
+        pod_ends(0, GOOD),
+        Step(
+            "the node is lost",
+            lambda w: w.kubelet.lose("digits-1", "Succeeded"),
+            lambda w: _complete(w) and w.kubelet.pod("digits-1", "Succeeded") is not None,
+        ),
+        operator(True),
+        pod_runs(),
+        pod_ends(0, GOOD),
+    ],
+    "the result can never be read": [
+        apply(training_run()),
+        *(step for _ in range(3) for step in (pod_runs(), pod_ends(0, "Traceback: this is no JSON"))),
+    ],
+    "the gate is missed": [
+        apply(training_run(gate=[{"metric": "accuracy", "min": "0.99"}])),
+        pod_runs(),
+        pod_ends(0, GOOD),
+    ],
+    "two runs of one model end together": [
+        apply(training_run("digits-1")),
+        apply(training_run("digits-2")),
+        pod_runs("digits-1"),
+        pod_runs("digits-2"),
+        Step(
+            "both pods end",
+            lambda w: [w.kubelet.end(job, 0, GOOD) for job in ("digits-1", "digits-2")],
+            lambda w: all(w.kubelet.pod(job, "Running") for job in ("digits-1", "digits-2")),
+        ),
+    ],
+    "a version made by hand has the number": [
+        Step("a person makes digits-v1", lambda w: w.kube.put(model_version("digits-v1"))),
+        *HAPPY,
+    ],
+    "the Job goes when its time has come": [
+        apply(training_run(ttlAfterFinished="1h")),
+        pod_runs(),
+        pod_ends(0, GOOD),
+        Step("half an hour passes", lambda w: w.advance(1800), ended()),
+        time_passes(1801),
+    ],
+    "the deadline passes": [
+        apply(training_run(activeDeadline="10m")),
+        pod_runs(),
+        Step("11 minutes pass", lambda w: w.advance(660), lambda w: status(w).get("phase") == "Running"),
+    ],
+    "the pod is evicted, which costs no attempt of the back-off limit": [
+        apply(training_run(backoffLimit=0)),
+        pod_runs(),
+        pod_ends(
+            137,
+            "",
+            conditions=({"type": "DisruptionTarget", "status": "True", "message": "preempted by team/important"},),
+        ),
+        pod_runs(),
+        pod_ends(0, GOOD),
+    ],
+    "the S3 place comes later": [
+        Step("the S3 place is not there", lambda w: w.kube.remove(CONFIG_MAPS, NAMESPACE, "slipway-store-default")),
+        apply(training_run()),
+        Step(
+            "a person makes it",
+            lambda w: w.kube.put(store()),
+            lambda w: bool(status(w)),
+        ),
+        pod_runs(),
+        pod_ends(0, GOOD),
+    ],
+    "the code comes later": [
+        apply(training_run(code={"configMap": "digits-code"})),
+        Step(
+            "a person makes it",
+            lambda w: w.kube.put(config_map("digits-code", {"train.py": ""})),
+            lambda w: bool(status(w)),
+        ),
+        pod_runs(),
+        pod_ends(0, GOOD),
+    ],
+}
+
+
+def _complete(world: World) -> bool:
+    job = world.kube.find(JOBS, NAMESPACE, "digits-1")
+    return bool(job) and any(c["type"] == "Complete" for c in job["status"]["conditions"])
+
+
+def the_end(world: World) -> dict[str, Any]:
+    """The end state: every status without times, every version, every number."""
+    kube = world.kube
+    versions = {v["metadata"]["name"]: v["spec"] for v in kube.all(MODEL_VERSIONS)}
+    numbers = sorted(spec["version"] for spec in versions.values())
+    assert numbers == list(range(1, len(numbers) + 1)), f"a number was left out: {numbers}"
+    ledgers = {c["metadata"]["name"]: c["data"]["last"] for c in kube.all(CONFIG_MAPS) if "last" in c["data"]}
+    assert all(int(last) == max(numbers) for last in ledgers.values())
+    return {
+        "runs": {r["metadata"]["name"]: timeless(r["status"]) for r in kube.all(TRAINING_RUNS)},
+        "versions": timeless(versions),
+        "ledgers": ledgers,
+        "jobs": [j["metadata"]["name"] for j in kube.all(JOBS)],
+    }
+
+
+def golden(name: str) -> Path:
+    return GOLDEN / f"{name.replace(' ', '-').replace(',', '')}.log"
+
+
+@pytest.mark.parametrize("name", STORIES)
+async def test_in_order(name: str) -> None:
+    world = new_world()
+    await tell_in_order(world, STORIES[name])
+    the_end(world)
+    compare(world.log, golden(name))
+
+
+@pytest.mark.parametrize("name", STORIES)
+async def test_at_rest_nothing_is_written(name: str) -> None:
+    world = new_world()
+    await tell_in_order(world, STORIES[name])
+    before = world.kube.snapshot()
+    for room in world.rooms:
+        for run in world.kube.all(TRAINING_RUNS):
+            assert not await world.operator_pass(room, run)
+    assert world.kube.snapshot() == before
+
+
+@pytest.mark.parametrize("name", STORIES)
+async def test_shuffled(name: str) -> None:
+    calm = new_world()
+    await tell_in_order(calm, STORIES[name])
+    for seed in SEEDS:
+        wild = new_world()
+        await tell_shuffled(wild, STORIES[name], seed)
+        assert comparable(the_end(wild), name) == comparable(the_end(calm), name), f"seed {seed}"
+
+
+@pytest.mark.parametrize("name", STORIES)
+async def test_a_crash_after_any_write_ends_the_same(name: str) -> None:
+    calm = new_world()
+    await tell_in_order(calm, STORIES[name])
+    writes = len(calm.kube.log)
+    for at in range(1, writes + 1):
+        world = new_world()
+        world.kube.crash_after(at)
+        await tell_in_order(world, STORIES[name])
+        assert any("DIES" in line for line in world.log)
+        assert comparable(the_end(world), name) == comparable(the_end(calm), name), f"crash after write {at}"
+
+
+def comparable(end: dict[str, Any], name: str) -> Any:
+    if name == "two runs of one model end together":
+        for run in end["runs"].values():
+            run["message"] = run["message"].replace(run["modelVersion"], "digits-vN")
+            run["modelVersion"] = "digits-vN"
+            for condition in run["conditions"]:
+                condition["message"] = run["message"]
+        for spec in end["versions"].values():
+            spec["trainingRun"] = "digits-N"
+    return end
+
+
+async def test_a_crash_is_not_swallowed() -> None:
+    """The harness itself: a crash that nobody sees would make the tests above say nothing."""
+    world = new_world()
+    world.kube.crash_after(1)
+    world.kube.put(training_run())
+    with pytest.raises(Crash):
+        await world.actors()
