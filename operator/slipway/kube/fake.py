@@ -30,6 +30,7 @@ class FakeKube:
         self.log: list[str] = []
         self.events: list[dict[str, Any]] = []
         self._objects: dict[tuple[str, str, str, str], dict[str, Any]] = {}
+        self._applied: dict[tuple[str, str, str, str], dict[str, Any]] = {}
         self._not_installed = frozenset(not_installed)
         self._version = 0
         self._uid = 0
@@ -110,7 +111,9 @@ class FakeKube:
         old = self._objects.get(self._at(manifest))
         if resource_version is not None and (old is None or old["metadata"]["resourceVersion"] != resource_version):
             raise Conflict(409, "the object has been modified")
-        made = self.put(_merge(old, manifest) if old else manifest)
+        before = self._applied.get(self._at(manifest), {})
+        made = self.put(_merge(_without(old, before, manifest), manifest) if old else manifest)
+        self._applied[self._at(manifest)] = copy.deepcopy(dict(manifest))
         self._wrote("apply", made)
         return made
 
@@ -190,3 +193,14 @@ def _merge(old: Any, new: Any) -> Any:
             merged[key] = _merge(old.get(key), value)
         return merged
     return copy.deepcopy(new)
+
+
+def _without(old: Any, before: Any, new: Any) -> Any:
+    """The old object without the keys that our last apply set and this one leaves out: giving up a field removes it."""
+    if not (isinstance(old, Mapping) and isinstance(before, Mapping) and isinstance(new, Mapping)):
+        return old
+    return {
+        key: _without(value, before.get(key), new.get(key))
+        for key, value in old.items()
+        if key in new or key not in before
+    }

@@ -1,0 +1,160 @@
+"""Every choice about a Deployment: ``decide(observed, now) -> Plan``. Pure.
+
+A pass either **decides** or **does**. If something happened, the pass writes the new facts and nothing else; if not,
+it makes the children what the recorded facts say. So every decision is one atomic write, every child follows from
+what is written down, and an operator that dies after any write goes on from there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import datetime, timedelta
+from typing import Final
+
+from slipway.api.common import ACTION_ANNOTATION, parse_time, rfc3339
+from slipway.api.deployment import DeploymentStatus, LastAction
+from slipway.kube.objects import BUDGETS, HTTP_ROUTES, SERVICES, WORKLOADS, Manifest, Resource
+from slipway.kube.plan import Apply, Change, Delete, Event, Plan
+from slipway.serving import children, report
+from slipway.serving.observed import Observed, Running
+from slipway.serving.rollout import machine
+from slipway.serving.rollout.effects import Decision, carry_out, is_verb, refusal, retired
+from slipway.serving.rollout.machine import VERBS, State
+from slipway.serving.rollout.situation import Situation
+from slipway.serving.traffic.seen import believed_at
+
+LOOK_AGAIN: Final = 15.0
+"""Seconds to the next look while something that wakes nobody is missing (a Gateway, a foreign object's end)."""
+_TICK: Final = 0.05
+"""Seconds beyond a moment that is waited for, so that the look falls after it."""
+
+
+def decide(observed: Observed, now: datetime) -> Plan:
+    """What one pass wants done."""
+    situation = Situation(replace(observed, status=_answered(observed)), now)
+    if observed.taken:
+        return Plan(status=report.status(situation), again=LOOK_AGAIN)
+    decision, by_person = _choose(situation)
+    if decision is None:
+        return _do(situation)
+    facts = _with_answer(situation, decision) if by_person else decision.facts
+    after = Situation(replace(observed, status=facts), now)
+    return Plan(
+        status=report.status(after),
+        remove_annotations=_annotation(observed) if by_person else None,
+        events=(Event(decision.type, decision.reason, decision.message),),
+        again=0.0,
+    )
+
+
+# ------------------------------------------------------------------------------------------------------- deciding
+
+
+def _choose(s: Situation) -> tuple[Decision | None, bool]:
+    """The first decision there is, and whether a person asked for it."""
+    if s.asked_anew and s.verb is None:
+        known = ", ".join(VERBS)
+        return refusal(s, f"{s.observed.action!r} is no action: write one of {known}"), True
+    for event in machine.Event:
+        row = machine.answer(s.state, event, s.holds) if s.happened(event) else None
+        if row is not None:
+            return carry_out(s, row), is_verb(row)
+    return retired(s), False
+
+
+def _answered(observed: Observed) -> DeploymentStatus:
+    """The facts, where an annotation that is gone is not remembered as still to be removed."""
+    facts, last = observed.status, observed.status.last_action
+    if last is None or not last.pending or observed.action is not None:
+        return facts
+    return facts.model_copy(update={"last_action": last.model_copy(update={"pending": False})})
+
+
+def _with_answer(s: Situation, decision: Decision) -> DeploymentStatus:
+    answer = LastAction(
+        action=(s.observed.action or "")[:63],
+        at=rfc3339(s.now),
+        by=s.observed.action_by,
+        result=decision.message[:1024],
+        pending=True,
+    )
+    return decision.facts.model_copy(update={"last_action": answer})
+
+
+def _annotation(observed: Observed) -> dict[str, str] | None:
+    return {ACTION_ANNOTATION: observed.action} if observed.action is not None else None
+
+
+# --------------------------------------------------------------------------------------------------------- doing
+
+
+def _do(s: Situation) -> Plan:
+    return Plan(
+        changes=tuple(_changes(s)),
+        status=report.status(s),
+        # Only an annotation that was answered gets here: a new one is always a decision.
+        remove_annotations=_annotation(s.observed),
+        again=_next_look(s),
+    )
+
+
+def _changes(s: Situation) -> Iterator[Change]:
+    """Children as the facts say: first what takes traffic, then the traffic, then what is left over."""
+    yield from _version(s, s.stable, s.spec.replicas)
+    yield from _version(s, s.candidate, s.candidate_replicas)
+    if s.traffic is not None and not s.in_place and (s.spec.route is None or s.observed.gateway_api):
+        # Compared already, and more closely than usual: see traffic_differs.
+        yield Apply(s.traffic, None)
+    yield from _left_over(s)
+
+
+def _version(s: Situation, version: str | None, replicas: int) -> Iterator[Change]:
+    known = s.observed.versions.get(version or "")
+    running = s.observed.of(version)
+    if version is None or known is None or (s.state is State.RETREATING and replicas == 0):
+        return
+    owner = s.observed.object
+    yield Apply(children.service(owner, version), running.service)
+    yield Apply(children.workload(owner, s.spec, known, replicas, s.observed.defaults), running.workload)
+    yield Apply(children.budget(owner, version), running.budget)
+
+
+def _left_over(s: Situation) -> Iterator[Change]:
+    """Objects of versions that no fact names, and the other kind of traffic if spec.route came or went."""
+    keep = {s.stable, s.candidate, *(r.model_version for r in s.facts.retiring)}
+    for version, running in sorted(s.observed.running.items()):
+        if version not in keep and (s.settled or version not in s.seen.holds):
+            yield from _all_of(running)
+    if s.settled:
+        other = s.observed.front if s.spec.route else s.observed.route
+        if other is not None:
+            yield _delete(SERVICES if s.spec.route else HTTP_ROUTES, other)
+
+
+def _all_of(running: Running) -> Iterator[Change]:
+    for resource, live in ((BUDGETS, running.budget), (WORKLOADS, running.workload), (SERVICES, running.service)):
+        if live is not None:
+            yield _delete(resource, live)
+
+
+def _delete(resource: Resource, live: Manifest) -> Delete:
+    meta = live["metadata"]
+    return Delete(resource, meta["namespace"], meta["name"], meta["uid"])
+
+
+# ------------------------------------------------------------------------------------------------------- waiting
+
+
+def _next_look(s: Situation) -> float | None:
+    """Seconds to the next moment at which time alone changes something; None where only events do."""
+    moments = [m for m in (s.pause_ends, s.deadline, *_settling(s)) if m is not None and m > s.now]
+    moments += [t for r in s.facts.retiring if (t := parse_time(r.scale_down_at)) > s.now]
+    if s.seen.trouble is not None or s.observed.target.stalled:
+        moments.append(s.now + timedelta(seconds=LOOK_AGAIN))
+    return (min(moments) - s.now).total_seconds() + _TICK if moments else None
+
+
+def _settling(s: Situation) -> Iterator[datetime]:
+    if s.weights is not None and s.weights.accepted_at and not s.weights.verified:
+        yield believed_at(s.weights.accepted_at)

@@ -1,0 +1,289 @@
+"""Reads the world into one frozen ``Observed``. Chooses nothing."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from slipway import contract
+from slipway.api.common import ACTION_ANNOTATION, Label
+from slipway.api.deployment import DeploymentSpec, DeploymentStatus, Route
+from slipway.api.model_version import ModelVersionSpec, ModelVersionStatus
+from slipway.api.reasons import Reason
+from slipway.kube.client import NotInstalled, Reader, Refused
+from slipway.kube.objects import (
+    BUDGETS,
+    DEPLOYMENTS,
+    ENDPOINT_SLICES,
+    GATEWAYS,
+    HTTP_ROUTES,
+    MODEL_VERSIONS,
+    PODS,
+    SERVICES,
+    WORKLOADS,
+    Key,
+    Manifest,
+    Resource,
+    owned_by,
+)
+from slipway.serving.children import CONTAINER, child_name
+from slipway.serving.observed import Defaults, Observed, Running, Target, Version
+
+SERVICE_OF_SLICE = "kubernetes.io/service-name"
+
+
+async def observe(kube: Reader, key: Key, defaults: Defaults) -> Observed | None:
+    """One Deployment and all that concerns it; None where it is gone or on its way out."""
+    live = await kube.get(DEPLOYMENTS, key.namespace, key.name)
+    if live is None or "deletionTimestamp" in live["metadata"]:
+        return None
+    spec = DeploymentSpec.model_validate(live["spec"])
+    status = DeploymentStatus.model_validate(live.get("status") or {})
+    target, registered = await _target(kube, key.namespace, spec)
+    children = await _children(kube, key)
+    running = _running(children, key.name)
+    wanted = {v for v in (_name(status.stable), _name(status.candidate), target.wanted) if v}
+    versions = {v: found for v in sorted(wanted) if (found := await _version(kube, key, v, registered, running))}
+    action, by = _action(live)
+    gateway, known, installed = await _gateway(kube, key.namespace, spec.route)
+    route = await _route(kube, key) if installed else None
+    front = await kube.get(SERVICES, key.namespace, key.name)
+    uid = live["metadata"]["uid"]
+    taken = [
+        *(s for s in [_foreign(route if spec.route else front, uid)] if s),
+        *await _foreign_children(kube, key, sorted(wanted), running, uid),
+        *(s for r in running.values() for o in (r.workload, r.service, r.budget) if (s := _foreign(o, uid))),
+    ]
+    return Observed(
+        object=live,
+        spec=spec,
+        status=status,
+        target=target,
+        defaults=defaults,
+        action=action,
+        action_by=by,
+        versions=versions,
+        running=running,
+        front=front if front and _is_front(front, uid) else None,
+        front_pods=_behind(children, key.name),
+        route=route if route and owned_by(route, uid) else None,
+        gateway=gateway,
+        gateway_known=known,
+        gateway_api=installed,
+        taken=tuple(taken),
+    )
+
+
+# ----------------------------------------------------------------------------------------------- the target
+
+
+async def _target(kube: Reader, namespace: str, spec: DeploymentSpec) -> tuple[Target, dict[str, Manifest]]:
+    """The version that the spec asks for, and the ModelVersions that were read on the way."""
+    if spec.model_version is not None:
+        found = await kube.get(MODEL_VERSIONS, namespace, spec.model_version)
+        return _judge(spec.model_version, found), {spec.model_version: found} if found else {}
+    every = await kube.list(MODEL_VERSIONS, namespace)
+    holders = [v for v in every if v["spec"]["model"] == spec.model and spec.alias in _status(v).held_aliases]
+    if not holders:
+        message = (
+            f"no ModelVersion of {spec.model} holds the alias {spec.alias}: list it in spec.aliases of one that is "
+            "Ready"
+        )
+        return Target(None, False, Reason.MODEL_VERSION_MISSING, message, stalled=True), {}
+    newest = max(holders, key=lambda v: int(v["spec"]["version"]))
+    name = newest["metadata"]["name"]
+    return _judge(name, newest), {name: newest}
+
+
+def _judge(name: str, found: Manifest | None) -> Target:
+    """Whether a version may be served by somebody who does not serve it yet."""
+    if found is None:
+        message = f"there is no ModelVersion {name} in this namespace: correct spec.modelVersion or register it"
+        return Target(name, False, Reason.MODEL_VERSION_MISSING, message, stalled=True)
+    status = _status(found)
+    if found["spec"].get("archived"):
+        message = f"ModelVersion {name} is archived: set its spec.archived to false, or choose another version"
+        return Target(name, False, Reason.MODEL_VERSION_NOT_READY, message, stalled=True)
+    if any(c.type == "Ready" and c.status == "True" for c in status.conditions):
+        return Target(name, True)
+    failed = status.phase == "Failed"
+    said = f": {status.message}" if status.message else ""
+    message = f"ModelVersion {name} {'has failed' if failed else 'is not Ready yet'}{said}"
+    return Target(name, False, Reason.MODEL_VERSION_NOT_READY, message, stalled=failed)
+
+
+def _status(version: Manifest) -> ModelVersionStatus:
+    return ModelVersionStatus.model_validate(version.get("status") or {})
+
+
+# --------------------------------------------------------------------------------------------- what it takes
+
+
+async def _version(
+    kube: Reader, key: Key, name: str, registered: Mapping[str, Manifest], running: Mapping[str, Running]
+) -> Version | None:
+    found = registered.get(name) or await kube.get(MODEL_VERSIONS, key.namespace, name)
+    if found is not None:
+        return _registered(found)
+    # A ModelVersion that was deleted while it serves: its workload still says what it takes.
+    workload = running[name].workload if name in running else None
+    return _as_it_runs(workload) if workload else None
+
+
+def _registered(found: Manifest) -> Version:
+    spec = ModelVersionSpec.model_validate(found["spec"])
+    signature = contract.Signature(
+        inputs=[contract.Tensor(t.name, t.datatype, list(t.shape)) for t in spec.signature.inputs],
+        outputs=[contract.Tensor(t.name, t.datatype, list(t.shape)) for t in spec.signature.outputs],
+    )
+    artifact = contract.Artifact(spec.artifact.uri, spec.artifact.digest, spec.artifact.size, spec.artifact.store)
+    return Version(found["metadata"]["name"], spec.model, spec.version, artifact, signature)
+
+
+def _as_it_runs(workload: Manifest) -> Version | None:
+    containers = workload["spec"]["template"]["spec"]["containers"]
+    variables = [e for c in containers if c["name"] == CONTAINER for e in c.get("env", ())]
+    text = next((e.get("value", "") for e in variables if e["name"] == contract.Env.SPEC), "")
+    try:
+        spec = contract.loads(contract.ServeSpec, text.replace("$$(", "$("))
+    except contract.ContractError:
+        return None
+    return Version(spec.modelVersion, spec.model, spec.version, spec.artifact, spec.signature)
+
+
+# ----------------------------------------------------------------------------------------------- the children
+
+
+@dataclass(frozen=True)
+class _Children:
+    workloads: list[dict[str, Any]]
+    services: list[dict[str, Any]]
+    budgets: list[dict[str, Any]]
+    pods: list[dict[str, Any]]
+    slices: list[dict[str, Any]]
+
+
+async def _children(kube: Reader, key: Key) -> _Children:
+    ours = {Label.DEPLOYMENT: key.name}
+    kinds = (WORKLOADS, SERVICES, BUDGETS, PODS, ENDPOINT_SLICES)
+    return _Children(*[await kube.list(kind, key.namespace, ours) for kind in kinds])
+
+
+def _running(children: _Children, deployment: str) -> dict[str, Running]:
+    """By version. The front Service and the route belong to no version."""
+
+    def by_version(objects: Iterable[Manifest]) -> dict[str, Manifest]:
+        return {v: o for o in objects if (v := o["metadata"]["labels"].get(Label.MODEL_VERSION))}
+
+    workloads, services = by_version(children.workloads), by_version(children.services)
+    budgets = by_version(children.budgets)
+    made = {}
+    for version in sorted({*workloads, *services, *budgets}):
+        pods = (p for p in children.pods if p["metadata"]["labels"].get(Label.MODEL_VERSION) == version)
+        behind = _ready_endpoints(children.slices, child_name(deployment, version))
+        made[version] = Running(
+            workload=workloads.get(version),
+            service=services.get(version),
+            budget=budgets.get(version),
+            pods=tuple(sorted(pods, key=lambda p: str(p["metadata"]["name"]))),
+            endpoints=len(behind),
+        )
+    return made
+
+
+def _ready_endpoints(slices: Iterable[Manifest], service: str) -> set[str]:
+    """Pods that a Service sends requests to: ready in an EndpointSlice. A pod may stand in more than one."""
+    return {
+        str(endpoint.get("targetRef", {}).get("name") or endpoint["addresses"][0])
+        for piece in slices
+        if piece["metadata"]["labels"].get(SERVICE_OF_SLICE) == service
+        for endpoint in piece.get("endpoints") or ()
+        # Absent means ready (discovery.k8s.io/v1, EndpointConditions).
+        if endpoint.get("conditions", {}).get("ready", True)
+    }
+
+
+def _behind(children: _Children, front: str) -> dict[str, int]:
+    """How many ready pods of each version are behind the front Service."""
+    versions = {p["metadata"]["name"]: p["metadata"]["labels"].get(Label.MODEL_VERSION, "") for p in children.pods}
+    return dict(Counter(versions.get(pod, "") for pod in _ready_endpoints(children.slices, front)))
+
+
+# ------------------------------------------------------------------------------------------ names of others
+
+
+async def _foreign_children(
+    kube: Reader, key: Key, wanted: Iterable[str], running: Mapping[str, Running], uid: str
+) -> list[str]:
+    """Names that a version needs and that an object without our label has."""
+    found = []
+    for version in wanted:
+        have = running.get(version, Running())
+        needs: tuple[tuple[Resource, Manifest | None], ...] = (
+            (WORKLOADS, have.workload),
+            (SERVICES, have.service),
+            (BUDGETS, have.budget),
+        )
+        for resource, live in needs:
+            if live is None:
+                other = await kube.get(resource, key.namespace, child_name(key.name, version))
+                found += [s for s in [_foreign(other, uid)] if s]
+    return found
+
+
+def _foreign(live: Manifest | None, uid: str) -> str | None:
+    if live is None or owned_by(live, uid):
+        return None
+    kind = "workload (apps/v1 Deployment)" if live["apiVersion"] == "apps/v1" else live["kind"]
+    return (
+        f"the {kind} {live['metadata']['name']} exists and does not belong to this Deployment: delete or rename it, "
+        "or give this Deployment another name"
+    )
+
+
+def _is_front(live: Manifest, uid: str) -> bool:
+    return owned_by(live, uid) and Label.MODEL_VERSION not in live["metadata"].get("labels", {})
+
+
+# ------------------------------------------------------------------------------------------------- the gateway
+
+
+async def _gateway(kube: Reader, namespace: str, route: Route | None) -> tuple[Manifest | None, bool, bool]:
+    """The Gateway, whether it could be asked for, and whether its kind is installed."""
+    if route is None:
+        return None, False, True
+    try:
+        return await kube.get(GATEWAYS, route.gateway.namespace or namespace, route.gateway.name), True, True
+    except NotInstalled:
+        return None, True, False
+    except Refused:
+        # An operator that serves some namespaces only may not read the Gateway's; the route's status will tell.
+        return None, False, True
+
+
+async def _route(kube: Reader, key: Key) -> Manifest | None:
+    try:
+        return await kube.get(HTTP_ROUTES, key.namespace, key.name)
+    except NotInstalled:
+        return None
+
+
+# ----------------------------------------------------------------------------------------------------- the verb
+
+
+def _action(live: Manifest) -> tuple[str | None, str | None]:
+    """The annotation, and the field manager that wrote it."""
+    action = live["metadata"].get("annotations", {}).get(ACTION_ANNOTATION)
+    if action is None:
+        return None, None
+    field = f"f:{ACTION_ANNOTATION}"
+    for entry in live["metadata"].get("managedFields", ()):
+        if field in entry.get("fieldsV1", {}).get("f:metadata", {}).get("f:annotations", {}):
+            return action, entry.get("manager")
+    return action, None
+
+
+def _name(version: Any) -> str | None:
+    return version.model_version if version else None

@@ -1,0 +1,135 @@
+"""The world as one pass sees it: one frozen value, and what can be read off it without choosing anything. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from slipway import contract
+from slipway.api.deployment import DeploymentSpec, DeploymentStatus
+from slipway.api.reasons import Reason
+from slipway.kube.objects import Manifest
+
+
+@dataclass(frozen=True)
+class Defaults:
+    """What the chart decides for every serving pod. ``drain_seconds`` is how long a pod that was told to stop goes
+    on answering, ``max_body_bytes`` the largest request it reads."""
+
+    server_image: str
+    image_pull_policy: str = "IfNotPresent"
+    drain_seconds: int = 10
+    max_body_bytes: int = 64 * 1024 * 1024
+
+
+@dataclass(frozen=True)
+class Version:
+    """What it takes to run a ModelVersion."""
+
+    name: str
+    model: str
+    number: int
+    artifact: contract.Artifact
+    signature: contract.Signature
+
+
+@dataclass(frozen=True)
+class Target:
+    """The version that the spec asks for.
+
+    ``wanted`` is its name (None: nobody holds the alias); ``fit`` says that it may be served now. Where it may not,
+    ``reason`` and ``message`` say why, and ``stalled`` that waiting alone does not help.
+    """
+
+    wanted: str | None
+    fit: bool
+    reason: Reason = Reason.READY
+    message: str = ""
+    stalled: bool = False
+
+
+@dataclass(frozen=True)
+class Running:
+    """The objects of one version as they are. ``endpoints`` counts the ready ones in its Service's EndpointSlices."""
+
+    workload: Manifest | None = None
+    service: Manifest | None = None
+    budget: Manifest | None = None
+    pods: tuple[Manifest, ...] = ()
+    endpoints: int = 0
+
+    @property
+    def replicas(self) -> int:
+        """Replicas asked for."""
+        return int(self.workload["spec"].get("replicas", 1)) if self.workload else 0
+
+    @property
+    def pods_made(self) -> int:
+        """Pods that the workload has, ready or not."""
+        return int(self.workload.get("status", {}).get("replicas", 0)) if self.workload else 0
+
+    @property
+    def ready(self) -> int:
+        """Replicas that are ready **and** known to their Service: only those can be sent requests."""
+        if not self.workload:
+            return 0
+        return min(int(self.workload.get("status", {}).get("readyReplicas", 0)), self.endpoints)
+
+    @property
+    def short_since(self) -> str | None:
+        """Since when fewer replicas are available than asked for, in the words of the workload's own condition."""
+        conditions = self.workload.get("status", {}).get("conditions", ()) if self.workload else ()
+        found = next((c for c in conditions if c["type"] == "Available" and c["status"] == "False"), None)
+        return str(found["lastTransitionTime"]) if found else None
+
+
+@dataclass(frozen=True)
+class Observed:
+    """Everything that ``decide`` may know.
+
+    Attributes:
+        object: our Deployment as read.
+        action: the verb in its annotation, and who wrote it.
+        versions: what it takes to run them, for the versions that may have to be written.
+        running: by version, every version of which an object of ours exists.
+        front: the Service named after the Deployment (without a route); ``front_pods`` its ready pods by version.
+        route: the HTTPRoute named after the Deployment.
+        gateway: the Gateway that the spec names; ``gateway_known`` is False where it could not be asked for.
+        taken: a sentence for each name that we need and somebody else has.
+    """
+
+    object: Manifest
+    spec: DeploymentSpec
+    status: DeploymentStatus
+    target: Target
+    defaults: Defaults
+    action: str | None = None
+    action_by: str | None = None
+    versions: Mapping[str, Version] = field(default_factory=dict)
+    running: Mapping[str, Running] = field(default_factory=dict)
+    front: Manifest | None = None
+    front_pods: Mapping[str, int] = field(default_factory=dict)
+    route: Manifest | None = None
+    gateway: Manifest | None = None
+    gateway_known: bool = True
+    gateway_api: bool = True
+    taken: tuple[str, ...] = ()
+
+    @property
+    def name(self) -> str:
+        return str(self.object["metadata"]["name"])
+
+    @property
+    def namespace(self) -> str:
+        return str(self.object["metadata"]["namespace"])
+
+    @property
+    def generation(self) -> int:
+        return int(self.object["metadata"].get("generation", 0))
+
+    def of(self, version: str | None) -> Running:
+        """The objects of a version; an empty ``Running`` where there are none."""
+        return self.running.get(version or "", _NOTHING)
+
+
+_NOTHING = Running()

@@ -1,0 +1,325 @@
+"""What to tell: phase, message and conditions of a Deployment, from what is known. Pure.
+
+No sentence holds a time or a number that changes by itself, so a status that says the same is the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Final, Literal, TypeVar
+
+from slipway.api.common import Condition, rfc3339, set_condition
+from slipway.api.deployment import DeploymentStatus, VersionStatus
+from slipway.api.reasons import Reason
+from slipway.serving import children
+from slipway.serving.rollout import canary
+from slipway.serving.rollout.machine import State
+from slipway.serving.rollout.situation import Situation
+from slipway.serving.rollout.weights import carries
+from slipway.serving.traffic import gateway_api, service
+from slipway.serving.words import words
+
+V = TypeVar("V", bound=VersionStatus)
+
+
+@dataclass(frozen=True)
+class Trouble:
+    """Something that keeps the Deployment from where it should be."""
+
+    reason: str
+    message: str
+    stalled: bool
+
+
+def status(s: Situation) -> DeploymentStatus:
+    """The whole status for the facts of this situation."""
+    trouble = _trouble(s)
+    phase = _phase(s, trouble)
+    message = _message(s, trouble)
+    facts = s.facts
+    versions = [v for v in (facts.stable, facts.candidate, *facts.retiring) if v is not None]
+    return facts.model_copy(
+        update={
+            "observed_generation": s.observed.generation,
+            "phase": phase,
+            "message": message,
+            "stable": _counted(s, facts.stable),
+            "candidate": _counted(s, facts.candidate),
+            "retiring": [_counted_one(s, r) for r in facts.retiring],
+            "weights": s.weights,
+            "replicas": sum(s.observed.of(v.model_version).pods_made for v in versions),
+            "selector": ",".join(f"{k}={v}" for k, v in children.selector(s.observed.name).items()),
+            "url": _url(s),
+            "conditions": _conditions(s, phase, message, trouble),
+        }
+    )
+
+
+# ---------------------------------------------------------------------------------------------------- sentences
+
+
+def _message(s: Situation, trouble: Trouble | None) -> str:
+    told = _MESSAGES[s.state](s)
+    if trouble and trouble.message not in told:
+        told = f"{told}; {trouble.message}" if told else trouble.message
+    return told[:4096]
+
+
+def _empty(s: Situation) -> str:
+    return s.observed.target.message or "no version runs"
+
+
+def _first(s: Situation) -> str:
+    return f"{s.candidate} starts: {_ready(s, s.candidate, s.spec.replicas)}"
+
+
+def _healthy(s: Situation) -> str:
+    return f"{s.stable} serves: {_ready(s, s.stable, s.spec.replicas)}"
+
+
+def _starting(s: Situation) -> str:
+    if not s.candidate_whole:
+        return f"canary {s.candidate} starts: {_ready(s, s.candidate, s.candidate_replicas)}"
+    return f"canary {s.candidate} is ready and joins the traffic at 0%"
+
+
+def _step(s: Situation) -> str:
+    return f"{_at(s)}: {_place(s)}, moves to {canary.asked(s.spec, s.facts)}%{_short(s)}"
+
+
+def _wait(s: Situation) -> str:
+    index = s.facts.step.index if s.facts.step else 0
+    pause = canary.steps(s.spec)[index].pause
+    return f"{_at(s)}: {_place(s)}, pauses {pause.duration if pause else ''}{_short(s)}"
+
+
+def _paused(s: Situation) -> str:
+    held = s.facts.rollout is not None and s.facts.rollout.paused_at is not None
+    what = "held by a person: resume, promote or abort" if held else "waits for a person: promote or abort"
+    return f"{_at(s)}: {_place(s)}, {what}{_short(s)}"
+
+
+def _promoting(s: Situation) -> str:
+    return f"{_at(s)}: all steps are done, moves to 100%{_short(s)}"
+
+
+def _retreating(s: Situation) -> str:
+    why = s.facts.rollout.message if s.facts.rollout else f"another version takes the place of {s.candidate}"
+    return f"{why}; its weight goes back to 0%"
+
+
+def _aborted(s: Situation) -> str:
+    why = s.facts.rollout.message if s.facts.rollout else ""
+    return f"{why}; {s.stable} serves. Say retry, or set another spec.modelVersion"
+
+
+_MESSAGES: Final[Mapping[State, Callable[[Situation], str]]] = {
+    State.EMPTY: _empty,
+    State.FIRST: _first,
+    State.HEALTHY: _healthy,
+    State.STARTING: _starting,
+    State.STEP: _step,
+    State.WAIT: _wait,
+    State.PAUSED: _paused,
+    State.PROMOTING: _promoting,
+    State.RETREATING: _retreating,
+    State.ABORTED: _aborted,
+}
+
+
+def _ready(s: Situation, version: str | None, asked: int) -> str:
+    return f"{min(asked, s.observed.of(version).ready)} of {asked} {'replica' if asked == 1 else 'replicas'} ready"
+
+
+def _at(s: Situation) -> str:
+    share = s.weights.candidate if s.weights else 0
+    asked = canary.asked(s.spec, s.facts)
+    # Behind a plain Service the share is that of the pods, which can only come near what is asked.
+    honest = f" (asked {asked}%)" if s.spec.route is None and share != asked else ""
+    return f"canary {s.candidate} at {share}%{honest}"
+
+
+def _place(s: Situation) -> str:
+    end = len(canary.steps(s.spec))
+    if s.facts.step is None:
+        return "before the first step"
+    if s.facts.step.index >= end:
+        return "all steps are done"
+    return f"step {s.facts.step.index + 1} of {end}"
+
+
+def _short(s: Situation) -> str:
+    """What is left unsaid: why the candidate does not get what the step asks."""
+    asked = canary.asked(s.spec, s.facts)
+    able = carries(s.runs_candidate.ready, s.spec.replicas)
+    if asked and s.weight > asked:
+        return f"; {s.stable} has no ready replica, so it gets {s.weight}%"
+    if asked and not s.candidate_whole:
+        ready = _ready(s, s.candidate, s.candidate_replicas)
+        return f"; {ready}" if able >= asked else f"; {ready}, which carries {able}%"
+    return ""
+
+
+# ----------------------------------------------------------------------------------------------------- troubles
+
+
+def _trouble(s: Situation) -> Trouble | None:
+    """What stands in the way, the first of those that may."""
+    return next((found for look in _TROUBLES if (found := look(s))), None)
+
+
+def _name_taken(s: Situation) -> Trouble | None:
+    return Trouble(Reason.NAME_TAKEN, "; ".join(s.observed.taken), True) if s.observed.taken else None
+
+
+def _target(s: Situation) -> Trouble | None:
+    target = s.observed.target
+    if s.state not in (State.EMPTY, State.HEALTHY) or target.fit or target.wanted == s.stable:
+        return None
+    return Trouble(target.reason, target.message, target.stalled)
+
+
+def _gave_up(s: Situation) -> Trouble | None:
+    rollout = s.facts.rollout
+    if s.state is not State.ABORTED or rollout is None:
+        return None
+    return Trouble(rollout.reason or Reason.ABORTED, rollout.message, True)
+
+
+def _traffic(s: Situation) -> Trouble | None:
+    found = s.seen.trouble
+    return Trouble(found.reason, found.message, True) if found and found.stalled else None
+
+
+def _candidate_pods(s: Situation) -> Trouble | None:
+    said = s.candidate_words
+    if s.candidate is None or said is None or s.candidate_whole:
+        return None
+    late = s.state is State.FIRST and s.deadline is not None and s.now >= s.deadline
+    return Trouble(said.reason, said.message, stalled=late or said.hopeless)
+
+
+def _late(s: Situation) -> Trouble | None:
+    if s.state is not State.FIRST or s.deadline is None or s.now < s.deadline:
+        return None
+    return Trouble(
+        Reason.PROGRESS_DEADLINE_EXCEEDED,
+        f"not ready within {s.spec.progress_deadline}: look at the pods' logs, say retry to wait anew, or set "
+        "another spec.modelVersion",
+        True,
+    )
+
+
+def _stable_pods(s: Situation) -> Trouble | None:
+    if s.stable is None or s.runs_stable.ready >= s.spec.replicas:
+        return None
+    said = words(s.runs_stable, s.spec)
+    return Trouble(Reason.REPLICAS_UNAVAILABLE, said.message, False) if said else None
+
+
+_TROUBLES: Final = (_name_taken, _target, _traffic, _candidate_pods, _late, _gave_up, _stable_pods)
+
+
+# --------------------------------------------------------------------------------------------------- conditions
+
+_PHASE: Final[Mapping[State, Literal["Progressing", "Paused", "Healthy", "Degraded"]]] = {
+    State.EMPTY: "Progressing",
+    State.FIRST: "Progressing",
+    State.HEALTHY: "Healthy",
+    State.STARTING: "Progressing",
+    State.STEP: "Progressing",
+    State.WAIT: "Progressing",
+    State.PAUSED: "Paused",
+    State.PROMOTING: "Progressing",
+    State.RETREATING: "Progressing",
+    State.ABORTED: "Degraded",
+}
+
+_ROLLING: Final[Mapping[State, Reason]] = {
+    State.FIRST: Reason.FIRST_STARTING,
+    State.STARTING: Reason.CANDIDATE_STARTING,
+    State.STEP: Reason.STEP_RUNNING,
+    State.WAIT: Reason.STEP_RUNNING,
+    State.PAUSED: Reason.PAUSED,
+    State.PROMOTING: Reason.STEP_RUNNING,
+    State.RETREATING: Reason.RETREATING,
+}
+"""States in which a version is on its way, and the reason that the conditions give."""
+
+
+def _phase(s: Situation, trouble: Trouble | None) -> str:
+    if trouble and trouble.stalled:
+        return "Degraded"
+    if s.state is State.RETREATING and s.facts.rollout is not None:
+        return "Degraded"
+    whole = s.runs_stable.ready >= s.spec.replicas and _serves(s)[0]
+    if s.state is State.HEALTHY and (not whole or trouble):
+        return "Progressing"
+    return _PHASE[s.state]
+
+
+def _serves(s: Situation) -> tuple[bool, Reason, str]:
+    """Whether clients are answered: whoever has traffic has a ready replica, and the gateway knows the route."""
+    if s.stable is None or s.weights is None:
+        return False, Reason.FIRST_STARTING, "no version serves yet"
+    share = {s.stable: s.weights.stable, s.candidate: s.weights.candidate}
+    dead = [version for version, weight in share.items() if weight and not s.observed.of(version).ready]
+    if dead:
+        return False, Reason.NOT_SERVING, f"{', '.join(str(d) for d in dead)} gets traffic but has no ready replica"
+    found = s.seen.trouble
+    if found and found.stalled:
+        return False, found.reason, found.message
+    if not (s.weights.verified or s.seen.served):
+        return False, Reason.ROUTE_PENDING, "the traffic does not reach the first version yet"
+    if s.runs_stable.ready < s.spec.replicas:
+        return True, Reason.REPLICAS_UNAVAILABLE, f"{s.stable} serves: {_ready(s, s.stable, s.spec.replicas)}"
+    return True, Reason.HEALTHY, f"{s.stable} serves"
+
+
+def _conditions(s: Situation, phase: str, message: str, trouble: Trouble | None) -> list[Condition]:
+    serves, why, words_ = _serves(s)
+    rolling = _ROLLING.get(s.state)
+    stalled = trouble is not None and trouble.stalled
+    moving = not stalled and phase in ("Progressing", "Paused")
+    cause = str(trouble.reason if trouble else rolling or (why if not serves else Reason.HEALTHY))
+    steady = str(Reason.HEALTHY if phase == "Healthy" else cause)
+    # The newest reason is the machine's, and a trouble's where there is one.
+    wanted = [
+        _condition(s, "Ready", serves, why, words_),
+        _condition(s, "Progressing", rolling is not None, rolling or steady, message),
+        _condition(s, "Reconciling", moving, cause if moving else steady, message),
+        _condition(s, "Stalled", stalled, cause if stalled else steady, message if stalled else ""),
+    ]
+    return set_condition(s.facts.conditions, wanted)
+
+
+def _condition(s: Situation, kind: str, holds: bool, reason: str, message: str) -> Condition:
+    return Condition(
+        type=kind,
+        status="True" if holds else "False",
+        reason=str(reason),
+        message=message,
+        last_transition_time=rfc3339(s.now),
+        observed_generation=s.observed.generation,
+    )
+
+
+# -------------------------------------------------------------------------------------------------------- numbers
+
+
+def _counted(s: Situation, version: VersionStatus | None) -> VersionStatus | None:
+    return _counted_one(s, version) if version else None
+
+
+def _counted_one(s: Situation, version: V) -> V:
+    running = s.observed.of(version.model_version)
+    return version.model_copy(update={"replicas": running.replicas, "ready_replicas": running.ready})
+
+
+def _url(s: Situation) -> str | None:
+    version = s.observed.versions.get(s.stable or "")
+    if version is None:
+        return None
+    route = s.spec.route
+    return gateway_api.url(s.observed, route, version.model) if route else service.url(s.observed, version.model)

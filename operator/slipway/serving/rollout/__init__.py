@@ -1,0 +1,1 @@
+"""How a Deployment changes its version: states as data, strategies, weights."""

@@ -1,0 +1,295 @@
+"""What each effect of the table changes in the recorded facts, and the sentence about it. Pure.
+
+An effect touches nothing but facts: the children follow from the facts in the next pass. So a decision is exactly one
+write, and an operator that dies right before or after it finds either the old facts or the new ones, never a half.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Final, Literal
+
+from slipway.api.common import rfc3339, seconds
+from slipway.api.deployment import DeploymentStatus, HistoryEntry, Retiring, Rollout, Step, VersionStatus
+from slipway.api.reasons import Reason
+from slipway.serving import children
+from slipway.serving.rollout import canary
+from slipway.serving.rollout.machine import VERBS, Effect, Event, Row, State
+from slipway.serving.rollout.situation import Situation
+
+KEPT: Final = 3
+"""Versions that may wait for their scale-down at a time; whoever changes the version faster keeps the newest."""
+_REASON_LIMIT: Final = 1024
+
+
+@dataclass(frozen=True)
+class Decision:
+    """New facts, and what to tell about them."""
+
+    facts: DeploymentStatus
+    reason: str
+    message: str
+    type: Literal["Normal", "Warning"] = "Normal"
+
+
+def carry_out(situation: Situation, row: Row) -> Decision:
+    """The decision of a row of the table."""
+    return _EFFECTS[row.effect](situation, row)
+
+
+# ------------------------------------------------------------------------------------------------------- begin
+
+
+def _begin(s: Situation, row: Row) -> Decision:
+    target = s.observed.target.wanted
+    assert target is not None  # the event WANTED and the guard FIT say so
+    facts = _with_candidate(s, target, full=False)
+    if s.stable is None:
+        return Decision(facts, row.reason, f"{target} is the first version: it serves as soon as it is ready")
+    steps = len(canary.steps(s.spec))
+    return Decision(facts, row.reason, f"canary {target} begins: {_count(steps, 'step')}, {s.stable} is the stable one")
+
+
+def _go_back(s: Situation, row: Row) -> Decision:
+    target = s.observed.target.wanted
+    assert target is not None  # the guard STILL_RUNS says so
+    facts = _with_candidate(s, target, full=True)
+    return Decision(facts, row.reason, f"back to {target} at once: its {s.spec.replicas} replicas still run")
+
+
+def _with_candidate(s: Situation, target: str, *, full: bool) -> DeploymentStatus:
+    name = children.child_name(s.observed.name, target)
+    others = [r for r in s.facts.retiring if r.model_version != target]
+    if s.spec.route is None:
+        # One Service that selects every pod that serves cannot leave a third version out: those make room now.
+        others = [_due(r, s) for r in others]
+    return s.facts.model_copy(
+        update={
+            "candidate": VersionStatus(model_version=target, workload=name, service=name),
+            "rollout": Rollout(target=target, started_at=rfc3339(s.now), full=full),
+            "step": None,
+            "retiring": others,
+        }
+    )
+
+
+def _restart(s: Situation, row: Row) -> Decision:
+    assert s.candidate is not None  # the states FIRST and RETREATING have one
+    rollout = Rollout(target=s.candidate, started_at=rfc3339(s.now))
+    return Decision(
+        s.facts.model_copy(update={"rollout": rollout, "step": None}), row.reason, f"{s.candidate} begins anew"
+    )
+
+
+# ----------------------------------------------------------------------------------------------------- forward
+
+
+def _advance(s: Situation, row: Row) -> Decision:
+    end = len(canary.steps(s.spec))
+    index = canary.following(s.spec, s.facts)
+    step = Step(index=index, of=end, started_at=rfc3339(s.now))
+    facts = s.facts.model_copy(update={"step": step, "rollout": _rollout(s, paused_at=None)})
+    if row.next is State.PROMOTING:
+        return Decision(facts, row.reason, f"canary {s.candidate}: all steps are done, it gets 100%")
+    what = {
+        State.STEP: f"weight {canary.asked(s.spec, facts)}%",
+        State.WAIT: f"pauses {_pause(s, index)}",
+        State.PAUSED: "waits for a person: promote or abort",
+    }[row.next]
+    return Decision(facts, row.reason, f"canary {s.candidate}: step {index + 1} of {end}, {what}")
+
+
+def _skip(s: Situation, row: Row) -> Decision:
+    end = len(canary.steps(s.spec))
+    step = Step(index=end, of=end, started_at=rfc3339(s.now)) if s.facts.step else None
+    facts = s.facts.model_copy(update={"step": step, "rollout": _rollout(s, full=True, paused_at=None)})
+    when = "it gets 100%" if step else "it gets 100% as soon as it is ready"
+    return Decision(facts, row.reason, f"canary {s.candidate}: the steps are skipped, {when}")
+
+
+def _hold(s: Situation, row: Row) -> Decision:
+    facts = s.facts.model_copy(update={"rollout": _rollout(s, paused_at=rfc3339(s.now))})
+    return Decision(facts, row.reason, f"canary {s.candidate} is held at {_weight(s)}%: resume, promote or abort")
+
+
+def _release(s: Situation, row: Row) -> Decision:
+    now = rfc3339(s.now)
+    step = s.facts.step.model_copy(update={"started_at": now}) if s.facts.step else None
+    # Before the first step it is the start that is timed: the deadline must not count the time it was held.
+    rollout = _rollout(s, paused_at=None) if step else _rollout(s, paused_at=None, started_at=now)
+    facts = s.facts.model_copy(update={"step": step, "rollout": rollout})
+    return Decision(facts, row.reason, f"canary {s.candidate} goes on at {_weight(s)}%")
+
+
+def _enthrone(s: Situation, row: Row) -> Decision:
+    delay = s.spec.strategy.canary.scale_down_delay
+    old = s.facts.stable
+    story = "first version" if old is None else f"replaced {old.model_version}"
+    facts = _closed(s, "Promoted", story).model_copy(
+        update={
+            "stable": s.facts.candidate,
+            "candidate": None,
+            "rollout": None,
+            "step": None,
+            "retiring": _retiring(s, old, was_stable=True),
+        }
+    )
+    if old is None:
+        return Decision(facts, row.reason, f"{s.candidate} is the first version that serves")
+    kept = s.observed.of(old.model_version).replicas
+    return Decision(
+        facts,
+        row.reason,
+        f"{s.candidate} was promoted; {old.model_version} keeps its {_count(kept, 'replica')} for {delay}",
+    )
+
+
+# -------------------------------------------------------------------------------------------------------- back
+
+
+def _abort(s: Situation, row: Row) -> Decision:
+    reason, why = _why(s, row)
+    message = f"the rollout of {s.candidate} was aborted at {_weight(s)}%: {why}"
+    rollout = _rollout(s, aborted_at=rfc3339(s.now), paused_at=None, reason=reason, message=message)
+    facts = _closed(s, "Aborted", why).model_copy(update={"rollout": rollout, "step": None})
+    return Decision(facts, reason, message, "Warning")
+
+
+def _why(s: Situation, row: Row) -> tuple[str, str]:
+    said = s.candidate_words
+    if row.event is Event.HOPELESS and said:
+        return said.reason, said.message
+    if row.event is Event.DEADLINE:
+        ready, asked = s.runs_candidate.ready, s.candidate_replicas
+        text = f"{ready} of {_count(asked, 'replica')} ready within {s.spec.progress_deadline}"
+        return row.reason, f"{text}: {said.message}" if said else text
+    return row.reason, f"{s.observed.action_by or 'a person'} said abort"
+
+
+def _supersede(s: Situation, row: Row) -> Decision:
+    wanted = s.observed.target.wanted
+    why = f"the spec asks for {wanted} now"
+    facts = _closed(s, "Superseded", why).model_copy(update={"rollout": None, "step": None})
+    return Decision(facts, row.reason, f"canary {s.candidate} makes room at {_weight(s)}%: {why}")
+
+
+def _drop(s: Situation, row: Row) -> Decision:
+    why = f"the spec asks for {s.observed.target.wanted} now"
+    facts = _closed(s, "Superseded", why).model_copy(update={"candidate": None, "rollout": None, "step": None})
+    return Decision(facts, row.reason, f"{s.candidate} is dropped before it served: {why}")
+
+
+def _retire(s: Situation, row: Row) -> Decision:
+    # One that no client ever reached has nothing to wait for.
+    reached = s.candidate in s.seen.holds or (s.spec.route is None and s.runs_candidate.ready > 0)
+    retiring = _retiring(s, s.facts.candidate, was_stable=False) if reached else s.facts.retiring
+    facts = s.facts.model_copy(update={"candidate": None, "step": None, "retiring": retiring})
+    kept = f"keeps its replicas for {s.spec.strategy.canary.scale_down_delay}" if reached else "is removed"
+    return Decision(facts, row.reason, f"{s.stable} has all traffic again; {s.candidate} {kept}")
+
+
+def _forget(s: Situation, row: Row) -> Decision:
+    target = s.facts.rollout.target if s.facts.rollout else None
+    facts = s.facts.model_copy(update={"rollout": None})
+    return Decision(facts, row.reason, f"{target} is not asked for any more")
+
+
+def _refuse(s: Situation, row: Row) -> Decision:
+    return refusal(s, f"{row.event.value} was not carried out: {row.answer}")
+
+
+def refusal(s: Situation, message: str) -> Decision:
+    """Nothing changes; the person who asked is told why."""
+    return Decision(s.facts, Reason.ACTION_REFUSED, message, "Warning")
+
+
+# --------------------------------------------------------------------------------------------------- retirement
+
+
+def retired(s: Situation) -> Decision | None:
+    """The versions that may go now: their time has come, and the traffic was seen to do without them."""
+    gone = [
+        r.model_version
+        for r in s.facts.retiring
+        if s.settled and r.model_version not in s.seen.holds and r.model_version not in s.backends
+    ]
+    if not gone:
+        return None
+    facts = s.facts.model_copy(update={"retiring": [r for r in s.facts.retiring if r.model_version not in gone]})
+    return Decision(facts, Reason.RETIRED, f"{', '.join(gone)} had no traffic any more and gives its replicas back")
+
+
+def _retiring(s: Situation, version: VersionStatus | None, *, was_stable: bool) -> list[Retiring]:
+    if version is None:
+        return s.facts.retiring
+    until = rfc3339(s.now + timedelta(seconds=seconds(s.spec.strategy.canary.scale_down_delay)))
+    record = Retiring(**version.model_dump(), scale_down_at=until, was_stable=was_stable)
+    others = [r for r in s.facts.retiring if r.model_version != version.model_version]
+    return [record, *(r if i < KEPT - 1 else _due(r, s) for i, r in enumerate(others))]
+
+
+def _due(record: Retiring, s: Situation) -> Retiring:
+    return record.model_copy(update={"scale_down_at": min(record.scale_down_at, rfc3339(s.now))})
+
+
+# -------------------------------------------------------------------------------------------------------- verbs
+
+
+def is_verb(row: Row) -> bool:
+    """Whether a person caused it."""
+    return row.event in VERBS
+
+
+# ------------------------------------------------------------------------------------------------------- helpers
+
+
+def _closed(s: Situation, outcome: Literal["Promoted", "Aborted", "Superseded"], why: str) -> DeploymentStatus:
+    """The facts with this rollout in their history, the newest first."""
+    assert s.candidate is not None
+    assert s.facts.rollout is not None
+    entry = HistoryEntry(
+        model_version=s.candidate,
+        from_=s.facts.rollout.started_at,
+        to=rfc3339(s.now),
+        outcome=outcome,
+        reason=why[:_REASON_LIMIT],
+    )
+    return s.facts.model_copy(update={"history": [entry, *s.facts.history][: s.spec.history_limit]})
+
+
+def _rollout(s: Situation, **changed: object) -> Rollout:
+    assert s.facts.rollout is not None  # every state of a rollout has one
+    return s.facts.rollout.model_copy(update=changed)
+
+
+def _weight(s: Situation) -> int:
+    return s.weights.candidate if s.weights else 0
+
+
+def _pause(s: Situation, index: int) -> str:
+    pause = canary.steps(s.spec)[index].pause
+    return pause.duration if pause and pause.duration else ""
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"
+
+
+_EFFECTS: Final[Mapping[Effect, Callable[[Situation, Row], Decision]]] = {
+    Effect.BEGIN: _begin,
+    Effect.GO_BACK: _go_back,
+    Effect.DROP: _drop,
+    Effect.ENTHRONE: _enthrone,
+    Effect.ADVANCE: _advance,
+    Effect.HOLD: _hold,
+    Effect.RELEASE: _release,
+    Effect.SKIP: _skip,
+    Effect.ABORT: _abort,
+    Effect.SUPERSEDE: _supersede,
+    Effect.RETIRE: _retire,
+    Effect.FORGET: _forget,
+    Effect.RESTART: _restart,
+    Effect.REFUSE: _refuse,
+}

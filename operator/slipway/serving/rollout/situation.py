@@ -1,0 +1,286 @@
+"""What one pass must know to choose: the state, what happened, which guards hold, what the children should be. Pure.
+
+Nothing is chosen here: each method answers one question.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from functools import cached_property
+
+from slipway.api.common import parse_time, seconds
+from slipway.api.deployment import DeploymentSpec, DeploymentStatus, Retiring, Weights
+from slipway.kube.drift import differs
+from slipway.kube.objects import Manifest
+from slipway.serving.observed import Observed, Running
+from slipway.serving.rollout import canary
+from slipway.serving.rollout.machine import VERBS, Event, Guard, State
+from slipway.serving.rollout.weights import candidate_weight, replicas_for
+from slipway.serving.traffic import gateway_api, service
+from slipway.serving.traffic.seen import Seen, note
+from slipway.serving.words import Words, words
+
+
+@dataclass(frozen=True)
+class Situation:
+    """An observation at a time, with the facts that were recorded before."""
+
+    observed: Observed
+    now: datetime
+
+    # ------------------------------------------------------------------------------------------- who is who
+
+    @property
+    def spec(self) -> DeploymentSpec:
+        return self.observed.spec
+
+    @property
+    def facts(self) -> DeploymentStatus:
+        return self.observed.status
+
+    @cached_property
+    def state(self) -> State:
+        return canary.state(self.spec, self.facts)
+
+    @property
+    def stable(self) -> str | None:
+        return self.facts.stable.model_version if self.facts.stable else None
+
+    @property
+    def candidate(self) -> str | None:
+        return self.facts.candidate.model_version if self.facts.candidate else None
+
+    @property
+    def runs_stable(self) -> Running:
+        return self.observed.of(self.stable)
+
+    @property
+    def runs_candidate(self) -> Running:
+        return self.observed.of(self.candidate)
+
+    def retiring(self, version: str | None) -> Retiring | None:
+        """The record of a version that keeps its replicas for a while."""
+        return next((r for r in self.facts.retiring if r.model_version == version), None)
+
+    @cached_property
+    def candidate_words(self) -> Words | None:
+        return words(self.runs_candidate, self.spec)
+
+    # -------------------------------------------------------------------------------------------- replicas
+
+    @cached_property
+    def candidate_replicas(self) -> int:
+        """Replicas that the candidate should have: all of them behind a gateway, its share behind a Service."""
+        if self.state is State.RETREATING:
+            # Whoever loses traffic keeps what it has until weight 0 is verified.
+            return self.runs_candidate.replicas
+        if self.stable is None or self.spec.route is not None:
+            return self.spec.replicas
+        return replicas_for(canary.prepared(self.spec, self.facts), self.spec.replicas)
+
+    @property
+    def candidate_whole(self) -> bool:
+        return self.runs_candidate.workload is not None and self.runs_candidate.ready >= self.candidate_replicas
+
+    # --------------------------------------------------------------------------------------------- traffic
+
+    @cached_property
+    def seen(self) -> Seen:
+        route = self.spec.route
+        return gateway_api.seen(self.observed, route) if route else service.seen(self.observed)
+
+    @cached_property
+    def weights(self) -> Weights | None:
+        """The fact about traffic as it is to be recorded now."""
+        if self.stable is None:
+            return None
+        return note(self.seen, self.facts.weights, candidate=self.candidate, now=self.now)
+
+    @cached_property
+    def weight(self) -> int:
+        """Percent that the candidate should get now."""
+        return candidate_weight(
+            canary.asked(self.spec, self.facts),
+            stable_ready=self.runs_stable.ready,
+            candidate_ready=self.runs_candidate.ready,
+            replicas=self.spec.replicas,
+        )
+
+    @cached_property
+    def backends(self) -> Mapping[str, int]:
+        """Weights by version that the route should have.
+
+        A candidate joins when it is whole, stays until it is retired, and leaves when its time has come. The set of
+        backends only ever changes at weight 0.
+        """
+        if self.stable is None:
+            return {}
+        made = {self.stable: 100}
+        if self.candidate and (self.candidate in self.seen.holds or self._may_join):
+            made = {self.stable: 100 - self.weight, self.candidate: self.weight}
+        return made | {r.model_version: 0 for r in self.facts.retiring if self.now < parse_time(r.scale_down_at)}
+
+    @property
+    def _may_join(self) -> bool:
+        return self.state is not State.RETREATING and self.candidate_whole
+
+    @cached_property
+    def traffic(self) -> Manifest | None:
+        """The route, or the Service in its stead, as it should be; None before anything serves."""
+        owner, route = self.observed.object, self.spec.route
+        if self.stable is None:
+            return None
+        if route is not None:
+            return gateway_api.manifest(owner, self.spec, route, self.backends)
+        others = set(self.observed.running) - {self.stable, self.candidate}
+        # "Both" is the selector of all pods that serve: no third version may be among them.
+        weight = 0 if others and self.weight < 100 else self.weight
+        return service.manifest(owner, stable=self.stable, candidate=self.candidate, weight=weight)
+
+    @property
+    def live_traffic(self) -> Manifest | None:
+        return self.observed.route if self.spec.route else self.observed.front
+
+    @cached_property
+    def in_place(self) -> bool:
+        """Whether the live route or Service is as it should be."""
+        wanted, live = self.traffic, self.live_traffic
+        return wanted is not None and live is not None and not traffic_differs(wanted, live)
+
+    @property
+    def settled(self) -> bool:
+        """Whether it is, and was seen to be followed."""
+        return self.in_place and self.weights is not None and self.weights.verified
+
+    # ------------------------------------------------------------------------------------- what happened
+
+    def happened(self, event: Event) -> bool:
+        """Whether an event happened, as far as this observation shows."""
+        if event in VERBS:
+            return self.verb is event
+        return _HAPPENED[event](self)
+
+    @property
+    def verb(self) -> Event | None:
+        """What a person asks for; None where nothing new is asked."""
+        action = self.observed.action
+        return next((v for v in VERBS if v == action), None) if self.asked_anew else None
+
+    @property
+    def asked_anew(self) -> bool:
+        """Whether the annotation is a wish that was not answered yet. One that was, but could not be removed before
+        the operator died, is no new wish."""
+        last = self.facts.last_action
+        return self.observed.action is not None and not (last and last.pending and last.action == self.observed.action)
+
+    @cached_property
+    def deadline(self) -> datetime | None:
+        """When the progress deadline ends; None where no clock runs: the candidate is whole, or nothing starts."""
+        rollout = self.facts.rollout
+        if rollout is None or self.candidate is None or self.candidate_whole:
+            return None
+        begun = parse_time(rollout.started_at)
+        if self.facts.step is not None:
+            # It was whole when the steps began: the clock runs since it is not, or since the step asks for more.
+            since = self.runs_candidate.short_since
+            begun = max(parse_time(self.facts.step.started_at), parse_time(since) if since else begun)
+        return begun + timedelta(seconds=seconds(self.spec.progress_deadline))
+
+    @property
+    def pause_ends(self) -> datetime | None:
+        """When the timed pause ends."""
+        if self.state is not State.WAIT or self.facts.step is None:
+            return None
+        pause = canary.steps(self.spec)[self.facts.step.index].pause
+        length = seconds(pause.duration) if pause and pause.duration else 0.0
+        return parse_time(self.facts.step.started_at) + timedelta(seconds=length)
+
+    def holds(self, guard: Guard) -> bool:
+        """Whether a guard holds."""
+        return _HOLDS[guard](self)
+
+
+def traffic_differs(wanted: Manifest, live: Manifest) -> bool:
+    """Whether the live route or Service must be written.
+
+    Beyond the usual comparison, a key that is no longer wanted counts where its presence alone means something: in a
+    selector, and ``sectionName`` in a parentRef.
+    """
+    if differs(wanted, live):
+        return True
+    here, there = wanted["spec"], live["spec"]
+    if "selector" in here:
+        return bool(here["selector"] != there.get("selector"))
+    return any(
+        ("sectionName" in ours) != ("sectionName" in theirs)
+        for ours, theirs in zip(here["parentRefs"], there["parentRefs"], strict=True)
+    )
+
+
+def _unwanted(s: Situation) -> bool:
+    wanted = s.observed.target.wanted
+    under_way = s.candidate or (s.facts.rollout.target if s.facts.rollout else None)
+    return wanted is not None and under_way is not None and wanted != under_way
+
+
+def _ready(s: Situation) -> bool:
+    return s.candidate_whole and (s.stable is None or (s.settled and s.candidate in s.backends))
+
+
+def _held(s: Situation) -> bool:
+    has_it = s.candidate in s.seen.holds and s.weight >= canary.asked(s.spec, s.facts)
+    return s.settled and s.candidate_whole and has_it
+
+
+def _emptied(s: Situation) -> bool:
+    return s.candidate not in s.seen.holds or s.settled
+
+
+def _past(moment: datetime | None, now: datetime) -> bool:
+    return moment is not None and now >= moment
+
+
+_HAPPENED: Mapping[Event, Callable[[Situation], bool]] = {
+    Event.UNWANTED: _unwanted,
+    Event.HOPELESS: lambda s: s.candidate_words is not None and s.candidate_words.hopeless,
+    Event.WANTED: lambda s: s.observed.target.fit and s.observed.target.wanted != s.stable,
+    Event.READY: _ready,
+    Event.HELD: _held,
+    Event.WAITED: lambda s: _past(s.pause_ends, s.now),
+    Event.EMPTIED: _emptied,
+    Event.DEADLINE: lambda s: _past(s.deadline, s.now),
+}
+
+
+def _next_is(state: State) -> Callable[[Situation], bool]:
+    return lambda s: canary.at(s.spec, canary.following(s.spec, s.facts)) is state
+
+
+def _here_is(state: State) -> Callable[[Situation], bool]:
+    return lambda s: s.facts.step is not None and canary.at(s.spec, s.facts.step.index) is state
+
+
+def _still_runs(s: Situation) -> bool:
+    wanted = s.observed.target.wanted
+    record = s.retiring(wanted)
+    return record is not None and record.was_stable and s.observed.of(wanted).ready >= s.spec.replicas
+
+
+_HOLDS: Mapping[Guard, Callable[[Situation], bool]] = {
+    Guard.NEXT_IS_WEIGHT: _next_is(State.STEP),
+    Guard.NEXT_IS_TIMED: _next_is(State.WAIT),
+    Guard.NEXT_IS_OPEN: _next_is(State.PAUSED),
+    Guard.NEXT_IS_END: _next_is(State.PROMOTING),
+    Guard.HERE_IS_START: lambda s: s.facts.step is None,
+    Guard.HERE_IS_WEIGHT: _here_is(State.STEP),
+    Guard.HERE_IS_TIMED: _here_is(State.WAIT),
+    Guard.HERE_IS_OPEN: _here_is(State.PAUSED),
+    Guard.HERE_IS_END: _here_is(State.PROMOTING),
+    Guard.BY_PERSON: lambda s: bool(s.facts.rollout and s.facts.rollout.paused_at),
+    Guard.GIVEN_UP: lambda s: bool(s.facts.rollout and s.facts.rollout.aborted_at),
+    Guard.SAME_TARGET: lambda s: s.observed.target.wanted == s.candidate,
+    Guard.FIT: lambda s: s.observed.target.fit and s.observed.target.wanted != s.stable,
+    Guard.STILL_RUNS: _still_runs,
+}

@@ -1,0 +1,1 @@
+"""Who splits the traffic between versions: one file a provider."""

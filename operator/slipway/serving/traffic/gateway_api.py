@@ -1,0 +1,166 @@
+"""Traffic by Gateway API: one HTTPRoute with one rule, whose backendRefs carry the weights.
+
+The route is written whole, with every default of the API server spelled out: ``rules`` and ``backendRefs`` are atomic
+lists, so half of one cannot be owned. During a rollout only weights change; a change in the set of backends is what
+makes gateways fail, so a backend joins and leaves at weight 0 only.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any, Final
+
+from slipway import contract
+from slipway.api.common import seconds
+from slipway.api.deployment import DeploymentSpec, GatewayRef, Route
+from slipway.api.reasons import Reason
+from slipway.kube.objects import GATEWAYS, Manifest
+from slipway.serving import children
+from slipway.serving.observed import Observed
+from slipway.serving.traffic.seen import Seen, Trouble
+
+TIMEOUT_SPARE: Final = 5
+"""Seconds that the gateway waits longer than the server, so that the server's own 504 with its sentence arrives."""
+
+
+def manifest(owner: Manifest, spec: DeploymentSpec, route: Route, weights: Mapping[str, int]) -> dict[str, Any]:
+    """The HTTPRoute with these weights by version. Sorted by name, so that a promotion alone rewrites nothing."""
+    namespace, name = owner["metadata"]["namespace"], owner["metadata"]["name"]
+    backends = [
+        {
+            "group": "",
+            "kind": "Service",
+            "name": children.child_name(name, version),
+            "port": contract.SERVE_PORT,
+            "weight": weight,
+        }
+        for version, weight in sorted(weights.items())
+    ]
+    wait = math.ceil(seconds(spec.server.timeout)) + TIMEOUT_SPARE
+    return children.route(
+        owner,
+        {
+            "parentRefs": [parent_ref(route.gateway, namespace)],
+            "hostnames": list(route.hostnames),
+            "rules": [
+                {
+                    "matches": [{"path": {"type": "PathPrefix", "value": "/"}}],
+                    "backendRefs": backends,
+                    "timeouts": {"request": f"{wait}s"},
+                }
+            ],
+        },
+    )
+
+
+def parent_ref(gateway: GatewayRef, namespace: str) -> dict[str, Any]:
+    """The route's parentRef, with all defaults."""
+    made = {
+        "group": GATEWAYS.group,
+        "kind": GATEWAYS.kind,
+        "namespace": gateway.namespace or namespace,
+        "name": gateway.name,
+    }
+    return {**made, "sectionName": gateway.section_name} if gateway.section_name else made
+
+
+def seen(observed: Observed, route: Route) -> Seen:
+    """What the live route asks for, and whether its Gateway has taken it over."""
+    trouble = _missing(observed, route)
+    live = observed.route
+    if live is None:
+        return Seen(trouble=trouble)
+    weights = _weights(observed, live)
+    whole = sum(weights.values())
+    parent = parent_ref(route.gateway, observed.namespace)
+    accepted, refused = _answer(live, parent)
+    return Seen(
+        share={version: round(100 * weight / whole) for version, weight in weights.items()} if whole else {},
+        holds=frozenset(weights),
+        mark=f"generation {live['metadata'].get('generation', 0)}",
+        accepted=accepted and trouble is None,
+        served=_served(live, parent),
+        trouble=trouble or refused,
+    )
+
+
+def _weights(observed: Observed, live: Manifest) -> dict[str, int]:
+    """Weights of the live route by version. A backend that is not ours is passed over: the next write removes it."""
+    known = {children.child_name(observed.name, version): version for version in _versions(observed)}
+    refs = [ref for rule in live["spec"].get("rules", ()) for ref in rule.get("backendRefs", ())]
+    return {known[ref["name"]]: int(ref.get("weight", 1)) for ref in refs if ref["name"] in known}
+
+
+def _versions(observed: Observed) -> set[str]:
+    status = observed.status
+    named = {v.model_version for v in (status.stable, status.candidate, *status.retiring) if v is not None}
+    return named | set(observed.running)
+
+
+def _missing(observed: Observed, route: Route) -> Trouble | None:
+    if not observed.gateway_api:
+        return Trouble(
+            Reason.GATEWAY_MISSING,
+            "Gateway API is not installed in this cluster: install it with a gateway, or leave spec.route out "
+            "to get a plain Service",
+            stalled=True,
+        )
+    if observed.gateway is None and observed.gateway_known:
+        namespace = route.gateway.namespace or observed.namespace
+        return Trouble(
+            Reason.GATEWAY_MISSING,
+            f"the Gateway {namespace}/{route.gateway.name} does not exist: create it or correct spec.route.gateway",
+            stalled=True,
+        )
+    return None
+
+
+def _answer(live: Manifest, parent: Mapping[str, Any]) -> tuple[bool, Trouble | None]:
+    """Whether the Gateway took this generation over, and if it said no, its own words."""
+    generation = live["metadata"].get("generation", 0)
+    namespace = live["metadata"]["namespace"]
+    entries = [p for p in live.get("status", {}).get("parents", ()) if _same_parent(p["parentRef"], parent, namespace)]
+    for entry in entries:
+        now = {c["type"]: c for c in entry.get("conditions", ()) if int(c.get("observedGeneration", 0)) >= generation}
+        for kind in ("Accepted", "ResolvedRefs"):
+            condition = now.get(kind)
+            if condition and condition["status"] == "False":
+                words = f"{condition.get('reason', '')}: {condition.get('message', '')}".rstrip(": ")
+                said = "refuses the route" if kind == "Accepted" else "cannot resolve the route's references"
+                gateway = f"{parent['namespace']}/{parent['name']}"
+                return False, Trouble(Reason.ROUTE_REFUSED, f"the Gateway {gateway} {said}: {words}", stalled=True)
+        if all(kind in now and now[kind]["status"] == "True" for kind in ("Accepted", "ResolvedRefs")):
+            return True, None
+    return False, Trouble(Reason.ROUTE_PENDING, "the gateway has not taken the route over yet", stalled=False)
+
+
+def _served(live: Manifest, parent: Mapping[str, Any]) -> bool:
+    """Whether the Gateway had accepted the route before its newest write. Its first generation was never before."""
+    namespace = live["metadata"]["namespace"]
+    return live["metadata"].get("generation", 0) > 1 and any(
+        condition["type"] == "Accepted" and condition["status"] == "True"
+        for entry in live.get("status", {}).get("parents", ())
+        if _same_parent(entry["parentRef"], parent, namespace)
+        for condition in entry.get("conditions", ())
+    )
+
+
+def url(observed: Observed, route: Route, model: str) -> str:
+    """Where a client sends an inference request: the first host name, by the listener that the route attaches to."""
+    listeners = observed.gateway["spec"].get("listeners", ()) if observed.gateway else ()
+    wanted = route.gateway.section_name
+    listener: Manifest = next((x for x in listeners if wanted in (None, x.get("name"))), {})
+    scheme = "https" if listener.get("protocol") in ("HTTPS", "TLS") else "http"
+    port = int(listener.get("port", 0))
+    suffix = "" if port in (0, 443 if scheme == "https" else 80) else f":{port}"
+    return f"{scheme}://{route.hostnames[0]}{suffix}/v2/models/{model}/infer"
+
+
+def _same_parent(ref: Mapping[str, Any], wanted: Mapping[str, Any], namespace: str) -> bool:
+    return (
+        ref.get("name") == wanted["name"]
+        and ref.get("namespace", namespace) == wanted["namespace"]
+        and ref.get("sectionName") == wanted.get("sectionName")
+        and ref.get("kind", GATEWAYS.kind) == GATEWAYS.kind
+    )

@@ -1,0 +1,73 @@
+"""What a provider says about the traffic, and when that may be believed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Final
+
+from slipway.api.common import parse_time, rfc3339
+from slipway.api.deployment import Weights
+from slipway.api.reasons import Reason
+
+SETTLE: Final = 2.0
+"""Seconds from "accepted" to "believed". A gateway's controller writes its conditions when it has translated the route,
+not when its proxies have taken it over; with Envoy Gateway they do within some tens of milliseconds. Times in a status
+are cut to the second, so this is one second at least."""
+
+
+@dataclass(frozen=True)
+class Trouble:
+    """Why the traffic does not follow. ``stalled``: waiting alone does not help."""
+
+    reason: Reason
+    message: str
+    stalled: bool
+
+
+@dataclass(frozen=True)
+class Seen:
+    """The traffic as the live objects show it.
+
+    Attributes:
+        share: percent by version.
+        holds: versions that the live object names, at whatever weight.
+        mark: changes whenever the live object asks for something else.
+        accepted: whoever carries the traffic has taken over this mark.
+        served: it had taken over an earlier one, so clients are answered while this one is on its way.
+        trouble: why it has not, where that is known.
+    """
+
+    share: Mapping[str, int] = field(default_factory=dict)
+    holds: frozenset[str] = frozenset()
+    mark: str = ""
+    accepted: bool = False
+    served: bool = False
+    trouble: Trouble | None = None
+
+
+def note(seen: Seen, before: Weights | None, *, candidate: str | None, now: datetime) -> Weights:
+    """The fact to record: what is asked, since when, and whether it may be believed.
+
+    Believing needs ``accepted_at`` from an earlier pass, so a restart in between cannot shorten the settle time.
+    """
+    same = before is not None and before.mark == seen.mark
+    written_at = before.written_at if before and same and before.written_at else rfc3339(now)
+    accepted_at = None
+    if seen.accepted:
+        accepted_at = before.accepted_at if before and same and before.accepted_at else rfc3339(now)
+    share = seen.share.get(candidate, 0) if candidate else 0
+    return Weights(
+        stable=100 - share,
+        candidate=share,
+        verified=accepted_at is not None and now >= believed_at(accepted_at),
+        mark=seen.mark,
+        written_at=written_at,
+        accepted_at=accepted_at,
+    )
+
+
+def believed_at(accepted_at: str) -> datetime:
+    """When the settle time is over."""
+    return parse_time(accepted_at) + timedelta(seconds=SETTLE)

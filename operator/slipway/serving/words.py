@@ -1,0 +1,92 @@
+"""Why a version does not become ready, in the words of its own pods, of the kubelet and of the scheduler. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Final
+
+from slipway import contract, podfacts
+from slipway.api.deployment import DeploymentSpec
+from slipway.api.reasons import Reason
+from slipway.kube.objects import Manifest
+from slipway.serving.children import CONTAINER
+from slipway.serving.observed import Running
+
+_DIGEST_MISMATCH: Final = "DigestMismatch"
+"""``reason`` of the server's ``Failure`` where the file in the store is not the registered one."""
+
+
+@dataclass(frozen=True)
+class Words:
+    """One sentence. ``hopeless``: the pod itself said that trying again cannot help."""
+
+    reason: Reason
+    message: str
+    hopeless: bool = False
+
+
+def words(running: Running, spec: DeploymentSpec) -> Words | None:
+    """The most telling trouble of a version's pods; None where nothing is known to be wrong."""
+    found = [w for pod in podfacts.newest_first(running.pods) if (w := _of_pod(pod, spec))]
+    found += _of_workload(running.workload)
+    return min(found, key=lambda w: (not w.hopeless, _ORDER.index(w.reason)), default=None)
+
+
+_REASONS: Final = {reason.value: reason for reason in Reason}
+_ORDER: Final = (
+    Reason.ARTIFACT_TAMPERED,
+    Reason.CANDIDATE_FAILED,
+    Reason.IMAGE_NOT_PULLED,
+    Reason.CONFIG_MISSING,
+    Reason.OUT_OF_MEMORY,
+    Reason.UNSCHEDULABLE,
+    Reason.NOT_SERVING,
+)
+"""The most telling first: what a person can mend before what the cluster may mend."""
+
+
+def _of_pod(pod: Manifest, spec: DeploymentSpec) -> Words | None:
+    if podfacts.leaving(pod) or _ready(pod):
+        return None
+    status = podfacts.container(pod, CONTAINER)
+    end = status.get("state", {}).get("terminated") or status.get("lastState", {}).get("terminated")
+    if end and (said := _of_end(end, spec)):
+        return said
+    trouble = podfacts.waiting(pod, CONTAINER)
+    return Words(_REASONS[trouble.reason], trouble.message) if trouble else None
+
+
+def _of_end(end: dict[str, Any], spec: DeploymentSpec) -> Words | None:
+    if end.get("reason") == "OOMKilled":
+        memory = spec.resources.memory
+        return Words(
+            Reason.OUT_OF_MEMORY,
+            f"the server used more memory than the {memory} of spec.resources.memory and was killed: give it more",
+        )
+    said = str(end.get("message", "")).strip()
+    code = int(end.get("exitCode", 0))
+    try:
+        failure = contract.loads(contract.Failure, said)
+    except contract.ContractError:
+        last = f", last words: {podfacts.tail(said)}" if said else " and no last words"
+        return Words(Reason.NOT_SERVING, f"the server ended with exit code {code}{last}") if code else None
+    hopeless = code == contract.EXIT_USER_ERROR
+    if failure.reason == _DIGEST_MISMATCH:
+        return Words(Reason.ARTIFACT_TAMPERED, podfacts.tail(failure.message), hopeless)
+    message = f"{failure.reason}: {podfacts.tail(failure.message)}"
+    return Words(Reason.CANDIDATE_FAILED if hopeless else Reason.NOT_SERVING, message, hopeless)
+
+
+def _of_workload(workload: Manifest | None) -> list[Words]:
+    """Pods that were never made: a quota or an admission plugin refuses them."""
+    conditions = workload.get("status", {}).get("conditions", ()) if workload else ()
+    return [
+        Words(Reason.NOT_SERVING, f"a pod cannot be made: {c.get('message', '')}")
+        for c in conditions
+        if c["type"] == "ReplicaFailure" and c["status"] == "True"
+    ]
+
+
+def _ready(pod: Manifest) -> bool:
+    conditions = pod.get("status", {}).get("conditions", ())
+    return any(c.get("type") == "Ready" and c.get("status") == "True" for c in conditions)
