@@ -54,6 +54,8 @@ class Verdict:
     facts: dict[str, Any] = field(default_factory=dict)
     again: float | None = None
     warning: bool = False
+    quiet: bool = False
+    """No Event: another one follows soon."""
 
 
 @dataclass(frozen=True)
@@ -181,8 +183,14 @@ def _result(view: View) -> Verdict | None:
     return replace(_is_verified(made, ()), facts={"verification": made})
 
 
+def _wrong_file(view: View) -> Verdict | None:
+    """A pod has read the file and found something else than what was registered."""
+    why = view.last_failure()
+    return _wrong(why.reason, why.message) if why and why.reason in contract.FILE_FAILURES else None
+
+
 def _ended(view: View) -> Verdict | None:
-    """The Job is over without a result: final if the file is wrong, else tried again by a new Job after a while.
+    """The Job is over without a word about the file: a new Job tries again after a while.
 
     The count goes up in status before the old Job is deleted, and each Job says which try it is: so a crash between
     the two neither loses nor repeats one.
@@ -193,8 +201,6 @@ def _ended(view: View) -> Verdict | None:
     if over is None:
         return None
     why = view.last_failure()
-    if why and why.reason in contract.FILE_FAILURES:
-        return _wrong(why.reason, why.message)
     if why is None and over["type"] == "Complete":
         why = podfacts.Trouble(Reason.RESULT_UNREADABLE, "the pod ended well but left no result that can be read")
     if why is None:
@@ -230,7 +236,8 @@ def _verifying(view: View) -> Verdict | None:
     why = view.last_failure()
     if why is None:
         return Verdict(Reason.VERIFYING, "the file is being verified")
-    return Verdict(Reason.VERIFYING, f"the file is being verified; an attempt ended: {why.message}", warning=True)
+    # Its Event comes if the Job gives up.
+    return Verdict(Reason.VERIFYING, f"the file is being verified; an attempt ended: {why.message}", quiet=True)
 
 
 RULES: Final[tuple[Callable[[View], Verdict | None], ...]] = (
@@ -241,6 +248,7 @@ RULES: Final[tuple[Callable[[View], Verdict | None], ...]] = (
     _no_job,
     _not_our_job,
     _result,
+    _wrong_file,
     _ended,
     _starting,
     _verifying,
@@ -311,9 +319,10 @@ def _plan(view: View, verdict: Verdict) -> Plan:
         **verdict.facts,
     }
     events: tuple[Event, ...] = ()
-    if old.message != message:
-        bad = verdict.warning or verdict.outlook in ("stalled", "failed") or bool(elsewhere or broken)
-        events = (Event("Warning" if bad else "Normal", _reason(seen, verdict), message),)
+    if old.message != message and not verdict.quiet:
+        bad = verdict.warning or verdict.outlook in ("stalled", "failed") or bool(broken)
+        reason = Reason.ALIAS_HELD_ELSEWHERE if elsewhere else _reason(seen, verdict)
+        events = (Event("Warning" if bad else "Normal", reason, message),)
     return Plan(changes=verdict.changes, status=old.model_copy(update=facts), events=events, again=verdict.again)
 
 

@@ -71,7 +71,13 @@ class Invariants:
                 assert self.ends.setdefault(uid, end) == end, "an end was changed"
             if status.get("phase") == "Succeeded":
                 assert status["modelVersion"].startswith(f"{run['spec']['model']}-v")
-                assert uid in made or status.get("modelVersion")
+                assert uid in made
+        verb, kind, where = kube.log[-1].split()
+        if (verb, kind) == ("delete", "Job"):
+            status = (kube.find(TRAINING_RUNS, *where.split("/")) or {})["status"]
+            assert "completionTime" in status or status["rereads"] > 0, (
+                "a Job was deleted before its result was recorded"
+            )
 
 
 def apply(run: dict[str, Any]) -> Step:

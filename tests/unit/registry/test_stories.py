@@ -1,0 +1,209 @@
+"""ModelVersions from registration to Ready: in order against a golden log, shuffled, and with a crash at each write."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from slipway import contract
+from slipway.kube.controller import Room
+from slipway.kube.objects import CONFIG_MAPS, JOBS, MODEL_VERSIONS
+from slipway.registry.children import Defaults
+from slipway.registry.decide import decide
+from slipway.registry.observe import observe
+from tests.support.builders import NAMESPACE, failure, model_version, store, verify_result
+from tests.support.stories import Step, World, compare, tell_in_order, tell_shuffled, timeless
+
+GOLDEN = Path(__file__).parent / "stories"
+SEEDS = range(8)
+GOOD = contract.dumps(verify_result())
+JOB = "digits-v1-verify"
+
+
+def new_world() -> World:
+    room = Room(
+        MODEL_VERSIONS,
+        partial(observe, defaults=Defaults(server_image="server:1")),
+        decide,
+        lambda seen: seen.version,
+    )
+    world = World([room])
+    world.kube.put(store())
+    world.kube.on_write = lambda: invariants(world)
+    return world
+
+
+def invariants(world: World) -> None:
+    """After every write: Ready only what was verified; a Job is deleted only after what it said is recorded."""
+    for version in world.kube.all(MODEL_VERSIONS):
+        status = version.get("status", {})
+        assert (
+            status.get("phase") != "Ready" or status["verification"]["digest"] == version["spec"]["artifact"]["digest"]
+        )
+    verb, kind, where = world.kube.log[-1].split()
+    if (verb, kind) == ("delete", "Job"):
+        name = where.partition("/")[2].removesuffix("-verify")
+        status = (world.kube.find(MODEL_VERSIONS, NAMESPACE, name) or {})["status"]
+        assert "verification" in status or status["verifyTries"] > 0
+
+
+def register(name: str = "digits-v1", **spec: Any) -> Step:
+    def act(world: World) -> None:
+        world.kube.put(model_version(name, **spec))
+        world.tell("user", f"registers {name}")
+
+    return Step(f"a user registers {name}", act)
+
+
+def pod_runs(job: str = JOB) -> Step:
+    return Step(
+        f"a pod of {job} runs", lambda w: w.kubelet.run(job), lambda w: w.kubelet.pod(job, "Pending") is not None
+    )
+
+
+def pod_ends(code: int, message: str, job: str = JOB) -> Step:
+    return Step(
+        f"the pod of {job} ends with {code}",
+        lambda w: w.kubelet.end(job, code, message),
+        lambda w: w.kubelet.pod(job, "Running") is not None,
+    )
+
+
+def verified(name: str) -> list[Step]:
+    return [pod_runs(f"{name}-verify"), pod_ends(0, GOOD, f"{name}-verify")]
+
+
+def edit(name: str, text: str, **spec: Any) -> Step:
+    def act(world: World) -> None:
+        world.kube.edit(MODEL_VERSIONS, NAMESPACE, name, lambda v: v["spec"].update(spec))
+        world.tell("user", text)
+
+    return Step(text, act)
+
+
+def says(part: str, name: str = "digits-v1") -> Callable[[World], bool]:
+    def ready(world: World) -> bool:
+        found = world.kube.find(MODEL_VERSIONS, NAMESPACE, name)
+        return bool(found) and part in (found or {}).get("status", {}).get("message", "")
+
+    return ready
+
+
+STORIES: dict[str, list[Step]] = {
+    "happy path": [register(), *verified("digits-v1")],
+    "the file was tampered with": [
+        register(),
+        pod_runs(),
+        pod_ends(64, failure("DigestMismatch", "the file has sha256:2, and sha256:1 is recorded")),
+    ],
+    "wrong credentials are put right": [
+        register(),
+        pod_runs(),
+        pod_ends(64, failure("CredentialsRefused", "the S3 server does not know the key")),
+        Step("half a minute passes", lambda w: w.advance(31), says("tried again 30s later")),
+        *verified("digits-v1"),
+    ],
+    "the store is down for long": [
+        register(),
+        *(
+            step
+            for wait in (31, 61)
+            for step in (
+                *(s for _ in range(4) for s in (pod_runs(), pod_ends(1, failure("StoreUnreachable", "no answer")))),
+                Step(
+                    f"{wait} s pass",
+                    lambda w, wait=wait: w.advance(wait),
+                    says(f"{wait - 1}s later".replace("60s", "1m")),
+                ),
+            )
+        ),
+        *verified("digits-v1"),
+    ],
+    "the result cannot be read at first": [
+        register(),
+        pod_runs(),
+        pod_ends(0, "no JSON"),
+        Step("half a minute passes", lambda w: w.advance(31), says("tried again 30s later")),
+        *verified("digits-v1"),
+    ],
+    "the Job is deleted in the middle": [
+        register(),
+        pod_runs(),
+        Step("a user deletes the Job", lambda w: w.kube.remove(JOBS, NAMESPACE, JOB)),
+        *verified("digits-v1"),
+    ],
+    "the S3 place comes later": [
+        Step("the S3 place is not there", lambda w: w.kube.remove(CONFIG_MAPS, NAMESPACE, "slipway-store-default")),
+        register(),
+        Step("a person makes it", lambda w: w.kube.put(store()), says("was not given")),
+        *verified("digits-v1"),
+    ],
+    "an alias moves to a newer version and back": [
+        register("digits-v1", aliases=["champion"]),
+        *verified("digits-v1"),
+        register("digits-v2", aliases=["champion", "newest"]),
+        *verified("digits-v2"),
+        Step(
+            "v2 is archived",
+            edit("digits-v2", "archives digits-v2", archived=True).act,
+            says("loads the file", "digits-v2"),
+        ),
+    ],
+    "archived and taken back": [
+        register(),
+        *verified("digits-v1"),
+        Step("it is archived", edit("digits-v1", "archives digits-v1", archived=True).act, says("loads the file")),
+        Step("it is taken back", edit("digits-v1", "takes it back", archived=False).act, says("archived")),
+    ],
+}
+
+
+def the_end(world: World) -> Any:
+    versions = {v["metadata"]["name"]: timeless(v["status"]) for v in world.kube.all(MODEL_VERSIONS)}
+    held = [a for v in versions.values() for a in v["heldAliases"]]
+    assert len(held) == len(set(held)), "an alias has two holders"
+    return versions, [j["metadata"]["name"] for j in world.kube.all(JOBS)]
+
+
+@pytest.mark.parametrize("name", STORIES)
+async def test_in_order(name: str) -> None:
+    world = new_world()
+    await tell_in_order(world, STORIES[name])
+    the_end(world)
+    compare(world.log, GOLDEN / f"{name.replace(' ', '-')}.log")
+
+
+@pytest.mark.parametrize("name", STORIES)
+async def test_at_rest_nothing_is_written(name: str) -> None:
+    world = new_world()
+    await tell_in_order(world, STORIES[name])
+    before = world.kube.snapshot()
+    for version in world.kube.all(MODEL_VERSIONS):
+        assert not await world.operator_pass(world.rooms[0], version)
+    assert world.kube.snapshot() == before
+
+
+@pytest.mark.parametrize("name", STORIES)
+async def test_shuffled(name: str) -> None:
+    calm = new_world()
+    await tell_in_order(calm, STORIES[name])
+    for seed in SEEDS:
+        wild = new_world()
+        await tell_shuffled(wild, STORIES[name], seed)
+        assert the_end(wild) == the_end(calm), f"seed {seed}"
+
+
+@pytest.mark.parametrize("name", STORIES)
+async def test_a_crash_after_any_write_ends_the_same(name: str) -> None:
+    calm = new_world()
+    await tell_in_order(calm, STORIES[name])
+    for at in range(1, len(calm.kube.log) + 1):
+        world = new_world()
+        world.kube.crash_after(at)
+        await tell_in_order(world, STORIES[name])
+        assert any("DIES" in line for line in world.log)
+        assert the_end(world) == the_end(calm), f"crash after write {at}"
