@@ -32,6 +32,7 @@ from slipway.kube.objects import (
 from slipway.kube.wake import Wake
 from slipway.kube.workqueue import WorkQueue
 from slipway.registry import handlers as registry
+from slipway.serving import handlers as serving
 from slipway.settings import Settings
 from slipway.training import handlers as training
 
@@ -82,6 +83,7 @@ def build(
 
     add(training.room(options), training.register)
     add(registry.room(options), registry.register)
+    add(serving.room(options), serving.register)
     return controllers
 
 

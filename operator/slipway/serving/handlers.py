@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Hashable
 
 import kopf
 
 from slipway.api.common import Label
+from slipway.kube.controller import Room
 from slipway.kube.objects import (
     DEPLOYMENTS,
     ENDPOINT_SLICES,
@@ -19,6 +21,10 @@ from slipway.kube.objects import (
     key_of,
 )
 from slipway.kube.wake import References, Wake, wake_by_label, watch
+from slipway.serving.decide import decide
+from slipway.serving.observe import observe
+from slipway.serving.observed import Defaults, Observed
+from slipway.settings import Settings
 
 
 def register(registry: kopf.OperatorRegistry, wake: Wake) -> None:
@@ -49,3 +55,10 @@ def names_of(deployment: Manifest) -> list[Hashable]:
     if "modelVersion" in spec:
         return [("version", type(key)(key.namespace, spec["modelVersion"]))]
     return [("model", key.namespace, spec["model"])]
+
+
+def room(options: Settings) -> Room[Observed]:
+    """Observe, decide, act for Deployments."""
+    defaults = Defaults(server_image=options.server_image, image_pull_policy=options.image_pull_policy)
+    look = functools.partial(observe, defaults=defaults)
+    return Room(DEPLOYMENTS, look, decide, lambda observed: observed.object)
