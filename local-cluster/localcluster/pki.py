@@ -11,6 +11,23 @@ from localcluster.shell import run
 
 _DAYS = "3650"
 _KEY = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes")
+# OpenSSL's own configuration would add extensions of its choice; Python 3.13 and later refuse an authority without
+# `keyUsage` and a certificate without `authorityKeyIdentifier` (RFC 5280, 4.2.1).
+_CONFIGURATION = """\
+[req]
+distinguished_name = name
+[name]
+[authority]
+basicConstraints = critical, CA:TRUE
+keyUsage = critical, keyCertSign, cRLSign
+subjectKeyIdentifier = hash
+[leaf]
+basicConstraints = critical, CA:FALSE
+keyUsage = critical, digitalSignature, keyEncipherment
+extendedKeyUsage = serverAuth, clientAuth
+subjectKeyIdentifier = hash
+authorityKeyIdentifier = keyid
+"""
 
 
 class Authority:
@@ -22,6 +39,7 @@ class Authority:
         self.service_account_key = directory / "sa.key"
         self.service_account_public_key = directory / "sa.pub"
         self._key = directory / "ca.key"
+        self._configuration = directory / "openssl.cnf"
 
     def ensure(self) -> None:
         """Make the authority and the key that signs service account tokens."""
@@ -33,7 +51,11 @@ class Authority:
             fresh.rename(self.service_account_key)
         if not self.certificate.exists():
             fresh = self.certificate.with_suffix(".new")
-            run(["openssl", "req", "-x509", *_KEY, "-keyout", self._key, "-out", fresh, "-subj", "/CN=slipway-local", "-days", _DAYS])
+            self._configuration.write_text(_CONFIGURATION)
+            run(["openssl", "req", "-x509", "-config", self._configuration, "-extensions", "authority", *_KEY, "-keyout", self._key,
+                 "-out", fresh, "-subj", "/CN=slipway-local", "-days", _DAYS,
+                 # Without it Python 3.13, which verifies strictly, refuses the authority.
+                 "-addext", "keyUsage=critical,keyCertSign,cRLSign"])
             fresh.rename(self.certificate)
 
     def issue(self, name: str, user: str, groups: Sequence[str] = (), names: Sequence[str] = ("DNS:localhost",)) -> tuple[Path, Path]:
@@ -46,11 +68,9 @@ class Authority:
         if not certificate.exists():
             fresh = certificate.with_suffix(".new")
             subject = "".join(f"/O={group}" for group in groups) + f"/CN={user}"
-            run(["openssl", "req", "-x509", *_KEY, "-keyout", key, "-out", fresh, "-subj", subject, "-days", _DAYS,
-                 "-CA", self.certificate, "-CAkey", self._key,
-                 "-addext", f"subjectAltName={','.join(names)}",
-                 "-addext", "extendedKeyUsage=serverAuth,clientAuth",
-                 "-addext", "basicConstraints=critical,CA:FALSE"])
+            run(["openssl", "req", "-x509", "-config", self._configuration, "-extensions", "leaf",
+                 "-addext", f"subjectAltName={','.join(names)}", *_KEY, "-keyout", key, "-out", fresh, "-subj", subject, "-days", _DAYS,
+                 "-CA", self.certificate, "-CAkey", self._key])
             fresh.rename(certificate)
         return certificate, key
 
