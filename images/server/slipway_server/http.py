@@ -44,6 +44,7 @@ _WANTED: Final = frozenset(
         b"content-type",
         b"expect",
         b"inference-header-content-length",
+        b"transfer-encoding",
         b"x-request-id",
     }
 )
@@ -216,6 +217,7 @@ class Connection(asyncio.Protocol):
         self._queue: deque[Request] = deque()  # complete, waiting for the one before them
         self._current: Request | None = None
         self._request: Request | None = None  # being received
+        self._method = b""
         self._target = b""
         self._head = 0
         self._parts: list[bytes] = []
@@ -363,9 +365,10 @@ class Connection(asyncio.Protocol):
             self._early.append((name, value))
 
     def on_headers_complete(self) -> None:
-        if self.phase in _OVER:
+        self._method = self._parser.get_method()
+        if self.phase in _OVER or self._parser.should_upgrade():  # see _feed
             return
-        request = Request(self, self._parser.get_method(), self._target)
+        request = Request(self, self._method, self._target)
         request.headers.update(self._early)
         request.keep_alive = self._parser.should_keep_alive()
         self._request = request
@@ -411,18 +414,23 @@ class Connection(asyncio.Protocol):
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade as upgrade:
-            # An offer such as "Upgrade: h2c" (Java's client makes it) is not taken up: the request was handled as
-            # HTTP/1.1, and what follows is HTTP/1.1 again.
-            rest = data[upgrade.args[0] :]
+            # An offer such as "Upgrade: h2c" (Java's client makes it) is not taken up, which HTTP allows; llhttp then
+            # stops before the body. So a new parser gets the same request without the offer, and what follows.
             self._parser = httptools.HttpRequestParser(self)
-            if rest and self.phase not in _OVER:
-                self._feed(rest)
+            if self._method == b"CONNECT":
+                self._refuse(405, "this is not a proxy: CONNECT is not allowed")
+            elif self.phase not in _OVER:
+                self._feed(self._head_again() + data[upgrade.args[0] :])
         except httptools.HttpParserCallbackError:
             log.exception("a callback of the HTTP parser failed")
             self._refuse(500, "the server failed on this request; its log says why")
         except httptools.HttpParserError as error:
             if self.phase not in _OVER:
                 self._refuse(400, f"this is not HTTP/1.1: {error}")
+
+    def _head_again(self) -> bytes:
+        headers = b"".join(b"%s: %s\r\n" % header for header in self._early)
+        return b"%s %s HTTP/1.1\r\n%s\r\n" % (self._method, self._target, headers)
 
     def _count(self, size: int) -> None:
         self._head += size

@@ -25,7 +25,7 @@ MAX_ARTIFACT: Final = 2 * 1024**3 - 1
 """Bytes: a protobuf message, so a single-file ONNX model, cannot be larger (protobuf encoding: 2 GiB)."""
 TIMEOUT: Final = urllib3.Timeout(connect=5, read=60)
 """Seconds to connect, and seconds without one byte."""
-RETRIES: Final = urllib3.Retry(total=4, backoff_factor=0.5, status_forcelist=[500, 502, 503, 504])
+RETRIES: Final = urllib3.Retry(total=3, backoff_factor=0.3, status_forcelist=[500, 502, 503, 504])
 
 _NOT_FOUND: Final = frozenset({"NoSuchKey", "NoSuchBucket", "NoSuchVersion", "ResourceNotFound"})
 _REFUSED: Final = frozenset(

@@ -223,15 +223,17 @@ def test_what_is_no_onnx_file_is_refused(data: bytes, tmp_path: Path) -> None:
     assert "the model file is refused" in refuse(tmp_path / "m", data)
 
 
-def test_a_cut_file_never_raises_anything_else(tmp_path: Path) -> None:
-    data = onnx_models.digits().SerializeToString()[:1200]
+def test_a_cut_file_is_refused_or_harmless(tmp_path: Path) -> None:
+    data = onnx_models.digits().SerializeToString()
     path = tmp_path / "m"
-    for end in range(1, len(data), 7):
+    refused = 0
+    for end in range(1, 1200, 7):
         path.write_bytes(data[:end])
         try:
-            safety.check(path)
-        except LoadError as error:
-            assert error.reason == reasons.UNSAFE_MODEL
+            safety.check(path)  # anything but a LoadError fails the test
+        except LoadError:
+            refused += 1
+    assert refused > 160
 
 
 def tensors(model: onnx.ModelProto) -> Iterator[onnx.TensorProto]:

@@ -55,7 +55,7 @@ def test_an_output_of_unknown_rank_is_left_to_the_warm_up() -> None:
     ids=["no input", "an input twice", "no output", "a datatype that numpy does not have"],
 )
 def test_a_signature_that_cannot_be_served(signature: Signature, sentence: str) -> None:
-    with pytest.raises(LoadError, match="(?s).*") as caught:
+    with pytest.raises(LoadError) as caught:
         Plan.of(signature)
     assert sentence in caught.value.message
 
