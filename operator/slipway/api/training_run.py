@@ -196,7 +196,8 @@ class TrainingRunSpec(Model):
     backoff_limit: int = Field(default=2, ge=0, le=20)
     """How often a failed attempt is tried again; a mistake that cannot pass by itself is not tried again."""
     active_deadline: Deadline | None = None
-    """The longest that the whole run may take, attempts and waiting included."""
+    """The longest that the whole run may take, attempts and waiting included. A suspended run's clock stands still, and
+    begins anew when it goes on."""
     ttl_after_finished: WholeSeconds | None = None
     """When to delete the Job and its pods (with their logs) after the end; the TrainingRun itself stays."""
 

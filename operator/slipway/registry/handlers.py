@@ -33,9 +33,9 @@ def register(registry: kopf.OperatorRegistry, wake: Wake) -> None:
     def deployment_changed(obj: Manifest, deleted: bool) -> None:
         key, before = key_of(obj), runners.targets(key_of(obj))
         runners.update(key, [] if deleted else versions_run_by(obj))
-        for version in before ^ runners.targets(key):
-            assert isinstance(version, Key)
-            wake(version)
+        for run in before ^ runners.targets(key):
+            assert isinstance(run, tuple)
+            wake(run[0])
 
     watch(registry, MODEL_VERSIONS, version_changed, name="model-version")
     watch(registry, JOBS, wake_by_label(wake, Label.MODEL_VERSION, **{Label.ROLE: "verify"}), name="verify-job")
@@ -43,11 +43,12 @@ def register(registry: kopf.OperatorRegistry, wake: Wake) -> None:
     watch(registry, DEPLOYMENTS, deployment_changed, name="version-runner")
 
 
-def versions_run_by(deployment: Manifest) -> frozenset[Key]:
-    """The ModelVersions that a Deployment runs, by its status."""
+def versions_run_by(deployment: Manifest) -> frozenset[tuple[Key, str]]:
+    """The ModelVersions that a Deployment runs and in which role, by its status. With the role, because a candidate
+    that becomes stable must look again too."""
     status, namespace = deployment.get("status") or {}, deployment["metadata"]["namespace"]
     return frozenset(
-        Key(namespace, side["modelVersion"]) for side in (status.get("stable"), status.get("candidate")) if side
+        (Key(namespace, status[role]["modelVersion"]), role) for role in ("stable", "candidate") if status.get(role)
     )
 
 

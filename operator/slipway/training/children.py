@@ -125,11 +125,13 @@ def _pod(run: Manifest, spec: TrainingRunSpec, defaults: Defaults) -> dict[str, 
     meta, resources = run["metadata"], spec.resources
     asked = contract.dumps(train_spec(meta["namespace"], meta["name"], meta["uid"], spec))
     work, work_mount = pods.scratch("work", contract.WORK_DIR, defaults.scratch_size)
+    # Programs that a `command:` starts write to /tmp without asking TMPDIR.
+    tmp, tmp_mount = pods.scratch("tmp", "/tmp", defaults.scratch_size)  # noqa: S108 - a mount path
     # torch's DataLoader passes batches through shared memory; the runtime's own /dev/shm has 64 MiB. What is written
     # there counts as the container's memory.
     shm, shm_mount = pods.scratch("shm", "/dev/shm", resources.memory)  # noqa: S108 - a mount path
     shm["emptyDir"]["medium"] = "Memory"
-    volumes, mounts = [work, shm], [work_mount, shm_mount]
+    volumes, mounts = [work, tmp, shm], [work_mount, tmp_mount, shm_mount]
     if spec.code:
         volumes.append({"name": "code", "configMap": {"name": spec.code.config_map}})
         mounts.append({"name": "code", "mountPath": contract.CODE_DIR, "readOnly": True})
