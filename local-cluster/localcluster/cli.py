@@ -34,7 +34,8 @@ def _images(cluster: Cluster) -> None:
 
 def _deploy(cluster: Cluster) -> None:
     names = cluster.load()
-    chart.deploy(cluster.kubectl, cluster.helm, names)
+    with cluster.alone():
+        chart.deploy(cluster.kubectl, cluster.helm, names)
 
 
 def _binaries(_: Cluster) -> None:

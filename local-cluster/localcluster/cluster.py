@@ -36,6 +36,9 @@ class Cluster(Protocol):
     def load(self) -> dict[str, str]:
         """Give it our images, built if need be; return short name -> full name."""
 
+    def alone(self) -> contextlib.AbstractContextManager[None]:
+        """Hold off every other command that changes this checkout's cluster."""
+
     def environment(self) -> dict[str, str]:
         """Variables for a shell, and for the tests that run on the cluster. Raises UserError where there is none."""
 
@@ -60,7 +63,7 @@ class Local:
         debian.require(pins.NODE_PACKAGES)
         programs.ensure(pins.PROGRAMS)
         own = images.ensure(addons.IMAGES)
-        with self._alone():
+        with self.alone():
             here = self._node()
             with step("node ready", quiet_below=1):
                 here.start()
@@ -76,7 +79,7 @@ class Local:
         record = self._state / "addresses.json"
         if record.exists():
             debian.require_root()
-            with self._alone(), step("cluster removed"):
+            with self.alone(), step("cluster removed"):
                 node.remove(self._state, addresses.of(record))
         shutil.rmtree(self._state, ignore_errors=True)
         with contextlib.suppress(OSError):
@@ -84,7 +87,7 @@ class Local:
 
     def load(self) -> dict[str, str]:
         ours = images.ensure(images.OURS)
-        with self._alone(), step("images loaded", quiet_below=1):
+        with self.alone(), step("images loaded", quiet_below=1):
             self._node().load(ours.values())
         return {name: image.name for name, image in ours.items()}
 
@@ -100,7 +103,7 @@ class Local:
     def _node(self) -> node.Node:
         return node.Node(self._state, addresses.claim(paths.checkout_id()), programs.ensure(_ON_THE_NODE))
 
-    def _alone(self) -> contextlib.AbstractContextManager[None]:
+    def alone(self) -> contextlib.AbstractContextManager[None]:
         return lock(self._state.name, root=paths.state_root())
 
 

@@ -6,6 +6,7 @@ The project's own CI has no Docker and does not run this.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shutil
 import tempfile
@@ -15,6 +16,7 @@ from localcluster import addons, images, node, paths, pins
 from localcluster.kubectl import Kubectl
 from localcluster.progress import UserError, step
 from localcluster.shell import run
+from localcluster.store import lock
 
 _NEEDED = ("docker", "kind", "kubectl", "helm")
 _CONFIG = paths.REPOSITORY / "kind-config.yaml"
@@ -68,6 +70,10 @@ class Kind:
         with step("images loaded"):
             run(["kind", "load", "docker-image", f"--name={self._name}", *names.values()])
         return names
+
+    def alone(self) -> contextlib.AbstractContextManager[None]:
+        """Hold off every other command that changes this checkout's cluster."""
+        return lock(self._name, root=paths.state_root())
 
     def environment(self) -> dict[str, str]:
         """Variables for a shell and for the tests."""
