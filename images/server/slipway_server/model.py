@@ -119,8 +119,9 @@ def load(path: Path, plan: Plan) -> Model:
     options.intra_op_num_threads = 1  # one run a core; more runs, not more threads a run, use the other cores
     options.inter_op_num_threads = 1
     options.log_severity_level = 3
+    providers = _providers()
     try:
-        session = ort.InferenceSession(str(path), options, providers=_providers())
+        session = ort.InferenceSession(str(path), options, providers=providers)
     except Exception as error:  # onnxruntime's own exceptions derive from Exception alone
         raise LoadError(
             reasons.LOAD_FAILED,
@@ -128,7 +129,10 @@ def load(path: Path, plan: Plan) -> Model:
             "check that it runs there before you register it",
         ) from error
     compare(plan, [_declared(t) for t in session.get_inputs()], [_declared(t) for t in session.get_outputs()])
-    return Model(session, plan, summary.opset)
+    model = Model(session, plan, summary.opset)
+    if model.provider != providers[0]:
+        log.warning("a GPU is here, but CUDA or cuDNN is not: the model runs elsewhere", extra={"on": model.provider})
+    return model
 
 
 def warm_up(model: Model, max_batch: int) -> Profile:
