@@ -131,21 +131,27 @@ class Checkpoints:
             log.warning("checkpoints stay in the store folder=%s problem=%s", self._folder, error)
 
     def _upload_all(self) -> None:
-        while True:
-            with self._changed:
-                self._changed.wait_for(lambda: self._waiting is not None)
-                path, self._waiting, self._uploading = self._waiting, None, True
-            assert path is not None
-            try:
-                self._upload(path)
-            except TrainerError as error:
-                # The training goes on: a checkpoint saves time, the lack of one is no reason to lose all of it.
-                log.warning("checkpoint not stored problem=%s", error)
-            finally:
-                path.unlink(missing_ok=True)
+        try:
+            while True:
                 with self._changed:
-                    self._uploading = False
-                    self._changed.notify_all()
+                    self._changed.wait_for(lambda: self._waiting is not None)
+                    path, self._waiting, self._uploading = self._waiting, None, True
+                assert path is not None
+                try:
+                    self._upload(path)
+                except (TrainerError, OSError) as error:
+                    # The training goes on: a checkpoint saves time, the lack of one is no reason to lose all of it.
+                    log.warning("checkpoint not stored problem=%s", error)
+                finally:
+                    path.unlink(missing_ok=True)
+                    with self._changed:
+                        self._uploading = False
+                        self._changed.notify_all()
+        finally:
+            # A fault that was not foreseen must not leave others waiting for this thread; the next state starts another.
+            with self._changed:
+                self._thread, self._waiting = None, None
+                self._changed.notify_all()
 
     def _upload(self, path: Path) -> None:
         known = self._known()

@@ -53,6 +53,8 @@ class Program:
                     f"the image has, with its whole path",
                 ) from None
         status = self._process.wait()
+        if self._stopped:
+            raise TrainerError(failures.INTERRUPTED, "the pod was told to stop while the program ran")
         if status < 0:
             raise TrainerError(
                 failures.COMMAND_FAILED,

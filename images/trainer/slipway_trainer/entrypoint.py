@@ -22,6 +22,8 @@ log = logging.getLogger(__name__)
 TRACEBACK_LINES: Final = 12
 """Last lines of the user's traceback that a failure's sentence holds; the whole goes to the log."""
 _LIST_LIMIT: Final = 20
+_NOT_THE_USERS: Final = (str(Path(__file__).parent), str(Path(importlib.__file__).parent), "<frozen importlib")
+"""Files whose frames say nothing to the user: the trainer's own, and those of importing."""
 
 
 def load(entrypoint: str, code: Path) -> Callable[[Context], object]:
@@ -71,8 +73,7 @@ def raised(error: BaseException, code: Path) -> TrainerError:
     """A failure with the last lines of the traceback, from the user's first frame on."""
     traceback.print_exception(error)
     frames = traceback.extract_tb(error.__traceback__)
-    own = Path(__file__).parent
-    users = [frame for frame in frames if not _is_ours(frame.filename, own)]
+    users = [frame for frame in frames if not frame.filename.startswith(_NOT_THE_USERS)]
     lines = "".join([*traceback.format_list(users), *traceback.format_exception_only(error)]).splitlines()
     place = ""
     mounted = [frame for frame in users if frame.filename.startswith(str(code))]
@@ -82,10 +83,6 @@ def raised(error: BaseException, code: Path) -> TrainerError:
     return TrainerError(
         failures.CODE_RAISED, f"the training code raised {type(error).__name__}{place}; its last lines:\n{tail}"
     )
-
-
-def _is_ours(filename: str, own: Path) -> bool:
-    return filename.startswith((str(own), "<frozen importlib"))
 
 
 def _import(name: str, code: Path) -> ModuleType:

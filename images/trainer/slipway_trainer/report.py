@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+from bisect import bisect_right
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
@@ -26,16 +27,22 @@ def fit(result: TrainResult, limit: int = TERMINATION_MESSAGE_LIMIT) -> TrainRes
     Raises:
         TrainerError: it does not even fit without metrics.
     """
-    for kept in range(len(result.metrics), -1, -1):
-        cut = len(result.metrics) - kept
-        short = replace(result, metrics=result.metrics[:kept], metricsCut=result.metricsCut + cut)
-        if len(dumps(short).encode()) <= limit:
-            return short
-    raise TrainerError(
-        failures.RESULT_TOO_LARGE,
-        f"the result has {len(dumps(short).encode()):,} bytes without its metrics, and Kubernetes passes on {limit:,}: "
-        f"use fewer data sets or shorter addresses, and fewer inputs and outputs of the model",
-    )
+
+    def cut_to(kept: int) -> TrainResult:
+        cut = result.metricsCut + len(result.metrics) - kept
+        return replace(result, metrics=result.metrics[:kept], metricsCut=cut)
+
+    def size(kept: int) -> int:
+        return len(dumps(cut_to(kept)).encode())
+
+    kept = bisect_right(range(len(result.metrics) + 1), limit, key=size) - 1
+    if kept < 0:
+        raise TrainerError(
+            failures.RESULT_TOO_LARGE,
+            f"the result has {size(0):,} bytes without its metrics, and Kubernetes passes on {limit:,}: "
+            f"use fewer data sets or shorter addresses, and fewer inputs and outputs of the model",
+        )
+    return cut_to(kept)
 
 
 class Outcome:
