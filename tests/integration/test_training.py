@@ -1,0 +1,250 @@
+"""TrainingRun and ModelVersion on a real API server and real controllers; pods are played."""
+
+from __future__ import annotations
+
+import json
+
+from slipway import contract
+from slipway.api.common import Label
+from slipway.kube.objects import CONFIG_MAPS, JOBS, MODEL_VERSIONS, PODS, TRAINING_RUNS
+from tests.support.api_server import eventually
+from tests.support.kubelet import Act, fails, hangs, trains_well
+from tests.support.world import World, condition, states
+
+
+def test_a_run_makes_a_version_that_is_verified(world: World) -> None:
+    team = world.team()
+    team.config_map("digits-code", **{"train.py": "def main(context): ..."})
+    run = team.run(
+        code={"configMap": "digits-code"},
+        data=[{"name": "train", "uri": "s3://data/digits/"}],
+        parameters={"accuracy": "0.9733"},
+        gate=[{"metric": "accuracy", "min": "0.95"}],
+    )
+    done = team.run_until("Succeeded")
+    assert states(done) == {"Succeeded": "True", "Reconciling": "False", "Stalled": "False"}
+    assert done["status"]["modelVersion"] == "digits-v1"
+    assert done["status"]["attempts"] == 1
+    assert done["status"]["metrics"] == [{"name": "accuracy", "value": "0.9733"}]
+
+    version = team.version_until("Ready")
+    assert states(version)["Verified"] == "True"
+    assert version["spec"]["trainingRun"] == "digits-1"
+    assert version["status"]["verification"]["digest"] == version["spec"]["artifact"]["digest"]
+    lineage = version["status"]["lineage"]
+    assert lineage["trainingRun"]["uid"] == run["metadata"]["uid"]
+    assert lineage["data"][0]["uri"] == "s3://data/digits/"
+    assert lineage["code"]["configMap"]["name"] == "digits-code"
+    assert lineage["code"]["image"]["digest"].startswith("sha256:")
+
+    job = team.get(JOBS, "digits-1")
+    assert job is not None
+    assert job["metadata"]["ownerReferences"][0]["uid"] == run["metadata"]["uid"]
+    assert [reason for reason, _ in team.events("digits-1")][-1] == "Succeeded"
+
+
+def test_a_run_that_is_deleted_takes_its_job_but_not_its_version(world: World) -> None:
+    team = world.team()
+    team.run()
+    team.run_until("Succeeded")
+    team.version_until("Ready")
+    team.api.delete(TRAINING_RUNS, team.namespace, "digits-1")
+    team.gone(JOBS, "digits-1")
+    team.gone(PODS, selector=f"{Label.TRAINING_RUN}=digits-1")
+    assert team.get(MODEL_VERSIONS, "digits-v1") is not None
+    team.run()
+    assert team.run_until("Succeeded")["status"]["modelVersion"] == "digits-v2", "a number is never used twice"
+
+
+def test_runs_at_the_same_time_get_each_a_number_of_its_own(world: World) -> None:
+    team = world.team()
+    names = [f"digits-{i}" for i in range(8)]
+    for name in names:
+        team.run(name)
+    versions = [team.run_until("Succeeded", name)["status"]["modelVersion"] for name in names]
+    assert sorted(versions) == [f"digits-v{i}" for i in range(1, 9)]
+    for version in team.all(MODEL_VERSIONS):
+        run = team.get(TRAINING_RUNS, version["spec"]["trainingRun"])
+        assert run is not None
+        assert run["status"]["modelVersion"] == version["metadata"]["name"]
+
+
+def test_a_mistake_of_the_user_is_not_tried_again(world: World) -> None:
+    team = world.team()
+    words = "the entrypoint train:mian does not exist: train.py has main"
+    team.play("train", fails(contract.EXIT_USER_ERROR, "NoSuchEntrypoint", words))
+    team.run(entrypoint="train:mian")
+    failed = team.run_until("Failed")
+    assert words in failed["status"]["message"]
+    assert states(failed) == {"Succeeded": "False", "Reconciling": "False", "Stalled": "True"}
+    assert len(team.all(PODS)) == 1
+    assert not team.all(MODEL_VERSIONS)
+    assert team.events("digits-1")[-1] == (condition(failed, "Stalled")["reason"], failed["status"]["message"])
+
+
+def test_a_pod_that_ends_well_but_says_nothing(world: World) -> None:
+    """It is asked again by another Job, and in the end the run fails with a sentence."""
+    team = world.team()
+    team.play("train", lambda _pod: Act(contract.EXIT_OK, "Segmentation fault"))
+    team.run()
+    failed = team.run_until("Failed", seconds=40)
+    assert condition(failed, "Stalled")["reason"] == "ResultUnreadable"
+    assert failed["status"]["message"].strip()
+
+
+def test_a_gate_that_is_missed(world: World) -> None:
+    team = world.team()
+    team.run(gate=[{"metric": "accuracy", "min": "0.99"}])
+    failed = team.run_until("Failed")
+    assert condition(failed, "Stalled")["reason"] == "GateMissed"
+    assert "0.9733" in failed["status"]["message"]
+    assert "0.99" in failed["status"]["message"]
+    assert not team.all(MODEL_VERSIONS)
+
+
+def test_suspended_means_that_no_pod_runs(world: World) -> None:
+    team = world.team()
+    team.run(suspend=True)
+    team.run_until("Suspended")
+    assert not team.all(PODS)
+    team.run(suspend=False)
+    team.run_until("Succeeded")
+
+
+def test_suspending_a_run_that_has_begun_takes_its_pod(world: World) -> None:
+    team = world.team()
+    team.play("train", hangs)
+    team.run()
+    team.run_until("Queued")
+    team.run(suspend=True)
+    team.run_until("Suspended")
+    team.gone(PODS)
+    team.play("train", trains_well)
+    team.run(suspend=False)
+    team.run_until("Succeeded")
+
+
+def test_a_place_that_the_namespace_was_not_given(world: World) -> None:
+    team = world.team(store=False)
+    team.run()
+    stalled = team.run_until("Pending", reason="StoreMissing")
+    assert "slipway-store-default" in stalled["status"]["message"]
+    assert states(stalled)["Stalled"] == "True"
+    assert not team.all(JOBS)
+    team.config_map(contract.store_object_name("default"))
+    team.run_until("Succeeded", seconds=30)
+
+
+def test_code_that_does_not_exist(world: World) -> None:
+    team = world.team()
+    team.run(code={"configMap": "nope"})
+    stalled = team.run_until("Pending", reason="CodeMissing")
+    assert "kubectl create configmap nope" in stalled["status"]["message"]
+
+
+def test_a_job_of_somebody_else_is_not_touched(world: World) -> None:
+    team = world.team()
+    container = {"name": "c", "image": "registry.example/c:1"}
+    foreign = team.api.apply(
+        {
+            "apiVersion": "batch/v1",
+            "kind": "Job",
+            "metadata": {"name": "digits-1", "namespace": team.namespace},
+            "spec": {"suspend": True, "template": {"spec": {"restartPolicy": "Never", "containers": [container]}}},
+        }
+    )
+    team.run()
+    stalled = team.run_until("Pending", reason="NameTaken")
+    assert "digits-1 exists and is not ours" in stalled["status"]["message"]
+    live = team.get(JOBS, "digits-1")
+    assert live is not None
+    assert live["metadata"]["generation"] == foreign["metadata"]["generation"]
+    assert "ownerReferences" not in live["metadata"]
+
+
+def test_the_schedulers_words(world: World) -> None:
+    team = world.team()
+    words = "0/1 nodes are available: 1 Insufficient nvidia.com/gpu."
+    team.play("train", lambda _pod: Act(unschedulable=words))
+    team.run(resources={"gpu": {"count": 9}})
+    waiting = team.run_until("Queued", reason="Unschedulable")
+    assert words in waiting["status"]["message"]
+    (pod,) = team.all(PODS)
+    assert pod["spec"]["containers"][0]["resources"]["limits"]["nvidia.com/gpu"] == "9"
+
+
+def test_an_image_that_does_not_exist(world: World) -> None:
+    team = world.team()
+    team.play(
+        "train", lambda _pod: Act(waiting=("ImagePullBackOff", 'Back-off pulling image "registry.example/nope:1"'))
+    )
+    team.run(image="registry.example/nope:1")
+    waiting = team.until(TRAINING_RUNS, "digits-1", reason="ImageNotPulled")
+    assert "registry.example/nope:1" in waiting["status"]["message"]
+
+
+def test_a_deadline(world: World) -> None:
+    team = world.team()
+    team.play("train", hangs)
+    team.run(activeDeadline="1s")
+    failed = team.run_until("Failed")
+    assert condition(failed, "Stalled")["reason"] == "DeadlineExceeded"
+    assert "activeDeadline" in failed["status"]["message"]
+
+
+def test_a_job_whose_time_has_come_is_deleted_after_the_result_is_recorded(world: World) -> None:
+    team = world.team()
+    team.run(ttlAfterFinished="0s")
+    team.run_until("Succeeded")
+    team.gone(JOBS, "digits-1")
+    assert team.run_until("Succeeded")["status"]["modelVersion"] == "digits-v1"
+
+
+def test_the_numbers_are_kept_beside_the_versions(world: World) -> None:
+    team = world.team()
+    team.run()
+    team.run_until("Succeeded")
+    ledger = team.get(CONFIG_MAPS, "slipway-versions-digits")
+    assert ledger is not None
+    assert ledger["data"]["last"] == "1"
+    assert json.loads(ledger["data"]["claims"]) is not None
+
+
+# ----------------------------------------------------------------------------------------------------- ModelVersion
+
+
+def test_a_version_that_was_trained_elsewhere(world: World) -> None:
+    team = world.team()
+    team.register()
+    ready = team.version_until("Ready")
+    assert "lineage" not in ready["status"]
+    assert states(ready)["Ready"] == "True"
+
+
+def test_a_file_that_is_not_what_was_registered(world: World) -> None:
+    team = world.team()
+    words = "the file has the digest sha256:abc and not sha256:def: it was changed after it was registered"
+    team.play("verify", fails(contract.EXIT_USER_ERROR, "DigestMismatch", words))
+    team.register()
+    failed = team.version_until("Failed")
+    assert words in failed["status"]["message"]
+    assert states(failed)["Ready"] == "False"
+    assert states(failed)["Stalled"] == "True"
+
+
+def test_an_alias_is_held_by_the_highest_number(world: World) -> None:
+    team = world.team()
+    team.ready_version(1, aliases=["champion"])
+    assert team.version_until("Ready", "digits-v1", check=lambda v: v["status"].get("heldAliases") == ["champion"])
+    team.ready_version(2, aliases=["champion"])
+    team.version_until("Ready", "digits-v2", check=lambda v: v["status"].get("heldAliases") == ["champion"])
+    team.version_until("Ready", "digits-v1", check=lambda v: not v["status"].get("heldAliases"))
+    team.register(number=2, archived=True)
+    team.version_until("Archived", "digits-v2")
+    team.register(number=2, aliases=[])
+    team.version_until("Ready", "digits-v1", check=lambda v: v["status"].get("heldAliases") == ["champion"])
+
+
+def test_nothing_is_left_to_do(world: World) -> None:
+    """After all of the above: the queues are empty and nobody is asked for again and again."""
+    eventually(lambda: world.operator.metric("slipway_queue_length") == 0, what="the queues being empty")

@@ -1,0 +1,245 @@
+"""Plays the kubelet and the gateway on a control plane that has neither: writes the status that they would write.
+
+The Job, Deployment, ReplicaSet and EndpointSlice controllers are the real ones. What a pod "does" is a function from
+the pod to an ``Act``, by the pod's role; a test changes it to make a training fail, hang or never start.
+"""
+
+from __future__ import annotations
+
+import itertools
+import threading
+import time
+import traceback
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from slipway import contract
+from slipway.api.common import FIELD_MANAGER, Label
+from slipway.kube.objects import GATEWAYS, HTTP_ROUTES, PODS
+from tests.support.api_server import Api, Object, Refusal
+
+ACCURACY = "0.9733"
+
+
+@dataclass(frozen=True)
+class Act:
+    """What becomes of a pod. With an ``exit_code`` it ends; without one it runs, ready or not.
+
+    ``unschedulable`` are the scheduler's words and ``waiting`` the kubelet's reason and words: it does not start.
+    """
+
+    exit_code: int | None = None
+    message: str = ""
+    ready: bool = True
+    unschedulable: str = ""
+    waiting: tuple[str, str] | None = None
+
+
+def environment(pod: Object) -> dict[str, str]:
+    """The variables of the pod's container that have a value of their own."""
+    (container,) = pod["spec"]["containers"]
+    return {e["name"]: e["value"].replace("$$(", "$(") for e in container["env"] if "value" in e}
+
+
+def trains_well(pod: Object) -> Act:
+    """A training that ends at once with a model; its accuracy may stand in the run's parameter ``accuracy``."""
+    spec = contract.loads(contract.TrainSpec, environment(pod)[contract.Env.SPEC])
+    place = f"s3://models/{spec.model}/{spec.runUid}"
+    result = contract.TrainResult(
+        artifact=contract.Artifact(
+            f"{place}/model.onnx", "sha256:" + spec.runUid.replace("-", "").ljust(64, "0"), 17432
+        ),
+        signature=contract.Signature(
+            [contract.Tensor("x", "FP32", [-1, 64])], [contract.Tensor("y", "FP32", [-1, 10])]
+        ),
+        metrics=[contract.Metric("accuracy", spec.parameters.get("accuracy", ACCURACY))],
+        data=[contract.DataResult(d.name, d.uri, "sha256:" + "d" * 64, 2, 1024) for d in spec.data],
+        environment=contract.Environment("3.13.5", torch="2.6.0", onnxruntime="1.21.0"),
+        result=f"{place}/result.json",
+        startedAt="2026-01-01T00:00:00Z",
+        finishedAt="2026-01-01T00:00:10Z",
+    )
+    return Act(contract.EXIT_OK, contract.dumps(result))
+
+
+def verifies_well(pod: Object) -> Act:
+    """A verification that finds what it should."""
+    spec = contract.loads(contract.ServeSpec, environment(pod)[contract.Env.SPEC])
+    return Act(
+        contract.EXIT_OK,
+        contract.dumps(contract.VerifyResult(spec.artifact.digest, "CPUExecutionProvider", "1.23.0", 17)),
+    )
+
+
+def serves(_pod: Object) -> Act:
+    """A server that is ready."""
+    return Act()
+
+
+Program = Callable[[Object], Act | None]
+"""None: nothing happens to this pod yet."""
+_USUAL: Final[Mapping[str, Program]] = {"train": trains_well, "verify": verifies_well, "serve": serves}
+
+
+def hangs(_pod: Object) -> None:
+    """A pod that nobody starts."""
+
+
+def fails(exit_code: int, reason: str, message: str) -> Program:
+    """A program that gives up with a document of the contract."""
+    return lambda _pod: Act(exit_code, contract.dumps(contract.Failure(reason, message)))
+
+
+@dataclass
+class Kubelet:
+    """Gives each pod of ours its fate, once; a running pod is looked at again, so that it may become ready or end."""
+
+    api: Api
+    accepts_routes: bool = True
+    interval: float = 0.05
+    _programs: dict[tuple[str, str], Program] = field(default_factory=dict)
+    _done: dict[str, Act] = field(default_factory=dict)
+    _addresses: Iterator[int] = field(default_factory=itertools.count)
+
+    def play(self, namespace: str, role: str, program: Program) -> None:
+        """From now on, do this with pods of a role in a namespace."""
+        self._programs[namespace, role] = program
+
+    def turn(self) -> None:
+        """Look at everything once."""
+        for pod in self.api.list(PODS, selector=f"{Label.MANAGED_BY}={FIELD_MANAGER}"):
+            uid = pod["metadata"]["uid"]
+            before = self._done.get(uid)
+            if before is not None and before.exit_code is not None:
+                continue
+            role = pod["metadata"]["labels"][Label.ROLE]
+            act = self._programs.get((pod["metadata"]["namespace"], role), _USUAL[role])(pod)
+            if act is not None and act != before:
+                self._tolerate(lambda pod=pod, act=act: self._become(pod, act))
+                self._done[uid] = act
+        if self.accepts_routes:
+            self._answer_routes()
+
+    def _become(self, pod: Object, act: Act) -> None:
+        now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+        (container,) = pod["spec"]["containers"]
+        meta = pod["metadata"]
+        if act.unschedulable:
+            told = {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": act.unschedulable}
+            conditions = {"status": {"conditions": [{**told, "lastTransitionTime": now}]}}
+            self.api.merge(PODS, meta["namespace"], meta["name"], conditions, subresource="status")
+            return
+        if act.waiting:
+            phase, state = "Pending", {"waiting": {"reason": act.waiting[0], "message": act.waiting[1]}}
+        elif act.exit_code is None:
+            phase, state = "Running", {"running": {"startedAt": now}}
+        else:
+            phase = "Failed" if act.exit_code else "Succeeded"
+            ended = {"exitCode": act.exit_code, "message": act.message, "startedAt": now, "finishedAt": now}
+            state = {"terminated": {**ended, "reason": "Error" if act.exit_code else "Completed"}}
+        ready = phase == "Running" and act.ready
+        number = next(self._addresses)
+        status: dict[str, Any] = {
+            "phase": phase,
+            "startTime": now,
+            "conditions": [
+                {"type": kind, "status": "True" if ready else "False", "lastTransitionTime": now}
+                for kind in ("Ready", "ContainersReady")
+            ],
+            "containerStatuses": [
+                {
+                    "name": container["name"],
+                    "image": container["image"],
+                    "imageID": f"{container['image']}@sha256:{'1' * 64}",
+                    "ready": ready,
+                    "started": ready,
+                    "restartCount": 0,
+                    "state": state,
+                }
+            ],
+        }
+        if pod["metadata"]["labels"][Label.ROLE] == "serve" and "podIP" not in pod.get("status", {}):
+            # 198.18.0.0/15 is set aside for benchmarks: nobody answers there.
+            status["podIP"] = f"198.19.{number // 250 % 250}.{number % 250 + 1}"
+            status["podIPs"] = [{"ip": status["podIP"]}]
+        self.api.merge(PODS, meta["namespace"], meta["name"], {"status": status}, subresource="status")
+
+    def _answer_routes(self) -> None:
+        """Every Gateway that a route names takes it over."""
+        for route in self.api.list(HTTP_ROUTES):
+            generation = route["metadata"]["generation"]
+            if all(
+                c["observedGeneration"] == generation
+                for p in route.get("status", {}).get("parents", ())
+                for c in p["conditions"]
+            ) and route.get("status", {}).get("parents"):
+                continue
+            parents = [self._parent(ref, generation) for ref in route["spec"]["parentRefs"]]
+            meta = route["metadata"]
+            self._tolerate(
+                lambda meta=meta, parents=parents: self.api.merge(
+                    HTTP_ROUTES, meta["namespace"], meta["name"], {"status": {"parents": parents}}, subresource="status"
+                )
+            )
+
+    @staticmethod
+    def _parent(ref: Object, generation: int) -> Object:
+        now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+        conditions = [
+            {
+                "type": kind,
+                "status": "True",
+                "reason": kind,
+                "message": "",
+                "lastTransitionTime": now,
+                "observedGeneration": generation,
+            }
+            for kind in ("Accepted", "ResolvedRefs")
+        ]
+        return {"parentRef": ref, "controllerName": "tests.slipway.dev/gateway", "conditions": conditions}
+
+    @staticmethod
+    def _tolerate(write: Callable[[], object]) -> None:
+        """An object that went in the meantime is the next turn's business."""
+        try:
+            write()
+        except Refusal as refusal:
+            if refusal.code not in (404, 409):
+                raise
+
+
+@contextmanager
+def kubelet(api: Api) -> Iterator[Kubelet]:
+    """One that turns in a thread until the end of the block; what went wrong in it is raised there."""
+    made, over, failures = Kubelet(api), threading.Event(), []
+
+    def loop() -> None:
+        while not over.wait(made.interval):
+            try:
+                made.turn()
+            except Exception:
+                failures.append(traceback.format_exc())
+
+    thread = threading.Thread(target=loop, name="kubelet", daemon=True)
+    thread.start()
+    try:
+        yield made
+    finally:
+        over.set()
+        thread.join(10)
+    assert not failures, failures[0]
+
+
+def gateway(api: Api, namespace: str, name: str = "public") -> None:
+    """A Gateway with one listener on port 80."""
+    listener = {"name": "http", "port": 80, "protocol": "HTTP", "allowedRoutes": {"namespaces": {"from": "All"}}}
+    api.apply(
+        {
+            "apiVersion": GATEWAYS.api_version,
+            "kind": GATEWAYS.kind,
+            "metadata": {"name": name, "namespace": namespace},
+            "spec": {"gatewayClassName": "tests", "listeners": [listener]},
+        }
+    )
