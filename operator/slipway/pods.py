@@ -59,12 +59,13 @@ def container_base() -> dict[str, Any]:
 
 
 def env_var(name: str, value: str) -> dict[str, Any]:
-    """A variable whose value reaches the container as it is: the kubelet would read ``$(X)`` as a reference.
+    """A variable whose value reaches the container as it is: the kubelet reads ``$(X)`` as a reference and ``$$`` as
+    ``$``.
 
     >>> env_var("A", "costs $(money)")
     {'name': 'A', 'value': 'costs $$(money)'}
     """
-    return {"name": name, "value": value.replace("$(", "$$(")}
+    return {"name": name, "value": value.replace("$", "$$")}
 
 
 def identity_env_vars() -> list[dict[str, Any]]:
