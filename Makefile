@@ -57,11 +57,12 @@ test-e2e: ## Tests on the cluster, with our images
 	eval "$$($(LOCAL_CLUSTER) env)"
 	exec $(PYTHON) -m pytest tests/e2e $(ARGS)
 
-generate: ## Write crds/ and the chart's copy of them from the types
+generate: ## Write crds/, the chart's copy of them and docs/reference/ from the types
 	@$(LOCAL_CLUSTER) venv >/dev/null
 	export PYTHONPATH=operator
 	$(PYTHON) -m slipway.crdgen crds
 	$(PYTHON) -m slipway.crdgen charts/slipway/files/crds
+	$(PYTHON) -m slipway.docgen docs/reference
 verify: generate ## Generated files up to date; lint, types, layers
 	@git diff --exit-code -- crds charts docs
 	bin=$$($(LOCAL_CLUSTER) venv-path)/bin

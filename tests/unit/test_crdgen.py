@@ -225,3 +225,9 @@ def test_a_shared_type_is_written_out_in_full() -> None:
     assert structural(Gpu, defaults=True)["properties"]["resourceName"]["default"] == "nvidia.com/gpu"
     for kind in KINDS:
         assert "&id" not in text(kind), "a YAML alias is one more thing to read"
+
+
+def test_the_chart_carries_the_same_files() -> None:
+    carried = REPOSITORY / "charts" / "slipway" / "files" / "crds"
+    for kind in KINDS:
+        assert (carried / f"{kind.crd_name}.yaml").read_text() == text(kind), "run `make generate`"
