@@ -23,7 +23,7 @@ from localcluster import pins, programs
 from localcluster.controlplane import ControlPlane
 from localcluster.paths import REPOSITORY
 from localcluster.processes import Identity
-from tests.support.api_server import CRDS, Api, Refusal, eventually
+from tests.support.api_server import CRDS, SERVICE_ACCOUNTS, Api, Refusal, eventually
 
 _PREFIX = "slipway-test-"
 _AUDIT_POLICY = {
@@ -178,9 +178,11 @@ def install_crds(api: Api, files: list[Path], only: tuple[str, ...] = ()) -> Non
 
 
 def make_namespace(api: Api, name: str) -> None:
-    """A namespace in which Pod Security enforces ``restricted``."""
+    """A namespace in which Pod Security enforces ``restricted``; pods can be made in it when this returns."""
     labels = {"pod-security.kubernetes.io/enforce": "restricted"}
     api.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": labels}})
+    what = f"the default ServiceAccount of {name}"
+    eventually(lambda: api.get(SERVICE_ACCOUNTS, name, "default"), what=what)
 
 
 def _established(api: Api, name: str) -> bool:
