@@ -26,8 +26,6 @@ from slipway.serving.traffic.seen import believed_at
 
 LOOK_AGAIN: Final = 15.0
 """Seconds to the next look while something that wakes nobody is missing (a Gateway, a foreign object's end)."""
-_TICK: Final = 0.05
-"""Seconds beyond a moment that is waited for, so that the look falls after it."""
 
 
 def decide(observed: Observed, now: datetime) -> Plan:
@@ -152,7 +150,7 @@ def _next_look(s: Situation) -> float | None:
     moments += [t for r in s.facts.retiring if (t := parse_time(r.scale_down_at)) > s.now]
     if s.seen.trouble is not None or s.observed.target.stalled:
         moments.append(s.now + timedelta(seconds=LOOK_AGAIN))
-    return (min(moments) - s.now).total_seconds() + _TICK if moments else None
+    return (min(moments) - s.now).total_seconds() if moments else None
 
 
 def _settling(s: Situation) -> Iterator[datetime]:

@@ -196,12 +196,13 @@ def _candidate_pods(s: Situation) -> Trouble | None:
     said = s.candidate_words
     if s.candidate is None or said is None or s.candidate_whole:
         return None
-    late = s.state is State.FIRST and s.deadline is not None and s.now >= s.deadline
-    return Trouble(said.reason, said.message, stalled=late or said.hopeless)
+    # With a stable version there is a deadline that ends it; a first version may only tell.
+    stalled = said.hopeless or (s.state is State.FIRST and (said.stalled or _is_late(s)))
+    return Trouble(said.reason, said.message, stalled)
 
 
 def _late(s: Situation) -> Trouble | None:
-    if s.state is not State.FIRST or s.deadline is None or s.now < s.deadline:
+    if s.state is not State.FIRST or not _is_late(s):
         return None
     return Trouble(
         Reason.PROGRESS_DEADLINE_EXCEEDED,
@@ -209,6 +210,10 @@ def _late(s: Situation) -> Trouble | None:
         "another spec.modelVersion",
         True,
     )
+
+
+def _is_late(s: Situation) -> bool:
+    return s.deadline is not None and s.now >= s.deadline
 
 
 def _stable_pods(s: Situation) -> Trouble | None:

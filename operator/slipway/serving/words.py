@@ -18,10 +18,12 @@ _DIGEST_MISMATCH: Final = "DigestMismatch"
 
 @dataclass(frozen=True)
 class Words:
-    """One sentence. ``hopeless``: the pod itself said that trying again cannot help."""
+    """One sentence. ``stalled``: waiting alone does not help. ``hopeless``: the pod itself said that trying again
+    cannot help, which nobody outside can change."""
 
     reason: Reason
     message: str
+    stalled: bool = False
     hopeless: bool = False
 
 
@@ -53,7 +55,7 @@ def _of_pod(pod: Manifest, spec: DeploymentSpec) -> Words | None:
     if end and (said := _of_end(end, spec)):
         return said
     trouble = podfacts.waiting(pod, CONTAINER)
-    return Words(_REASONS[trouble.reason], trouble.message) if trouble else None
+    return Words(_REASONS[trouble.reason], trouble.message, trouble.stalled) if trouble else None
 
 
 def _of_end(end: dict[str, Any], spec: DeploymentSpec) -> Words | None:
@@ -72,9 +74,9 @@ def _of_end(end: dict[str, Any], spec: DeploymentSpec) -> Words | None:
         return Words(Reason.NOT_SERVING, f"the server ended with exit code {code}{last}") if code else None
     hopeless = code == contract.EXIT_USER_ERROR
     if failure.reason == _DIGEST_MISMATCH:
-        return Words(Reason.ARTIFACT_TAMPERED, podfacts.tail(failure.message), hopeless)
+        return Words(Reason.ARTIFACT_TAMPERED, podfacts.tail(failure.message), hopeless, hopeless)
     message = f"{failure.reason}: {podfacts.tail(failure.message)}"
-    return Words(Reason.CANDIDATE_FAILED if hopeless else Reason.NOT_SERVING, message, hopeless)
+    return Words(Reason.CANDIDATE_FAILED if hopeless else Reason.NOT_SERVING, message, hopeless, hopeless)
 
 
 def _of_workload(workload: Manifest | None) -> list[Words]:
