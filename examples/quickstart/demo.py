@@ -188,7 +188,8 @@ class Traffic:
             sent = time.monotonic()
             version, failure = "", ""
             try:
-                connection.request("POST", "/v2/models/digits/infer", self._question, {"Host": HOST})
+                headers = {"Host": HOST, "Content-Type": "application/json"}
+                connection.request("POST", "/v2/models/digits/infer", self._question, headers)
                 answer = connection.getresponse()
                 body = answer.read()
                 if answer.status == 200:
@@ -262,8 +263,10 @@ def train(number: int) -> tuple[str, str]:
 
 def ask(gateway: str) -> None:
     """The one request that a reader can repeat."""
-    text = run(f"curl --silent --header 'Host: {HOST}' --data @{QUESTION} {gateway}/v2/models/digits/infer")
+    text = run(f"curl --silent --header 'Host: {HOST}' --json @{QUESTION} {gateway}/v2/models/digits/infer")
     answer = json.loads(text)
+    if "outputs" not in answer:
+        raise Broken("the question above was not answered", "mdeploy/digits")
     logits = answer["outputs"][0]["data"]
     say(f"The largest of the ten is that of {logits.index(max(logits))}; version {answer['model_version']} says so.")
 
@@ -311,7 +314,7 @@ def story(gateway: str) -> None:
     report(traffic.answers, shares, first, second)
     failed = [a for a in traffic.answers if a.failure]
     say(f"questions  {len(traffic.answers):,} asked, {len(failed)} failed requests")
-    say(f"\nAsk it yourself:\n  curl --header 'Host: {HOST}' --data @{QUESTION} {gateway}/v2/models/digits/infer")
+    say(f"\nAsk it yourself:\n  curl --header 'Host: {HOST}' --json @{QUESTION} {gateway}/v2/models/digits/infer")
     say('Look around:  eval "$(make -s env)"; kubectl get slipway --namespace digits\nTake everything away:  make down')
     if failed:
         raise Broken(f"{len(failed)} requests failed, the first: {failed[0].failure}", "mdeploy/digits")

@@ -13,7 +13,7 @@ ARCHITECTURE = "x86_64"
 """The only architecture that the wheel checksums below were taken for (`platform.machine()`)."""
 
 GO_VERSION = "1.26.8"
-"""Any Go that is at hand fetches exactly this toolchain through the module proxy, so that all machines build the same."""
+"""Any Go that is at hand fetches exactly this toolchain through the module proxy: all machines build the same."""
 
 KUBERNETES_VERSION = "1.36.3"
 CONTAINERD_VERSION = "2.4.2"
@@ -139,5 +139,6 @@ NODE_PACKAGES = (
     "buildah",
     "mmdebstrap",
     "busybox-static",
+    "curl",  # for the reader of the quickstart
 )
 """Debian packages that the node and the image builds need."""
