@@ -148,7 +148,7 @@ class Checkpoints:
                         self._uploading = False
                         self._changed.notify_all()
         finally:
-            # A fault that was not foreseen must not leave others waiting for this thread; the next state starts another.
+            # A fault that was not foreseen must leave nobody waiting for this thread; the next state starts another.
             with self._changed:
                 self._thread, self._waiting = None, None
                 self._changed.notify_all()

@@ -112,21 +112,26 @@ def _invalid(message: str) -> TrainerError:
 
 
 def _answers(model: torch.nn.Module, example: Sequence[torch.Tensor], outputs: Sequence[str]) -> list[torch.Tensor]:
-    with torch.inference_mode():
-        returned = model(*example)
+    rows = example[0].shape[0]
+    try:
+        with torch.inference_mode():
+            returned = model(*example)
+    except Exception as error:
+        traceback.print_exception(error)
+        raise _invalid(f"the model fails when it is called with {rows} rows of example: {str(error)[:500]}") from None
     given = [returned] if isinstance(returned, torch.Tensor) else returned
-    given = list(given.values() if isinstance(given, dict) else given)
-    if not all(isinstance(each, torch.Tensor) for each in given):
+    given = list(given.values()) if isinstance(given, dict) else given
+    if not isinstance(given, (list, tuple)) or not all(isinstance(each, torch.Tensor) for each in given):
         raise _invalid("the model returns something besides tensors: wrap it in a module that returns tensors only")
     if len(given) != len(outputs):
         raise _invalid(f"the model returns {len(given)} tensors and outputs names {len(outputs)}: name each")
     for name, each in zip(outputs, given, strict=True):
-        if each.dim() == 0 or each.shape[0] != example[0].shape[0]:
+        if each.dim() == 0 or each.shape[0] != rows:
             raise _invalid(
-                f"the output {name!r} has the shape {list(each.shape)} for {example[0].shape[0]} rows: its first "
+                f"the output {name!r} has the shape {list(each.shape)} for {rows} rows: its first "
                 f"dimension must be the batch"
             )
-    return given
+    return list(given)
 
 
 # ---------------------------------------------------------------------------------------------------- exporting

@@ -202,12 +202,15 @@ class S3Store:
                 return call()
             except (S3Error, ServerError, InvalidResponseError, urllib3.exceptions.HTTPError) as error:
                 told = _tell(error, self._place, bucket)
-                if not told.reason.again or pause is None:
+                if told.reason not in _MAY_PASS or pause is None:
                     raise told from None
                 log.warning("the S3 server did not answer well, trying again in %.1f s problem=%s", pause, told)
                 self._sleep(pause)
         raise AssertionError("the last pause is None, so the loop returned or raised")
 
+
+_MAY_PASS: Final = (failures.STORE_UNREACHABLE, failures.STORE_ERROR)
+"""What the same request may not meet a moment later."""
 
 _CODES: Final[Mapping[str, tuple[Reason, str]]] = {
     "InvalidAccessKeyId": (

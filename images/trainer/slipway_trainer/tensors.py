@@ -39,7 +39,7 @@ class SafetensorsCodec:
                 tree = json.loads((file.metadata() or {}).get(_METADATA, "null"))
                 tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
             state: State = _put_together(tree, tensors)
-        except (SafetensorError, KeyError, TypeError) as error:
+        except (SafetensorError, AttributeError, KeyError, TypeError) as error:
             raise ValueError(f"not a checkpoint of Slipway: {error!r}") from None
         return state
 

@@ -126,7 +126,7 @@ def test_a_file_beyond_protobufs_limit_is_refused_before_it_is_read(
         read_model(save(onnx_models.digits(), tmp_path))
 
 
-@pytest.mark.parametrize("datatype", [name for name in DATATYPES.values()])
+@pytest.mark.parametrize("datatype", list(DATATYPES.values()))
 def test_each_datatype_of_the_protocol_is_read(tmp_path: Path, datatype: str) -> None:
     model, signature = onnx_models.identity(datatype)
     assert signature_of(open_model(save(model, tmp_path))) == signature
