@@ -248,11 +248,12 @@ ObjectName = Annotated[
     ),
 ]
 """A DNS subdomain: the name of a ConfigMap or of a Gateway."""
+DIGEST: Final = "^sha256:[0-9a-f]{64}$"
 Digest = Annotated[
     str,
     Field(
         max_length=71,
-        json_schema_extra=matching("^sha256:[0-9a-f]{64}$", "write a digest as sha256: and 64 digits of 0-9 and a-f"),
+        json_schema_extra=matching(DIGEST, "write a digest as sha256: and 64 digits of 0-9 and a-f"),
     ),
 ]
 NUMBER: Final = r"^-?[0-9]+(\.[0-9]+)?([eE][-+]?[0-9]{1,2})?$"

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Final, Literal
 
 from pydantic import Field
 
 from slipway.api.common import (
+    DIGEST,
     GROUP,
     LIST_ATOMIC,
     LIST_SET,
@@ -63,6 +65,16 @@ class Artifact(Model):
     """Bytes; ONNX in one file holds at most 2 GiB."""
     store: PlaceName = "default"
     """The S3 place whose endpoint and credentials reach it."""
+
+
+    def fault(self) -> str | None:
+        """What the API server would refuse about an artifact that a pod or a person names somewhere else than in a
+        spec; None where it is good. (Reading checks no CEL rule.)"""
+        if not re.match(S3_FILE, self.uri):
+            return f"the artifact's uri {self.uri[:200]!r} is no s3://bucket/key of one file"
+        if not re.match(DIGEST, self.digest):
+            return f"the artifact's digest {self.digest!r} is not sha256: and 64 digits of 0-9 and a-f"
+        return None
 
 
 class TensorSpec(Model):

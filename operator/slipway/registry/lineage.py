@@ -37,6 +37,8 @@ def read(version: Manifest) -> Lineage | None:
         raise Broken(f"{where}: {first['msg']}" if where else first["msg"]) from None
     _unique("data", [d.name for d in made.data])
     _unique("metrics", [m.name for m in made.metrics])
+    if fault := made.artifact.fault():
+        raise Broken(fault)
     _small(made.wire())
     return made
 

@@ -81,10 +81,18 @@ def version_spec(run: Manifest, spec: TrainingRunSpec, result: contract.TrainRes
         signature = ModelSignature.model_validate(asdict(result.signature))
         for side in (signature.inputs, signature.outputs):
             _unique("tensor", [t.name for t in side])
+            for tensor in side:
+                if not tensor.shape or not all(size == -1 or 0 < size <= _INT32 for size in tensor.shape):
+                    raise Unusable(
+                        f"the tensor {tensor.name!r} has the shape {tensor.shape}: each size is -1 or above 0"
+                    )
+        artifact = Artifact.model_validate(asdict(result.artifact))
+        if fault := artifact.fault():
+            raise Unusable(fault)
         return ModelVersionSpec(
             model=spec.model,
             version=number,
-            artifact=Artifact.model_validate(asdict(result.artifact)),
+            artifact=artifact,
             signature=signature,
             training_run=run["metadata"]["name"],
         )

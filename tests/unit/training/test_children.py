@@ -1,0 +1,129 @@
+"""The manifests that a TrainingRun makes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from slipway import contract
+from slipway.api.training_run import TrainingRunSpec
+from slipway.training import children
+from slipway.training.children import Defaults
+from tests.support.builders import DIGEST, training_run
+
+
+def job(*, defaults: Defaults | None = None, deadline: int | None = None, **spec: Any) -> dict[str, Any]:
+    run = training_run(uid="run-uid", **spec)
+    return children.job(
+        run,
+        TrainingRunSpec.model_validate(run["spec"]),
+        defaults or Defaults("trainer:1"),
+        deadline=deadline,
+        attempts_before=2,
+        reread=0,
+    )
+
+
+def container(made: dict[str, Any]) -> dict[str, Any]:
+    (found,) = made["spec"]["template"]["spec"]["containers"]
+    return dict(found)
+
+
+def env(made: dict[str, Any]) -> dict[str, Any]:
+    return {e["name"]: e.get("value", e.get("valueFrom")) for e in container(made)["env"]}
+
+
+def test_the_pod_keeps_every_rule_of_restricted_and_ours() -> None:
+    pod = job()["spec"]["template"]["spec"]
+    assert pod["automountServiceAccountToken"] is False
+    assert pod["enableServiceLinks"] is False
+    assert pod["securityContext"]["runAsNonRoot"] is True
+    assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+    for each in pod["containers"]:
+        assert each["securityContext"] == {
+            "allowPrivilegeEscalation": False,
+            "capabilities": {"drop": ["ALL"]},
+            "readOnlyRootFilesystem": True,
+        }
+        assert each["terminationMessagePolicy"] == "FallbackToLogsOnError"
+    assert all("sizeLimit" in v["emptyDir"] for v in pod["volumes"])
+    assert "initContainers" not in pod
+
+
+def test_the_trainer_is_told_everything_in_one_document() -> None:
+    made = job(
+        data=[
+            {"name": "train", "uri": "s3://data/digits/", "digest": DIGEST},
+            {"name": "more", "uri": "s3://data/more.csv", "store": "team-a"},
+        ],
+        parameters={"epochs": "20"},
+        code={"configMap": "digits-code"},
+        output={"store": "models"},
+    )
+    assert contract.loads(contract.TrainSpec, env(made)[contract.Env.SPEC]) == contract.TrainSpec(
+        namespace="team",
+        run="digits-1",
+        runUid="run-uid",
+        model="digits",
+        entrypoint="train:train",
+        codeConfigMap="digits-code",
+        data=[
+            contract.DataSpec("train", "s3://data/digits/", "default", DIGEST),
+            contract.DataSpec("more", "s3://data/more.csv", "team-a"),
+        ],
+        parameters={"epochs": "20"},
+        seed=7,
+        outputStore="models",
+    )
+    assert {n.split("_")[2] for n in env(made) if n.startswith("SLIPWAY_STORE_")} == {"DEFAULT", "TEAM", "MODELS"}
+    assert env(made)["HOME"] == env(made)["TMPDIR"] == contract.WORK_DIR
+    mounts = {m["name"]: m for m in container(made)["volumeMounts"]}
+    assert mounts["code"] == {"name": "code", "mountPath": contract.CODE_DIR, "readOnly": True}
+
+
+def test_a_command_runs_inside_the_trainer_too() -> None:
+    """So that its data, result and failure travel the same way."""
+    made = job(entrypoint=None, command=["./train", "--fast"], image="mine:2")
+    assert container(made)["image"] == "mine:2"
+    assert container(made)["command"] == list(children.COMMAND)
+    told = contract.loads(contract.TrainSpec, env(made)[contract.Env.SPEC])
+    assert (told.entrypoint, told.command) == (None, ["./train", "--fast"])
+
+
+def test_gpus_are_limits_of_the_resource_that_was_asked_for() -> None:
+    wanted = {"cpu": "2", "memory": "8Gi", "gpu": {"count": 2, "resourceName": "example.com/gpu"}}
+    assert container(job(resources=wanted))["resources"]["limits"] == {"memory": "8Gi", "example.com/gpu": "2"}
+    assert container(job())["resources"]["limits"] == {"memory": "1Gi"}
+
+
+def test_the_job_tries_again_only_what_may_pass() -> None:
+    spec = job(backoffLimit=5, deadline=60)["spec"]
+    assert (spec["backoffLimit"], spec["activeDeadlineSeconds"]) == (5, 60)
+    ignore, fail = spec["podFailurePolicy"]["rules"]
+    assert ignore["action"] == "Ignore"
+    assert ignore["onPodConditions"][0]["type"] == "DisruptionTarget"
+    assert fail["onExitCodes"] == {
+        "containerName": children.CONTAINER,
+        "operator": "In",
+        "values": [contract.EXIT_USER_ERROR],
+    }
+    assert spec["template"]["spec"]["restartPolicy"] == "Never"
+    assert "activeDeadlineSeconds" not in job()["spec"]
+
+
+def test_only_the_operator_deletes_a_job() -> None:
+    assert "ttlSecondsAfterFinished" not in job(ttlAfterFinished="1h")["spec"]
+
+
+def test_labels_lead_back_to_the_run() -> None:
+    made = job()
+    labels = {
+        "app.kubernetes.io/managed-by": "slipway",
+        "slipway.dev/model": "digits",
+        "slipway.dev/role": "train",
+        "slipway.dev/training-run": "digits-1",
+        "slipway.dev/training-run-uid": "run-uid",
+    }
+    assert made["metadata"]["labels"] == made["spec"]["template"]["metadata"]["labels"] == labels
+    (owner,) = made["metadata"]["ownerReferences"]
+    assert (owner["uid"], owner["controller"]) == ("run-uid", True)
+    assert made["metadata"]["annotations"][children.ATTEMPTS_ANNOTATION] == "2"

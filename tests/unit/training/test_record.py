@@ -1,0 +1,127 @@
+"""From the trainer's last word to a ModelVersion: what is taken over, and what is refused."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from slipway import contract
+from slipway.api.training_run import TrainingRunSpec
+from slipway.training import record
+from slipway.training.record import Ended, Unusable
+from tests.support.builders import DIGEST, IMAGE_DIGEST, pod, train_result, training_run
+
+RUN = training_run(uid="run-uid", code={"configMap": "digits-code"}, parameters={"epochs": "20"})
+SPEC = TrainingRunSpec.model_validate(RUN["spec"])
+
+
+def ended(**changes: Any) -> Ended:
+    return Ended(pod("digits-1-a", labels={}, exit_code=0), train_result(**changes))
+
+
+def test_the_lineage_is_whole() -> None:
+    assert record.lineage(RUN, SPEC, "trainer:1", ended(metricsCut=2), 3).wire() == {
+        "trainingRun": {
+            "name": "digits-1",
+            "uid": "run-uid",
+            "startedAt": "2026-01-01T00:00:00Z",
+            "finishedAt": "2026-01-01T00:01:00Z",
+            "attempts": 3,
+        },
+        "code": {
+            "configMap": {"name": "digits-code", "digest": DIGEST},
+            "image": {"ref": "trainer:1", "digest": IMAGE_DIGEST},
+            "entrypoint": "train:train",
+        },
+        "data": [{"name": "train", "uri": "s3://data/digits/", "digest": DIGEST, "files": 2, "bytes": 1000}],
+        "parameters": {"epochs": "20"},
+        "seed": 7,
+        "environment": {"python": "3.12.1", "torch": "2.9.0", "packages": DIGEST},
+        "metrics": [{"name": "accuracy", "value": "0.9733", "best": "0.98"}],
+        "metricsCut": 2,
+        "artifact": {
+            "uri": "s3://models/digits/runs/1/model.onnx",
+            "digest": DIGEST,
+            "size": 17432,
+            "store": "default",
+        },
+        "parity": {"maxAbsDiff": "1e-06", "rows": 16},
+        "result": "s3://models/digits/runs/1/result.json",
+    }
+
+
+def tensor(name: str = "x", datatype: str = "FP32", shape: list[int] | None = None) -> contract.Tensor:
+    return contract.Tensor(name, datatype, shape or [-1])
+
+
+REFUSED: dict[str, tuple[dict[str, Any], str]] = {
+    "an artifact outside of S3": (
+        {"artifact": contract.Artifact("http://169.254.169.254/", DIGEST, 1)},
+        "is no s3://bucket/key",
+    ),
+    "a digest that is none": (
+        {"artifact": contract.Artifact("s3://models/a", "md5:1", 1)},
+        "the artifact's digest 'md5:1' is not sha256:",
+    ),
+    "an empty file": (
+        {"artifact": contract.Artifact("s3://models/a", DIGEST, 0)},
+        "size: Input should be greater than or equal to 1",
+    ),
+    "no outputs": (
+        {"signature": contract.Signature([tensor()], [])},
+        "outputs: List should have at least 1 item",
+    ),
+    "an input that is named twice": (
+        {"signature": contract.Signature([tensor(), tensor()], [tensor()])},
+        "the tensor 'x' is named twice",
+    ),
+    "a shape without sizes": (
+        {"signature": contract.Signature([contract.Tensor("x", "FP32", [])], [tensor()])},
+        "each size is -1 or above 0",
+    ),
+    "a shape with an empty size": (
+        {"signature": contract.Signature([tensor(shape=[-1, 0])], [tensor()])},
+        "each size is -1 or above 0",
+    ),
+    "a shape that no number holds": (
+        {"signature": contract.Signature([tensor(shape=[10**20])], [tensor()])},
+        "each size is -1 or above 0",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_what_the_api_server_would_refuse_is_refused_with_a_sentence(case: str) -> None:
+    changes, words = REFUSED[case]
+    with pytest.raises(Unusable, match=words):
+        record.version_spec(RUN, SPEC, train_result(**changes), 1)
+
+
+def test_a_time_that_is_none_and_data_that_is_named_twice_make_no_lineage() -> None:
+    with pytest.raises(Unusable, match="started_at"):
+        record.lineage(RUN, SPEC, "trainer:1", ended(startedAt="yesterday"), 1)
+    twice = [contract.DataResult("train", "s3://data/a", DIGEST, 1, 1)] * 2
+    with pytest.raises(Unusable, match="the data set 'train' is named twice"):
+        record.lineage(RUN, SPEC, "trainer:1", ended(data=twice), 1)
+
+
+def test_the_first_readable_result_counts_and_a_failed_pod_has_none() -> None:
+    good = contract.dumps(train_result())
+    pods = [
+        pod("failed", labels={}, exit_code=1, message=good),
+        pod("unreadable", labels={}, exit_code=0, message="{}"),
+        pod("good", labels={}, exit_code=0, message=good),
+    ]
+    found = record.find(pods)
+    assert found is not None
+    assert found.pod["metadata"]["name"] == "good"
+    assert record.find(pods[:2]) is None
+    assert record.unreadable(pods[:2]).startswith("the pod unreadable left a result that cannot be read")
+    assert record.unreadable([]) == "the pod that ended well is gone"
+
+
+def test_metrics_that_do_not_fit_are_counted() -> None:
+    many = [contract.Metric(f"m{i}", "1") for i in range(70)]
+    made = record.lineage(RUN, SPEC, "trainer:1", ended(metrics=many, metricsCut=5), 1)
+    assert (len(made.metrics), made.metrics_cut) == (64, 11)
