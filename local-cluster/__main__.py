@@ -1,4 +1,4 @@
-"""`python3 local-cluster COMMAND`: runs the local cluster's commands without an installed package or a virtual environment."""
+"""`python3 local-cluster COMMAND`: the local cluster, without an installed package or a virtual environment."""
 
 from localcluster.cli import main
 

@@ -21,7 +21,7 @@ GATEWAY_NODE_PORT = 30080
 S3_NODE_PORT = 30900
 # The S3 server holds a demonstration's data and nobody else can reach it: its keys are no secret.
 S3_ACCESS_KEY = "slipway"
-S3_SECRET_KEY = "slipway-local-only"  # noqa: S105
+S3_SECRET_KEY = "slipway-local-only"
 
 _SOURCES = paths.LOCAL_CLUSTER / "addons"
 _RECORD = "slipway-local-cluster"
@@ -75,8 +75,13 @@ def ensure(kubectl: Kubectl, helm: Path, images: Mapping[str, str], settings: Se
     if not record or record["data"].get("addons") != wanted:
         with step("CoreDNS, S3 server and Envoy Gateway installed"):
             _install(kubectl, helm, texts)
-        kubectl("apply", "-f", "-", stdin=f'{{"apiVersion": "v1", "kind": "ConfigMap", "metadata": {{"name": "{_RECORD}", '
-                f'"namespace": "kube-system"}}, "data": {{"addons": "{wanted}"}}}}')
+        kubectl(
+            "apply",
+            "-f",
+            "-",
+            stdin=f'{{"apiVersion": "v1", "kind": "ConfigMap", "metadata": {{"name": "{_RECORD}", '
+            f'"namespace": "kube-system"}}, "data": {{"addons": "{wanted}"}}}}',
+        )
     with step("CoreDNS, S3 server and gateway ready", quiet_below=1):
         _await(kubectl, settings)
 
@@ -86,19 +91,41 @@ def _install(kubectl: Kubectl, helm: Path, texts: Mapping[str, str]) -> None:
     if "coredns" in texts:
         kubectl.apply(texts["coredns"])
     kubectl.apply(texts["s3"])
-    kubectl.apply(_helm(kubectl, helm, "template", "crds", charts / "gateway-crds-helm", "--set=crds.gatewayAPI.enabled=true",
-                        "--set=crds.gatewayAPI.channel=standard", "--set=crds.envoyGateway.enabled=true"))
+    kubectl.apply(
+        _helm(
+            kubectl,
+            helm,
+            "template",
+            "crds",
+            charts / "gateway-crds-helm",
+            "--set=crds.gatewayAPI.enabled=true",
+            "--set=crds.gatewayAPI.channel=standard",
+            "--set=crds.envoyGateway.enabled=true",
+        )
+    )
     with tempfile.TemporaryDirectory() as scratch:
         chart = Path(scratch, "gateway-helm")
         shutil.copytree(charts / "gateway-helm", chart)
         # The chart's release process fills this template in; what it leaves out our own values give.
         template = (chart / "values.tmpl.yaml").read_text()
-        (chart / "values.yaml").write_text(template.replace("${GatewayImage}", '""').replace("${GatewayImagePullPolicy}", '""'))
+        (chart / "values.yaml").write_text(
+            template.replace("${GatewayImage}", '""').replace("${GatewayImagePullPolicy}", '""')
+        )
         values = Path(scratch, "values.yaml")
         values.write_text(texts["envoy-gateway-values"])
         # No --wait: the node pulls nothing, and everything is waited for together at the end.
-        _helm(kubectl, helm, "upgrade", "--install", "envoy-gateway", chart, "--namespace=envoy-gateway-system", "--create-namespace",
-              f"--values={values}", "--timeout=180s")
+        _helm(
+            kubectl,
+            helm,
+            "upgrade",
+            "--install",
+            "envoy-gateway",
+            chart,
+            "--namespace=envoy-gateway-system",
+            "--create-namespace",
+            f"--values={values}",
+            "--timeout=180s",
+        )
     kubectl.apply(texts["gateway"])
 
 
@@ -108,7 +135,14 @@ def _helm(kubectl: Kubectl, helm: Path, *arguments: str | Path) -> str:
 
 def _await(kubectl: Kubectl, settings: Settings) -> None:
     def rolled_out(workload: str) -> None:
-        kubectl("rollout", "status", f"deployment/{workload}", "-n", _WORKLOADS[workload], f"--timeout={_GATEWAY_SECONDS:.0f}s")
+        kubectl(
+            "rollout",
+            "status",
+            f"deployment/{workload}",
+            "-n",
+            _WORKLOADS[workload],
+            f"--timeout={_GATEWAY_SECONDS:.0f}s",
+        )
 
     workloads: Sequence[str] = [w for w in _WORKLOADS if settings.own_dns or w != "coredns"]
     with ThreadPoolExecutor(len(workloads)) as pool:
@@ -116,7 +150,10 @@ def _await(kubectl: Kubectl, settings: Settings) -> None:
     deadline = time.monotonic() + _GATEWAY_SECONDS
     while not _programmed(kubectl.get("gateway", "public", "gateways") or {}):
         if time.monotonic() > deadline:
-            raise UserError(f"The Gateway was not programmed within {_GATEWAY_SECONDS:.0f} s: `kubectl describe gateway public -n gateways` tells more.")
+            raise UserError(
+                f"The Gateway was not programmed within {_GATEWAY_SECONDS:.0f} s: "
+                "`kubectl describe gateway public -n gateways` tells more."
+            )
         time.sleep(0.5)
 
 

@@ -13,7 +13,9 @@ from localcluster.kubectl import Kubectl
 from localcluster.progress import UserError, step
 from localcluster.store import lock
 
-_ON_THE_NODE = tuple(name for name in pins.PROGRAMS if name not in ("kwok", "coredns", "envoy", "envoy-gateway", "weed"))
+_ON_THE_NODE = tuple(
+    name for name in pins.PROGRAMS if name not in ("kwok", "coredns", "envoy", "envoy-gateway", "weed")
+)
 
 
 class Cluster(Protocol):
@@ -72,7 +74,9 @@ class Local:
             data = self._state / "s3"
             data.mkdir(exist_ok=True)
             shutil.chown(data, 65532, 65532)
-            settings = addons.Settings(own_dns=True, cluster_dns=node.CLUSTER_DNS, s3_volume=f'hostPath: {{path: "{data}", type: Directory}}')
+            settings = addons.Settings(
+                own_dns=True, cluster_dns=node.CLUSTER_DNS, s3_volume=f'hostPath: {{path: "{data}", type: Directory}}'
+            )
             addons.ensure(self.kubectl, self.helm, {name: image.name for name, image in own.items()}, settings)
 
     def down(self) -> None:

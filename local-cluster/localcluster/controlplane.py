@@ -74,7 +74,9 @@ class ControlPlane:
         self._authority = Authority(directory / "pki")
         self.url = f"https://{address}:{self._ports.apiserver}"
         self.kubeconfig = directory / "admin.kubeconfig"
-        self._services = self._describe(binaries, tuple(prefix), scheduler=scheduler, kwok=kwok, apiserver_arguments=apiserver_arguments)
+        self._services = self._describe(
+            binaries, tuple(prefix), scheduler=scheduler, kwok=kwok, apiserver_arguments=apiserver_arguments
+        )
 
     def start(self, seconds: float = 60.0) -> Path:
         """Start what does not run, wait until the API server is ready, return the administrator's kubeconfig.
@@ -106,7 +108,9 @@ class ControlPlane:
 
     def user(self, name: str, groups: Sequence[str] = ()) -> Path:
         """A kubeconfig for a user with no rights but those that RBAC gives to `name` and `groups`."""
-        return self._authority.kubeconfig(self._directory / f"{name.replace(':', '_')}.kubeconfig", self.url, name, groups)
+        return self._authority.kubeconfig(
+            self._directory / f"{name.replace(':', '_')}.kubeconfig", self.url, name, groups
+        )
 
     @property
     def authority(self) -> Authority:
@@ -122,7 +126,9 @@ class ControlPlane:
         self.start()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.stop()
 
     def _remembered_ports(self) -> Ports:
@@ -134,9 +140,18 @@ class ControlPlane:
 
     def _prepare(self) -> None:
         self._authority.ensure()
-        self._authority.issue("apiserver", "kube-apiserver", names=(
-            "DNS:localhost", "DNS:kubernetes.default.svc", "DNS:kubernetes.default.svc.cluster.local",
-            "IP:127.0.0.1", f"IP:{_FIRST_SERVICE_ADDRESS}", f"IP:{self._address}"))
+        self._authority.issue(
+            "apiserver",
+            "kube-apiserver",
+            names=(
+                "DNS:localhost",
+                "DNS:kubernetes.default.svc",
+                "DNS:kubernetes.default.svc.cluster.local",
+                "IP:127.0.0.1",
+                f"IP:{_FIRST_SERVICE_ADDRESS}",
+                f"IP:{self._address}",
+            ),
+        )
         for name, user, groups in (
             ("admin", "slipway-admin", ("system:masters",)),
             ("kube-controller-manager", "system:kube-controller-manager", ()),
@@ -144,8 +159,15 @@ class ControlPlane:
         ):
             self._authority.kubeconfig(self._directory / f"{name}.kubeconfig", self.url, user, groups)
 
-    def _describe(self, binaries: Path, prefix: tuple[str, ...], *, scheduler: bool, kwok: bool,
-                  apiserver_arguments: Sequence[str]) -> dict[str, Service]:
+    def _describe(
+        self,
+        binaries: Path,
+        prefix: tuple[str, ...],
+        *,
+        scheduler: bool,
+        kwok: bool,
+        apiserver_arguments: Sequence[str],
+    ) -> dict[str, Service]:
         here, pki, ports = self._directory, self._directory / "pki", self._ports
         loopback = self._address == "127.0.0.1"
         client = f"http://127.0.0.1:{ports.etcd}"
@@ -153,26 +175,38 @@ class ControlPlane:
         certificate, key = pki / "apiserver.crt", pki / "apiserver.key"
         arguments: dict[str, list[str]] = {
             "etcd": [
-                f"--data-dir={here / 'etcd'}", f"--listen-client-urls={client}", f"--advertise-client-urls={client}",
-                f"--listen-peer-urls={peer}", f"--initial-advertise-peer-urls={peer}", f"--initial-cluster=default={peer}",
+                f"--data-dir={here / 'etcd'}",
+                f"--listen-client-urls={client}",
+                f"--advertise-client-urls={client}",
+                f"--listen-peer-urls={peer}",
+                f"--initial-advertise-peer-urls={peer}",
+                f"--initial-cluster=default={peer}",
                 # A cluster for development: a crash of the machine may cost its data, and `make up` then makes it anew.
-                "--unsafe-no-fsync", "--log-level=warn",
+                "--unsafe-no-fsync",
+                "--log-level=warn",
             ],
             "kube-apiserver": [
-                f"--etcd-servers={client}", f"--secure-port={ports.apiserver}",
+                f"--etcd-servers={client}",
+                f"--secure-port={ports.apiserver}",
                 # All addresses of the node, since pods come by another way than the host; only loopback when alone.
                 f"--bind-address={'127.0.0.1' if loopback else '0.0.0.0'}",
                 f"--advertise-address={self._address}",
                 # Endpoints may not hold a loopback address, and alone nobody looks for them.
                 f"--endpoint-reconciler-type={'none' if loopback else 'lease'}",
-                f"--service-cluster-ip-range={SERVICE_RANGE}", "--authorization-mode=Node,RBAC",
-                "--enable-admission-plugins=NodeRestriction", "--allow-privileged=true",
-                f"--client-ca-file={self._authority.certificate}", f"--tls-cert-file={certificate}", f"--tls-private-key-file={key}",
+                f"--service-cluster-ip-range={SERVICE_RANGE}",
+                "--authorization-mode=Node,RBAC",
+                "--enable-admission-plugins=NodeRestriction",
+                "--allow-privileged=true",
+                f"--client-ca-file={self._authority.certificate}",
+                f"--tls-cert-file={certificate}",
+                f"--tls-private-key-file={key}",
                 f"--service-account-key-file={self._authority.service_account_public_key}",
                 f"--service-account-signing-key-file={self._authority.service_account_key}",
                 "--service-account-issuer=https://kubernetes.default.svc",
-                f"--kubelet-client-certificate={pki / 'user-admin.crt'}", f"--kubelet-client-key={pki / 'user-admin.key'}",
-                f"--kubelet-certificate-authority={self._authority.certificate}", "--kubelet-preferred-address-types=InternalIP",
+                f"--kubelet-client-certificate={pki / 'user-admin.crt'}",
+                f"--kubelet-client-key={pki / 'user-admin.key'}",
+                f"--kubelet-certificate-authority={self._authority.certificate}",
+                "--kubelet-preferred-address-types=InternalIP",
                 # It writes self-signed certificates here when it is given none; kept out of /var/run.
                 f"--cert-dir={pki}",
                 *apiserver_arguments,
@@ -180,18 +214,26 @@ class ControlPlane:
             "kube-controller-manager": [
                 f"--kubeconfig={here / 'kube-controller-manager.kubeconfig'}",
                 f"--service-account-private-key-file={self._authority.service_account_key}",
-                f"--root-ca-file={self._authority.certificate}", "--use-service-account-credentials=true",
-                "--leader-elect=false", "--secure-port=0", f"--cert-dir={pki}",
+                f"--root-ca-file={self._authority.certificate}",
+                "--use-service-account-credentials=true",
+                "--leader-elect=false",
+                "--secure-port=0",
+                f"--cert-dir={pki}",
             ],
         }
         if scheduler:
             arguments["kube-scheduler"] = [
-                f"--kubeconfig={here / 'kube-scheduler.kubeconfig'}", "--leader-elect=false", "--secure-port=0", f"--cert-dir={pki}",
+                f"--kubeconfig={here / 'kube-scheduler.kubeconfig'}",
+                "--leader-elect=false",
+                "--secure-port=0",
+                f"--cert-dir={pki}",
             ]
         if kwok:
             arguments["kwok"] = [
-                f"--kubeconfig={self.kubeconfig}", "--manage-all-nodes=false",
-                "--manage-nodes-with-annotation-selector=kwok.x-k8s.io/node=fake", "--node-lease-duration-seconds=40",
+                f"--kubeconfig={self.kubeconfig}",
+                "--manage-all-nodes=false",
+                "--manage-nodes-with-annotation-selector=kwok.x-k8s.io/node=fake",
+                "--node-lease-duration-seconds=40",
             ]
         return {name: Service(here, name, [binaries / name, *args], prefix=prefix) for name, args in arguments.items()}
 

@@ -29,11 +29,15 @@ def require(packages: Iterable[str]) -> None:
     Raises UserError with a sentence where the machine is not a Debian one, or the user may not install.
     """
     if platform.machine() != pins.ARCHITECTURE:
-        raise UserError(f"The local cluster's programs are pinned for {pins.ARCHITECTURE}; this machine is {platform.machine()}. "
-                        "Use `make up CLUSTER=kind` here.")
+        raise UserError(
+            f"The local cluster's programs are pinned for {pins.ARCHITECTURE}; this machine is {platform.machine()}. "
+            "Use `make up CLUSTER=kind` here."
+        )
     if shutil.which("dpkg-query") is None:
-        raise UserError("The local cluster installs what it needs from Debian's packages, and this machine has no dpkg. "
-                        "Use a Debian 12 or 13 machine, or `make up CLUSTER=kind` where Docker is present.")
+        raise UserError(
+            "The local cluster installs what it needs from Debian's packages, and this machine has no dpkg. "
+            "Use a Debian 12 or 13 machine, or `make up CLUSTER=kind` where Docker is present."
+        )
     absent = missing(packages)
     if not absent:
         return
@@ -50,7 +54,9 @@ def require(packages: Iterable[str]) -> None:
 def require_root() -> None:
     """Raise UserError unless this process may create network namespaces and mounts."""
     if os.geteuid() != 0:
-        raise UserError("The local cluster makes network namespaces and mounts, which needs root: run `sudo -E make ...`, "
-                        "or use `make up CLUSTER=kind` where Docker is present. Unit and integration tests need no root.")
+        raise UserError(
+            "The local cluster makes network namespaces and mounts, which needs root: run `sudo -E make ...`, "
+            "or use `make up CLUSTER=kind` where Docker is present. Unit and integration tests need no root."
+        )
     if not Path("/proc/self/ns/net").exists():
         raise UserError("The local cluster needs Linux with network namespaces.")

@@ -57,7 +57,18 @@ def _make(target: Path, what: str, install: list[str]) -> None:
         with step(what):
             run([sys.executable, "-m", "venv", target])
             if install:
-                run([target / "bin" / "pip", "install", "-q", "--disable-pip-version-check", "--no-deps", "--only-binary", ":all:", *install])
+                run(
+                    [
+                        target / "bin" / "pip",
+                        "install",
+                        "-q",
+                        "--disable-pip-version-check",
+                        "--no-deps",
+                        "--only-binary",
+                        ":all:",
+                        *install,
+                    ]
+                )
             marker.touch()
 
 
@@ -74,5 +85,21 @@ def resolve() -> None:
     sources = {name: f"../images/{name}/requirements.in" for name in ("operator", "trainer", "server")}
     for name, source in {**sources, "trainer-cuda": "../images/trainer/requirements-cuda.in", "dev": "dev.in"}.items():
         with step(f"requirements/{name}.txt resolved"):
-            run([target / "bin" / "uv", "pip", "compile", "-q", "--universal", "--python-version", "3.11", "--generate-hashes",
-                 "--no-header", "--no-annotate", "-o", f"{name}.txt", source], cwd=_REQUIREMENTS)
+            run(
+                [
+                    target / "bin" / "uv",
+                    "pip",
+                    "compile",
+                    "-q",
+                    "--universal",
+                    "--python-version",
+                    "3.11",
+                    "--generate-hashes",
+                    "--no-header",
+                    "--no-annotate",
+                    "-o",
+                    f"{name}.txt",
+                    source,
+                ],
+                cwd=_REQUIREMENTS,
+            )

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,8 +28,12 @@ _BASE_PACKAGES = ("ca-certificates", "python3", "python-is-python3")
 _PIP_SETTINGS = ("PIP_INDEX_URL", "PIP_EXTRA_INDEX_URL", "PIP_TRUSTED_HOST")
 _HOST_AUTHORITIES = Path("/etc/ssl/certs/ca-certificates.crt")
 _AUTHORITIES_INSIDE = "/etc/ssl/certs/host-ca.crt"
-_WITHOUT_MANUALS = ("path-exclude=/usr/share/man/*", "path-exclude=/usr/share/locale/*",
-                    "path-exclude=/usr/share/doc/*", "path-include=/usr/share/doc/*/copyright")
+_WITHOUT_MANUALS = (
+    "path-exclude=/usr/share/man/*",
+    "path-exclude=/usr/share/locale/*",
+    "path-exclude=/usr/share/doc/*",
+    "path-include=/usr/share/doc/*/copyright",
+)
 # In a mount namespace of its own: what a killed build has mounted goes with it.
 _ALONE = ("unshare", "--mount", "--propagation", "private")
 
@@ -43,7 +48,7 @@ class Image:
 
 @dataclass(frozen=True)
 class _Recipe:
-    """How an image is made: what its tag is a digest of, and the function that makes it from its base, if it has one."""
+    """How an image is made: what its tag is a digest of, and the function that makes it, from its base if it has one."""
 
     inputs: tuple[str | Path, ...]
     make: Callable[[Layout, Image | None], str]
@@ -131,11 +136,25 @@ def _make_base(store: Layout, _: Image | None) -> str:
         found = run(["apt-config", "shell", "P", "Acquire::http::Proxy"], check=False).stdout
         proxy = found.strip().removeprefix("P=").strip("'")
         options = [f'--aptopt=Acquire::http::Proxy "{proxy}"'] if proxy else []
-        run([*_ALONE, "mmdebstrap", "--quiet", "--mode=root", "--variant=minbase", f"--include={','.join(_BASE_PACKAGES)}",
-             *(f"--dpkgopt={option}" for option in _WITHOUT_MANUALS), *options, pins.DEBIAN_SUITE, archive],
-            env={"TMPDIR": scratch, "SOURCE_DATE_EPOCH": "0"})
+        run(
+            [
+                *_ALONE,
+                "mmdebstrap",
+                "--quiet",
+                "--mode=root",
+                "--variant=minbase",
+                f"--include={','.join(_BASE_PACKAGES)}",
+                *(f"--dpkgopt={option}" for option in _WITHOUT_MANUALS),
+                *options,
+                pins.DEBIAN_SUITE,
+                archive,
+            ],
+            env={"TMPDIR": scratch, "SOURCE_DATE_EPOCH": "0"},
+        )
         layer = store.adopt_layer(archive)
-    return store.add_image([layer], {"Env": ["PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"], "Cmd": ["bash"]})
+    return store.add_image(
+        [layer], {"Env": ["PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"], "Cmd": ["bash"]}
+    )
 
 
 @dataclass(frozen=True)
@@ -151,11 +170,14 @@ class _ProgramImage:
         source = Path("/bin/busybox") if self.program == "busybox" else programs.ensure([self.program]) / self.program
         layers = store.layers(base.digest) if base else []
         layer = store.add_layer({self.path: source.resolve(), "/tmp": None})
-        return store.add_image([*layers, layer], {
-            "User": _USER,
-            "Entrypoint": [self.path, *self.arguments],
-            "Env": ["PATH=/usr/local/bin:/usr/bin:/bin"],
-        })
+        return store.add_image(
+            [*layers, layer],
+            {
+                "User": _USER,
+                "Entrypoint": [self.path, *self.arguments],
+                "Env": ["PATH=/usr/local/bin:/usr/bin:/bin"],
+            },
+        )
 
 
 _PROGRAM_IMAGES = {
@@ -173,8 +195,13 @@ _PROGRAM_IMAGES = {
 _CONTRACT = ("operator/slipway/__init__.py", "operator/slipway/contract.py")
 _SOURCES = {
     "operator": ("images/operator/Containerfile", "requirements/operator.txt", "operator/slipway"),
-    "trainer": ("images/trainer/Containerfile", "requirements/trainer.txt", "requirements/trainer-cuda.txt",
-                "images/trainer/slipway_trainer", *_CONTRACT),
+    "trainer": (
+        "images/trainer/Containerfile",
+        "requirements/trainer.txt",
+        "requirements/trainer-cuda.txt",
+        "images/trainer/slipway_trainer",
+        *_CONTRACT,
+    ),
     "server": ("images/server/Containerfile", "requirements/server.txt", "images/server/slipway_server", *_CONTRACT),
 }
 
@@ -210,21 +237,54 @@ def stage(image: str, into: Path) -> Path:
 
 
 def _make_from_containerfile(store: Layout, image: str, base: Image) -> str:
-    if not _buildah("images", "--quiet", "--filter", f"reference={base.name}").strip():
-        with tempfile.TemporaryDirectory(dir=paths.cache()) as scratch:
-            archive = Path(scratch, "base.tar")
-            with archive.open("wb") as out:
-                store.export({base.name: base.digest}, out, lambda _: False)
-            _buildah("tag", _buildah("pull", "--quiet", f"oci-archive:{archive}").strip(), base.name)
+    _give_to_buildah(store, base)
     with tempfile.TemporaryDirectory(dir=paths.cache()) as scratch:
         containerfile = stage(image, Path(scratch))
         arguments = {"BASE": base.name, "VARIANT": variant(image), **_pip_settings()}
         volumes = [f"--volume={_HOST_AUTHORITIES}:{_AUTHORITIES_INSIDE}:ro"] if _HOST_AUTHORITIES.exists() else []
-        _buildah("build", "--isolation=chroot", "--network=host", "--layers", "--pull=never", "--format=oci", "--timestamp=0", *volumes,
-                 *(f"--build-arg={key}={value}" for key, value in arguments.items() if value),
-                 f"--file={containerfile}", f"--tag={_PREFIX}/{image}:latest", scratch)
+        _buildah(
+            "build",
+            "--isolation=chroot",
+            "--network=host",
+            "--layers",
+            "--pull=never",
+            "--format=oci",
+            "--timestamp=0",
+            *volumes,
+            *(f"--build-arg={key}={value}" for key, value in arguments.items() if value),
+            f"--file={containerfile}",
+            f"--tag={_PREFIX}/{image}:latest",
+            scratch,
+        )
     _buildah("push", "--quiet", "--disable-compression", f"{_PREFIX}/{image}:latest", f"oci:{store.root}:{image}")
     return store.named(image)
+
+
+def run_inside(image: str, argv: Sequence[str], volumes: Mapping[Path, str]) -> int:
+    """Run a command in one of our images, with directories of this machine mounted read-only; return its exit status.
+
+    `volumes` is directory -> path inside. The command writes to this process's own output.
+    """
+    made = _ensure(image)
+    with lock("images"):
+        _give_to_buildah(layout(), made)
+        container = _buildah("from", "--pull=never", made.name).strip()
+    try:
+        mounts = [f"--volume={source}:{inside}:ro" for source, inside in volumes.items()]
+        command = [*_ALONE, *_buildah_command(), "run", "--isolation=chroot", *mounts, container, "--", *argv]
+        return subprocess.run(command, check=False).returncode
+    finally:
+        _buildah("rm", container)
+
+
+def _give_to_buildah(store: Layout, image: Image) -> None:
+    if _buildah("images", "--quiet", "--filter", f"reference={image.name}").strip():
+        return
+    with tempfile.TemporaryDirectory(dir=paths.cache()) as scratch:
+        archive = Path(scratch, "image.tar")
+        with archive.open("wb") as out:
+            store.export({image.name: image.digest}, out, lambda _: False)
+        _buildah("tag", _buildah("pull", "--quiet", f"oci-archive:{archive}").strip(), image.name)
 
 
 def _pip_settings() -> dict[str, str]:
@@ -236,5 +296,9 @@ def _pip_settings() -> dict[str, str]:
 
 
 def _buildah(*arguments: str | os.PathLike[str]) -> str:
+    return run([*_ALONE, *_buildah_command(), *arguments]).stdout
+
+
+def _buildah_command() -> tuple[str, ...]:
     root = paths.cache() / "buildah"
-    return run([*_ALONE, "buildah", "--root", root / "storage", "--runroot", root / "run", *arguments]).stdout
+    return ("buildah", "--root", str(root / "storage"), "--runroot", str(root / "run"))

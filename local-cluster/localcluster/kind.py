@@ -33,8 +33,10 @@ class Kind:
     def __init__(self) -> None:
         absent = [program for program in _NEEDED if shutil.which(program) is None]
         if absent:
-            raise UserError(f"CLUSTER=kind needs these programs on the PATH: {', '.join(absent)}. "
-                            "Without Docker, `make up` alone brings up a cluster on a Debian machine.")
+            raise UserError(
+                f"CLUSTER=kind needs these programs on the PATH: {', '.join(absent)}. "
+                "Without Docker, `make up` alone brings up a cluster on a Debian machine."
+            )
         self._name = f"slipway-{paths.checkout_id()}"
         self._state = paths.state() / "kind"
         self.kubectl = Kubectl(Path(shutil.which("kubectl") or "kubectl"), self._state / "admin.kubeconfig")
@@ -45,11 +47,29 @@ class Kind:
         self._state.mkdir(parents=True, exist_ok=True)
         if self._name not in run(["kind", "get", "clusters"], check=False).stdout.split():
             with step("kind cluster created"):
-                run(["kind", "create", "cluster", f"--name={self._name}", f"--config={_CONFIG}", f"--kubeconfig={self.kubectl.kubeconfig}", "--wait=120s"])
+                run(
+                    [
+                        "kind",
+                        "create",
+                        "cluster",
+                        f"--name={self._name}",
+                        f"--config={_CONFIG}",
+                        f"--kubeconfig={self.kubectl.kubeconfig}",
+                        "--wait=120s",
+                    ]
+                )
         else:
             run(["kind", "export", "kubeconfig", f"--name={self._name}", f"--kubeconfig={self.kubectl.kubeconfig}"])
         patch = {"status": {part: {"nvidia.com/gpu": str(node.GPUS)} for part in ("capacity", "allocatable")}}
-        self.kubectl("patch", "node", f"{self._name}-control-plane", "--subresource=status", "--type=strategic", "-p", json.dumps(patch))
+        self.kubectl(
+            "patch",
+            "node",
+            f"{self._name}-control-plane",
+            "--subresource=status",
+            "--type=strategic",
+            "-p",
+            json.dumps(patch),
+        )
         settings = addons.Settings(own_dns=False, cluster_dns=node.CLUSTER_DNS, s3_volume="emptyDir: {}")
         addons.ensure(self.kubectl, self.helm, _ADDON_IMAGES, settings)
 
@@ -66,7 +86,16 @@ class Kind:
             if run(["docker", "image", "inspect", names[image]], check=False).returncode:
                 with step(f"image {image} built"), tempfile.TemporaryDirectory() as scratch:
                     containerfile = images.stage(image, Path(scratch))
-                    run(["docker", "build", f"--build-arg=VARIANT={images.variant(image)}", f"--file={containerfile}", f"--tag={names[image]}", scratch])
+                    run(
+                        [
+                            "docker",
+                            "build",
+                            f"--build-arg=VARIANT={images.variant(image)}",
+                            f"--file={containerfile}",
+                            f"--tag={names[image]}",
+                            scratch,
+                        ]
+                    )
         with step("images loaded"):
             run(["kind", "load", "docker-image", f"--name={self._name}", *names.values()])
         return names

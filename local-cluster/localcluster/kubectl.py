@@ -10,7 +10,7 @@ from typing import Any
 from localcluster.shell import run
 
 # The cluster is on this machine: a proxy that is set for the outside must not be asked for it.
-WITHOUT_PROXY = {name: "" for name in ("http_proxy", "https_proxy", "all_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY")}
+WITHOUT_PROXY = dict.fromkeys(("http_proxy", "https_proxy", "all_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"), "")
 
 
 class Kubectl:
@@ -20,7 +20,9 @@ class Kubectl:
         self.program = program
         self.kubeconfig = kubeconfig
 
-    def __call__(self, *arguments: str | os.PathLike[str], stdin: str | None = None, check: bool = True, timeout: float = 300.0) -> str:
+    def __call__(
+        self, *arguments: str | os.PathLike[str], stdin: str | None = None, check: bool = True, timeout: float = 300.0
+    ) -> str:
         """Run kubectl; return its standard output. Raises UserError with its words when it fails and `check` is set."""
         env = {**WITHOUT_PROXY, "KUBECONFIG": str(self.kubeconfig)}
         return run([self.program, *arguments], stdin=stdin, env=env, check=check, timeout=timeout).stdout

@@ -84,13 +84,21 @@ class Namespaces:
             return False
         for path in (*MASKED, self.run_directory):
             path.mkdir(parents=True, exist_ok=True)
-        anchor = Service(self._state, "namespaces", ["sh", "-euc", self._script()],
-                         prefix=("unshare", "--net", "--mount", "--propagation", "private"))
+        anchor = Service(
+            self._state,
+            "namespaces",
+            ["sh", "-euc", self._script()],
+            prefix=("unshare", "--net", "--mount", "--propagation", "private"),
+        )
         anchor.stop()
         anchor.ensure()
         identity = anchor.identity()
         # The shell becomes `sleep` when its mounts stand.
-        if identity is None or not wait(lambda: _command(identity.pid) == "sleep" or not identity.alive(), 10) or not identity.alive():
+        if (
+            identity is None
+            or not wait(lambda: _command(identity.pid) == "sleep" or not identity.alive(), 10)
+            or not identity.alive()
+        ):
             raise UserError(anchor.explain())
         self._record.write_text(json.dumps(_inodes(identity.pid)))
         self._wire(identity.pid)
@@ -102,7 +110,9 @@ class Namespaces:
         lines += [f"mount -t tmpfs -o mode=0755 slipway {path}" for path in MASKED]
         for number, (path, value) in enumerate(_KERNEL_SETTINGS.items()):
             if Path(path).exists():
-                lines.append(f"echo {value} > {directory}/kernel/{number}; mount --bind {directory}/kernel/{number} {path}")
+                lines.append(
+                    f"echo {value} > {directory}/kernel/{number}; mount --bind {directory}/kernel/{number} {path}"
+                )
         return "\n".join([*lines, "exec sleep infinity"])
 
     def _wire(self, pid: int) -> None:
@@ -122,12 +132,12 @@ class Namespaces:
 
 
 def _processes() -> list[int]:
-    return [int(name) for name in os.listdir("/proc") if name.isdigit()]
+    return [int(name) for entry in Path("/proc").iterdir() if (name := entry.name).isdigit()]
 
 
 def _inodes(pid: int) -> dict[str, int] | None:
     try:
-        return {kind: os.stat(f"/proc/{pid}/ns/{kind}").st_ino for kind in ("mnt", "net")}
+        return {kind: Path(f"/proc/{pid}/ns/{kind}").stat().st_ino for kind in ("mnt", "net")}
     except OSError:  # it ended in the meantime
         return None
 

@@ -54,38 +54,41 @@ class Node:
         self._configure(plane)
         containerd, kubelet, proxy = self._services(prefix)
         containerd.ensure()
-        if not wait(lambda: containerd.identity() is None or self.ctr("version").returncode == 0, 30) or containerd.identity() is None:
+        if (
+            not wait(lambda: containerd.identity() is None or self.ctr("version").returncode == 0, 30)
+            or containerd.identity() is None
+        ):
             raise UserError(containerd.explain())
         # The kubelet starts no pod without the image that holds a pod's namespaces.
         self.load(images.ensure(["pause"]).values())
         begun = datetime.now(UTC).replace(microsecond=0)
         since = begun if kubelet.ensure() else datetime.min.replace(tzinfo=UTC)
         proxy.ensure()
-        if not wait(lambda: kubelet.identity() is None or self._ready(since), _READY_SECONDS, interval=0.2) or kubelet.identity() is None:
+        if (
+            not wait(lambda: kubelet.identity() is None or self._ready(since), _READY_SECONDS, interval=0.2)
+            or kubelet.identity() is None
+        ):
             raise UserError(f"The node was not Ready within {_READY_SECONDS:.0f} s. " + kubelet.explain())
         self._advertise_gpus()
-
-    def running(self) -> bool:
-        """Whether all of the node's processes run and the node says it is Ready."""
-        if self.namespaces.holder() is None:
-            return False
-        prefix = self.namespaces.enter()
-        services = [*self._control_plane(prefix).services.values(), *self._services(prefix)]
-        return all(service.identity() for service in services) and self._ready(datetime.min.replace(tzinfo=UTC))
 
     def ctr(self, *arguments: str | os.PathLike[str]) -> subprocess.CompletedProcess[str]:
         """Run containerd's client on the node; does not raise."""
         return run([*self.namespaces.enter(), *self._ctr, *arguments], check=False)
 
     def load(self, wanted: Iterable[Image]) -> None:
-        """Give the node those images that it lacks, without the layers it has. Raises UserError with containerd's words."""
+        """Give the node those images that it lacks, without the layers it has.
+
+        Raises UserError with containerd's words.
+        """
         there = set(self.ctr("images", "list", "--quiet").stdout.split())
         absent = {image.name: image.digest for image in wanted if image.name not in there}
         if not absent:
             return
         blobs = set(self.ctr("content", "list", "--quiet").stdout.split())
         command = [*self.namespaces.enter(), *self._ctr, "images", "import", "-"]
-        with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) as process:
+        with subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
+        ) as process:
             if process.stdin is None or process.stderr is None:
                 raise AssertionError("asked for pipes")
             with contextlib.suppress(BrokenPipeError):  # containerd has given up, and says why
@@ -96,7 +99,9 @@ class Node:
             raise UserError(f"containerd did not take the images {', '.join(absent)}: {words.strip()}")
 
     def _control_plane(self, prefix: tuple[str, ...]) -> ControlPlane:
-        return ControlPlane(self.state, self._binaries, address=self.addresses.node, ports=_PORTS, prefix=prefix, scheduler=True)
+        return ControlPlane(
+            self.state, self._binaries, address=self.addresses.node, ports=_PORTS, prefix=prefix, scheduler=True
+        )
 
     def _start_control_plane(self, plane: ControlPlane) -> None:
         try:
@@ -115,7 +120,7 @@ class Node:
         node = self.kubectl.get("node", NAME)
         for condition in (node or {}).get("status", {}).get("conditions", []):
             if condition["type"] == "Ready":
-                beat = datetime.fromisoformat(condition["lastHeartbeatTime"].replace("Z", "+00:00"))
+                beat = datetime.fromisoformat(condition["lastHeartbeatTime"])
                 return bool(condition["status"] == "True" and beat >= since)
         return False
 
@@ -130,14 +135,23 @@ class Node:
     def _services(self, prefix: tuple[str, ...]) -> tuple[Service, Service, Service]:
         def service(name: str, *arguments: str, inputs: tuple[Path, ...]) -> Service:
             path = f"{self._binaries}:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-            return Service(self.state, name, [self._binaries / name, *arguments], prefix=prefix, env={"PATH": path}, inputs=inputs)
+            return Service(
+                self.state, name, [self._binaries / name, *arguments], prefix=prefix, env={"PATH": path}, inputs=inputs
+            )
 
         config = self.state / "config"
         return (
             service("containerd", f"--config={config / 'containerd.toml'}", inputs=(config / "containerd.toml",)),
-            service("kubelet", f"--config={config / 'kubelet.json'}", f"--kubeconfig={self.state / 'kubelet.kubeconfig'}",
-                    f"--hostname-override={NAME}", f"--node-ip={self.addresses.node}", f"--root-dir={self.state / 'kubelet'}",
-                    f"--cert-dir={self.state / 'pki'}", inputs=(config / "kubelet.json",)),
+            service(
+                "kubelet",
+                f"--config={config / 'kubelet.json'}",
+                f"--kubeconfig={self.state / 'kubelet.kubeconfig'}",
+                f"--hostname-override={NAME}",
+                f"--node-ip={self.addresses.node}",
+                f"--root-dir={self.state / 'kubelet'}",
+                f"--cert-dir={self.state / 'pki'}",
+                inputs=(config / "kubelet.json",),
+            ),
             service("kube-proxy", f"--config={config / 'kube-proxy.json'}", inputs=(config / "kube-proxy.json",)),
         )
 
@@ -149,7 +163,10 @@ class Node:
         (config / "cni").mkdir(parents=True, exist_ok=True)
         _write(config / "cni" / "10-pods.conflist", json.dumps(self._cni(), indent=1))
         _write(config / "containerd.toml", self._containerd())
-        _write(config / "kubelet.json", json.dumps(self._kubelet(str(authority.certificate), str(certificate), str(key)), indent=1))
+        _write(
+            config / "kubelet.json",
+            json.dumps(self._kubelet(str(authority.certificate), str(certificate), str(key)), indent=1),
+        )
         _write(config / "kube-proxy.json", json.dumps(self._proxy(), indent=1))
 
     def _cni(self) -> dict[str, object]:
@@ -161,7 +178,11 @@ class Node:
             "ranges": [[{"subnet": _POD_RANGE}]],
             "routes": [{"dst": "0.0.0.0/0"}],
         }
-        return {"cniVersion": "1.0.0", "name": "pods", "plugins": [{"type": "ptp", "ipMasq": False, "ipam": address_leases}]}
+        return {
+            "cniVersion": "1.0.0",
+            "name": "pods",
+            "plugins": [{"type": "ptp", "ipMasq": False, "ipam": address_leases}],
+        }
 
     def _containerd(self) -> str:
         return f"""\
@@ -197,7 +218,11 @@ oom_score = 0
             "cgroupDriver": "cgroupfs",
             "cgroupRoot": f"/{self.addresses.cgroup}",
             "containerRuntimeEndpoint": f"unix://{self._socket}",
-            "authentication": {"anonymous": {"enabled": False}, "webhook": {"enabled": True}, "x509": {"clientCAFile": authority}},
+            "authentication": {
+                "anonymous": {"enabled": False},
+                "webhook": {"enabled": True},
+                "x509": {"clientCAFile": authority},
+            },
             "authorization": {"mode": "Webhook"},
             "tlsCertFile": certificate,
             "tlsPrivateKeyFile": key,
@@ -265,5 +290,3 @@ def _write(path: Path, text: str) -> None:
     """Write only what changed: a file's new content makes its process restart."""
     if not path.exists() or path.read_text() != text:
         path.write_text(text)
-
-

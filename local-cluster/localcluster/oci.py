@@ -1,4 +1,4 @@
-"""A store of images in the OCI image layout: blobs named by their digest, so that images share what they have in common.
+"""A store of images in the OCI image layout: blobs named by their digest, so that images share what is the same.
 
 The format: https://github.com/opencontainers/image-spec, image-layout.md, manifest.md and config.md. Layers are kept
 uncompressed: they never leave this machine, and packing a gigabyte costs a minute.
@@ -96,7 +96,9 @@ class Layout:
         """Make an image findable for other tools as `oci:DIRECTORY:name`."""
         others = [m for m in self._index() if m.get("annotations", {}).get(_REFERENCE) != name]
         size = self.blob(digest).stat().st_size
-        self._write_index([*others, {"mediaType": _MANIFEST, "digest": digest, "size": size, "annotations": {_REFERENCE: name}}])
+        self._write_index(
+            [*others, {"mediaType": _MANIFEST, "digest": digest, "size": size, "annotations": {_REFERENCE: name}}]
+        )
 
     def named(self, name: str) -> str:
         """The digest of the image that a tool stored as `oci:DIRECTORY:name`."""
@@ -111,8 +113,12 @@ class Layout:
         with tarfile.open(fileobj=out, mode="w|") as archive:
             _add_bytes(archive, "oci-layout", json.dumps(_LAYOUT).encode())
             manifests = [
-                {"mediaType": _MANIFEST, "digest": d, "size": self.blob(d).stat().st_size,
-                 "annotations": {"io.containerd.image.name": name, _REFERENCE: name.rpartition(":")[2]}}
+                {
+                    "mediaType": _MANIFEST,
+                    "digest": d,
+                    "size": self.blob(d).stat().st_size,
+                    "annotations": {"io.containerd.image.name": name, _REFERENCE: name.rpartition(":")[2]},
+                }
                 for name, d in images.items()
             ]
             _add_bytes(archive, "index.json", json.dumps({"schemaVersion": 2, "manifests": manifests}).encode())

@@ -52,11 +52,31 @@ class Authority:
         if not self.certificate.exists():
             fresh = self.certificate.with_suffix(".new")
             self._configuration.write_text(_CONFIGURATION)
-            run(["openssl", "req", "-x509", "-config", self._configuration, "-extensions", "authority", *_KEY, "-keyout", self._key,
-                 "-out", fresh, "-subj", "/CN=slipway-local", "-days", _DAYS])
+            run(
+                [
+                    "openssl",
+                    "req",
+                    "-x509",
+                    "-config",
+                    self._configuration,
+                    "-extensions",
+                    "authority",
+                    *_KEY,
+                    "-keyout",
+                    self._key,
+                    "-out",
+                    fresh,
+                    "-subj",
+                    "/CN=slipway-local",
+                    "-days",
+                    _DAYS,
+                ]
+            )
             fresh.rename(self.certificate)
 
-    def issue(self, name: str, user: str, groups: Sequence[str] = (), names: Sequence[str] = ("DNS:localhost",)) -> tuple[Path, Path]:
+    def issue(
+        self, name: str, user: str, groups: Sequence[str] = (), names: Sequence[str] = ("DNS:localhost",)
+    ) -> tuple[Path, Path]:
         """Sign a certificate for `user` in `groups`, good for clients and servers; return its and its key's path.
 
         `names` are subject alternative names in openssl's notation, for example `IP:127.0.0.1`. A certificate that was
@@ -66,9 +86,32 @@ class Authority:
         if not certificate.exists():
             fresh = certificate.with_suffix(".new")
             subject = "".join(f"/O={group}" for group in groups) + f"/CN={user}"
-            run(["openssl", "req", "-x509", "-config", self._configuration, "-extensions", "leaf",
-                 "-addext", f"subjectAltName={','.join(names)}", *_KEY, "-keyout", key, "-out", fresh, "-subj", subject, "-days", _DAYS,
-                 "-CA", self.certificate, "-CAkey", self._key])
+            run(
+                [
+                    "openssl",
+                    "req",
+                    "-x509",
+                    "-config",
+                    self._configuration,
+                    "-extensions",
+                    "leaf",
+                    "-addext",
+                    f"subjectAltName={','.join(names)}",
+                    *_KEY,
+                    "-keyout",
+                    key,
+                    "-out",
+                    fresh,
+                    "-subj",
+                    subject,
+                    "-days",
+                    _DAYS,
+                    "-CA",
+                    self.certificate,
+                    "-CAkey",
+                    self._key,
+                ]
+            )
             fresh.rename(certificate)
         return certificate, key
 
@@ -79,8 +122,18 @@ class Authority:
             config = {
                 "apiVersion": "v1",
                 "kind": "Config",
-                "clusters": [{"name": "slipway", "cluster": {"server": server, "certificate-authority-data": _base64(self.certificate)}}],
-                "users": [{"name": user, "user": {"client-certificate-data": _base64(certificate), "client-key-data": _base64(key)}}],
+                "clusters": [
+                    {
+                        "name": "slipway",
+                        "cluster": {"server": server, "certificate-authority-data": _base64(self.certificate)},
+                    }
+                ],
+                "users": [
+                    {
+                        "name": user,
+                        "user": {"client-certificate-data": _base64(certificate), "client-key-data": _base64(key)},
+                    }
+                ],
                 "contexts": [{"name": "slipway", "context": {"cluster": "slipway", "user": user}}],
                 "current-context": "slipway",
             }

@@ -65,8 +65,16 @@ class Service:
     The record outlives whoever started it, so that a later command finds the process, or finds it gone.
     """
 
-    def __init__(self, directory: Path, name: str, argv: Sequence[str | os.PathLike[str]], *,
-                 prefix: Sequence[str] = (), env: Mapping[str, str] | None = None, inputs: Sequence[Path] = ()) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        name: str,
+        argv: Sequence[str | os.PathLike[str]],
+        *,
+        prefix: Sequence[str] = (),
+        env: Mapping[str, str] | None = None,
+        inputs: Sequence[Path] = (),
+    ) -> None:
         """`prefix` goes before `argv` (nsenter, setpriv); `inputs` are files whose change asks for a restart."""
         self.name = name
         self.log = directory / "log" / f"{name}.log"
@@ -102,8 +110,15 @@ class Service:
         self.log.parent.mkdir(parents=True, exist_ok=True)
         with self.log.open("ab") as log:
             # A session of its own: it outlives the command, and no terminal's Ctrl-C reaches it.
-            self._child = subprocess.Popen([*self._prefix, *self._arguments], env=self._env, cwd="/", stdin=subprocess.DEVNULL, stdout=log, stderr=log,
-                                           start_new_session=True)
+            self._child = subprocess.Popen(
+                [*self._prefix, *self._arguments],
+                env=self._env,
+                cwd="/",
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
         started = Identity.of(self._child.pid)
         if started is None:
             raise UserError(self.explain())

