@@ -17,6 +17,7 @@ from slipway import settings, telemetry
 from slipway.api.common import FIELD_MANAGER, Label
 from slipway.kube.client import ApiServer, Kube, NotInstalled
 from slipway.kube.controller import Controller, Room
+from slipway.kube.fence import Fence
 from slipway.kube.leader import lead
 from slipway.kube.objects import (
     DEPLOYMENTS,
@@ -119,7 +120,8 @@ async def run(options: Settings) -> None:
     kopf.on.login(registry=registered)(login)
     await load_credentials()
     async with ApiClient() as api:
-        kube = ApiServer(api)
+        fence = Fence()
+        kube = ApiServer(api, fence)
         controllers = build(options, kube, registered, metrics)
         runner = web.AppRunner(telemetry.http_app(metrics, ready.is_set), access_log=None)
         await runner.setup()
@@ -132,7 +134,14 @@ async def run(options: Settings) -> None:
                 await asyncio.gather(*(c.run() for c in controllers))
 
             leading = asyncio.create_task(
-                lead(api, name=options.lease_name, namespace=options.namespace, identity=options.identity, work=work)
+                lead(
+                    api,
+                    name=options.lease_name,
+                    namespace=options.namespace,
+                    identity=options.identity,
+                    fence=fence,
+                    work=work,
+                )
             )
             watching = asyncio.create_task(
                 kopf.operator(

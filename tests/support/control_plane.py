@@ -138,7 +138,13 @@ def control_plane(*, gateway_api: bool = True) -> Iterator[Cluster]:
     plane = ControlPlane(
         directory,
         _binaries(),
-        apiserver_arguments=(f"--audit-policy-file={policy}", f"--audit-log-path={log}", "--audit-log-maxsize=0"),
+        apiserver_arguments=(
+            f"--audit-policy-file={policy}",
+            f"--audit-log-path={log}",
+            "--audit-log-maxsize=0",
+            # A cluster that has it asks for more rights than one that has not; the chart must give enough for both.
+            "--enable-admission-plugins=OwnerReferencesPermissionEnforcement",
+        ),
     )
     try:
         plane.start()

@@ -13,6 +13,7 @@ from typing import Any, Protocol
 from kubernetes.aio.client import ApiClient
 
 from slipway.api.common import FIELD_MANAGER
+from slipway.kube.fence import Fence
 from slipway.kube.objects import Manifest, Resource, resource_of
 
 REQUEST_TIMEOUT = 30.0
@@ -94,10 +95,11 @@ class Kube(Reader, Protocol):
 
 
 class ApiServer:
-    """``Kube`` on a real API server."""
+    """``Kube`` on a real API server. Writes are held back by the fence, which is open while this replica leads."""
 
-    def __init__(self, api: ApiClient) -> None:
+    def __init__(self, api: ApiClient, fence: Fence) -> None:
         self._api = api
+        self._fence = fence
 
     async def get(self, resource: Resource, namespace: str, name: str) -> dict[str, Any] | None:
         try:
@@ -187,6 +189,8 @@ class ApiServer:
         query: Sequence[tuple[str, str]] = (),
         content_type: str = "application/json",
     ) -> dict[str, Any]:
+        if method != "GET":
+            self._fence.check()
         request = await self._api.param_serialize(
             method,
             path,

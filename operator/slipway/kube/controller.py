@@ -11,6 +11,7 @@ from typing import Any, Generic, Protocol, TypeVar
 
 from slipway.kube.act import act
 from slipway.kube.client import Conflict, Kube, Reader, Refused
+from slipway.kube.fence import LeadershipLost
 from slipway.kube.objects import Key, Manifest, Resource
 from slipway.kube.plan import Plan
 from slipway.kube.workqueue import WorkQueue
@@ -80,7 +81,7 @@ class Controller(Generic[O]):
             await self.one(key)
 
     async def one(self, key: Key) -> None:
-        """One pass over one object. Never raises, but for a cancellation: an error is logged and tried again later."""
+        """One pass over one object. An error is logged and tried again later; only what ends the leader is raised."""
         begun = asyncio.get_running_loop().time()
         outcome, writes = "ok", 0
         extra: dict[str, Any] = {"kind": self.room.resource.kind, "object": str(key)}
@@ -95,7 +96,7 @@ class Controller(Generic[O]):
             outcome = "refused"
             extra["retry_in"] = round(self.queue.failed(key), 1)
             logger.error("the API server refused a write: %s", error, extra=extra)
-        except asyncio.CancelledError:
+        except (asyncio.CancelledError, LeadershipLost):
             raise
         except Exception:
             outcome = "error"

@@ -19,58 +19,68 @@ from kubernetes.aio.leaderelection.leaderelection import LeaderElection
 from kubernetes.aio.leaderelection.leaderelectionrecord import LeaderElectionRecord
 from kubernetes.aio.leaderelection.resourcelock.leaselock import LeaseLock
 
+from slipway.kube.fence import LEASE_SECONDS, Fence, LeadershipLost
+
 logger = logging.getLogger(__name__)
 
-LEASE_SECONDS = 15
 RENEW_DEADLINE_SECONDS = 10
 RETRY_SECONDS = 2
 """client-go's defaults (``leaderelection``): a leader that died is replaced within 15 to 17 s."""
 
 
 class Lock(LeaseLock):
-    """The library's lock, with two of its gaps closed.
+    """The library's lock, with two of its gaps closed, and with a fence that it opens and closes.
 
     Its ``create`` (37.0) passes ``pretty=True``, which the library's own generated client refuses. And an API server
     that cannot be reached raises through the election and would end the process; it is a try that failed, no more.
     """
 
+    def __init__(self, name: str, namespace: str, identity: str, api: ApiClient, fence: Fence) -> None:
+        super().__init__(name, namespace, identity, api)
+        self._fence = fence
+
     async def get(self, name: str, namespace: str) -> Any:
         try:
-            return await super().get(name, namespace)
+            found, record = await super().get(name, namespace)
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             return False, ApiException(status=0, reason=str(error))
+        if found and getattr(record, "holder_identity", None) != self.identity:
+            self._fence.close()
+        return found, record
 
     async def create(self, name: str, namespace: str, election_record: LeaderElectionRecord) -> bool:
+        asked_at = self._fence.now()
         body = V1Lease(metadata=V1ObjectMeta(name=name), spec=self.update_lease(election_record))
         try:
             await self.api_instance.create_namespaced_lease(namespace, body)
         except (ApiException, aiohttp.ClientError, TimeoutError, OSError) as error:
             logger.warning("the lease could not be made: %s", error)
             return False
+        self._fence.renewed(asked_at)
         return True
 
     async def update(self, name: str, namespace: str, updated_record: LeaderElectionRecord) -> bool:
+        asked_at = self._fence.now()
         try:
-            return bool(await super().update(name, namespace, updated_record))
+            renewed = bool(await super().update(name, namespace, updated_record))
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             logger.warning("the lease could not be renewed: %s", error)
             return False
-
-
-class LeadershipLost(Exception):
-    """The Lease could not be renewed, or somebody else holds it."""
+        if renewed:
+            self._fence.renewed(asked_at)
+        return renewed
 
 
 async def lead(
-    api: ApiClient, *, name: str, namespace: str, identity: str, work: Callable[[], Awaitable[None]]
+    api: ApiClient, *, name: str, namespace: str, identity: str, fence: Fence, work: Callable[[], Awaitable[None]]
 ) -> None:
-    """Wait for the Lease, then run ``work`` for as long as it is held.
+    """Wait for the Lease, then run ``work`` for as long as it is held. The fence is open in the meantime.
 
     Raises:
         LeadershipLost: it was held and is not any more.
         asyncio.CancelledError: the caller ends; the Lease is then given back, so that the next one need not wait.
     """
-    lock = Lock(name, namespace, identity, api)
+    lock = Lock(name, namespace, identity, api, fence)
     failure: list[BaseException] = []
     working: list[asyncio.Task[Any]] = []
 

@@ -1,0 +1,66 @@
+"""The operator is killed (SIGKILL) at some moment and begins anew: the end is the same as without."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from slipway.kube.objects import JOBS, MODEL_VERSIONS, PODS, TRAINING_RUNS
+from tests.support.kubelet import Act, hangs, trains_well
+from tests.support.world import World
+
+
+@pytest.mark.parametrize("delay", [0.02, 0.08, 0.2, 0.4, 0.7])
+def test_killed_some_time_after_the_run_was_applied(world: World, delay: float) -> None:
+    team = world.team()
+    team.run()
+    time.sleep(delay)
+    world.operator.kill()
+    time.sleep(0.3)  # the neighbours go on in the meantime
+    world.operator.start()
+    done = team.run_until("Succeeded")
+    assert done["status"]["modelVersion"] == "digits-v1"
+    assert done["status"]["attempts"] == 1
+    team.version_until("Ready")
+    assert len(team.all(MODEL_VERSIONS)) == 1
+    assert len([j for j in team.all(JOBS) if j["metadata"]["name"] == "digits-1"]) == 1
+
+
+def test_killed_in_the_middle_of_a_training(world: World) -> None:
+    team = world.team()
+    team.play("train", lambda _pod: Act())  # runs, and runs
+    team.run()
+    team.run_until("Running")
+    world.operator.kill()
+    team.play("train", trains_well)
+    time.sleep(0.5)  # the training ends while nobody watches
+    world.operator.start()
+    done = team.run_until("Succeeded")
+    assert done["status"]["attempts"] == 1
+    assert len([p for p in team.all(PODS) if p["metadata"]["labels"]["slipway.dev/role"] == "train"]) == 1
+
+
+def test_an_object_that_is_deleted_while_nobody_watches_is_gone(world: World) -> None:
+    """No finalizer of ours keeps it."""
+    team = world.team()
+    team.play("train", hangs)
+    team.run()
+    team.run_until("Queued")
+    world.operator.kill()
+    team.api.delete(TRAINING_RUNS, team.namespace, "digits-1")
+    team.gone(TRAINING_RUNS, "digits-1")
+    team.gone(JOBS, "digits-1")
+    world.operator.start()
+
+
+def test_a_suspension_while_nobody_watches_is_carried_out_later(world: World) -> None:
+    team = world.team()
+    team.play("train", hangs)
+    team.run()
+    team.run_until("Queued")
+    world.operator.kill()
+    team.run(suspend=True)
+    world.operator.start()
+    team.run_until("Suspended")
+    team.gone(PODS)

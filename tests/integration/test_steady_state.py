@@ -1,0 +1,48 @@
+"""When there is nothing to do, nothing is written."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+
+from slipway.kube.objects import DEPLOYMENTS, MODEL_VERSIONS, TRAINING_RUNS
+from tests.support.chart import ACCOUNT
+from tests.support.control_plane import Cluster
+from tests.support.world import world_on
+
+SECONDS = 60
+RUNS, VERSIONS, SERVED = 20, 10, 10
+"""With the versions that the runs make, 60 objects of ours."""
+
+
+def test_no_write_for_a_minute_with_fifty_objects(cluster: Cluster) -> None:
+    """Every object is looked at again each 10 s (the shortest resync there is), so silence is a decision and no sleep.
+
+    The Lease is renewed all the while; that is the election's pulse and not work.
+    """
+    with world_on(cluster, resync_seconds="10") as world:
+        team = world.team()
+        for i in range(RUNS):
+            team.run(f"digits-{i}", parameters={"accuracy": "0.97"})
+        for i in range(1, VERSIONS + 1):
+            team.register("cats", i, aliases=["champion"])
+        for i in range(SERVED):
+            team.deploy(f"cats-{i}", f"cats-v{i + 1}", routed=i % 2 == 0, replicas=2)
+        for i in range(RUNS):
+            team.run_until("Succeeded", f"digits-{i}", seconds=60)
+            team.version_until("Ready", f"digits-v{i + 1}", seconds=60)
+        for i in range(SERVED):
+            team.deployment_until("Healthy", f"cats-{i}", seconds=60)
+        ours = [o for kind in (TRAINING_RUNS, MODEL_VERSIONS, DEPLOYMENTS) for o in team.all(kind)]
+        assert len(ours) >= 50
+        time.sleep(5)  # what is still settling (ready counts, the gateway's answer) is not yet the steady state
+
+        begun, processor = world.audit.position(), world.operator.cpu_seconds()
+        passes = world.operator.metric("slipway_reconcile_total")
+        time.sleep(SECONDS)
+        requests = world.audit.since(begun, user=ACCOUNT)
+        written = Counter((r.verb, r.resource) for r in requests if r.writes and r.resource != "leases")
+        assert not written, written
+        assert world.operator.metric("slipway_reconcile_total") - passes >= len(ours), "nobody was looked at"
+        assert world.operator.cpu_seconds() - processor < 0.25 * SECONDS
+        assert not world.operator.complaints()
