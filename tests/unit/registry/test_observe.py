@@ -1,0 +1,76 @@
+"""What is read of a ModelVersion, and what is not."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+from slipway.api.common import Label
+from slipway.kube.fake import FakeKube
+from slipway.kube.objects import DEPLOYMENTS, MODEL_VERSIONS, Key
+from slipway.registry.children import Defaults
+from slipway.registry.observe import Observed, observe
+from tests.support.builders import T0, model_version, pod, store
+
+KEY = Key("team", "digits-v1")
+look = partial(observe, defaults=Defaults("server:1"))
+
+
+async def seen(kube: FakeKube) -> Observed:
+    found = await look(kube, KEY)
+    assert found is not None
+    return found
+
+
+def workload(name: str, deployment: str, version: str) -> dict[str, Any]:
+    labels = {Label.DEPLOYMENT: deployment, Label.MODEL_VERSION: version}
+    return {
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": {"name": name, "namespace": "team", "labels": labels},
+        "spec": {},
+    }
+
+
+def deployment(name: str) -> dict[str, Any]:
+    return {
+        "apiVersion": DEPLOYMENTS.api_version,
+        "kind": DEPLOYMENTS.kind,
+        "metadata": {"name": name, "namespace": "team"},
+        "spec": {},
+    }
+
+
+async def test_a_version_that_is_gone_or_going_is_left_alone() -> None:
+    kube = FakeKube()
+    assert await look(kube, KEY) is None
+    kube.put(model_version())
+    kube.edit(MODEL_VERSIONS, "team", "digits-v1", lambda v: v["metadata"].update(deletionTimestamp=T0))
+    assert await look(kube, KEY) is None
+
+
+async def test_the_s3_place_is_looked_for_and_only_its_own_pods_are_read() -> None:
+    kube = FakeKube([model_version()])
+    assert not (await seen(kube)).store
+    kube.put(store())
+    kube.put(pod("mine", labels={Label.MODEL_VERSION: "digits-v1", Label.ROLE: "verify"}))
+    kube.put(pod("serving", labels={Label.MODEL_VERSION: "digits-v1", Label.ROLE: "serve"}))
+    found = await seen(kube)
+    assert found.store
+    assert [p["metadata"]["name"] for p in found.pods] == ["mine"]
+
+
+async def test_siblings_are_the_other_versions_of_the_model_labelled_or_not() -> None:
+    kube = FakeKube([model_version("digits-v2"), model_version("digits-v3"), model_version("other-v1")])
+    kube.put(model_version("digits-v1"))
+    assert (await seen(kube)).siblings == ()
+    kube.edit(MODEL_VERSIONS, "team", "digits-v1", lambda v: v["spec"].update(aliases=["champion"]))
+    assert [v["metadata"]["name"] for v in (await seen(kube)).siblings] == ["digits-v2", "digits-v3"]
+
+
+async def test_deployments_are_found_by_their_workloads() -> None:
+    kube = FakeKube([model_version(), deployment("a"), deployment("b"), deployment("c")])
+    kube.put(workload("a-v1", "a", "digits-v1"))
+    kube.put(workload("b-v2", "b", "digits-v2"))
+    kube.put(workload("gone-v1", "gone", "digits-v1"))
+    assert [d["metadata"]["name"] for d in (await seen(kube)).deployments] == ["a"]
