@@ -51,7 +51,11 @@ def _test_image(_: Cluster) -> None:
                 shutil.copytree(source, Path(scratch, source.name))
         shutil.copy(site / "py.py", scratch)
         volumes = {Path(scratch): "/pytest", paths.REPOSITORY: "/repository"}
-        command = "cd /repository && PYTHONPATH=/pytest:/repository exec python -m pytest -p no:cacheprovider " + _INSIDE
+        command = (
+            "cd /repository && PYTHONPATH=/pytest:/repository exec python -m pytest -p no:cacheprovider "
+        # Neither the settings nor the fixtures of the other levels, which need what the image does not hold.
+        command += f"-o addopts= -o filterwarnings= --import-mode=importlib --confcutdir={_INSIDE} {_INSIDE}"
+        )
         status = images.run_inside("trainer", ["sh", "-c", command], volumes)
     if status:
         raise UserError(f"the tests inside the trainer image ended with exit status {status}")
@@ -74,7 +78,7 @@ def _lock(_: Cluster) -> None:
 
 
 _PYTEST = ("pytest", "_pytest", "pluggy", "iniconfig", "packaging", "pygments")  # and py.py
-_INSIDE = "--confcutdir=tests/image/trainer/inside --import-mode=importlib -o addopts= -o filterwarnings= tests/image/trainer/inside"
+_INSIDE = "tests/image/trainer/inside"
 
 _COMMANDS: dict[str, tuple[Callable[[Cluster], None], str]] = {
     "up": (_up, "bring this checkout's cluster up, from whatever state it is in"),

@@ -7,7 +7,6 @@ machine goes with the network namespace, and every mount of every pod with the m
 from __future__ import annotations
 
 import json
-import os
 import shlex
 from pathlib import Path
 

@@ -23,16 +23,12 @@ _LAYOUT = {"imageLayoutVersion": "1.0.0"}
 
 
 class Layout:
-    """One directory in the OCI image layout."""
+    """The blobs of an OCI image layout; which images there are is the caller's to know."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
         self._blobs = root / "blobs" / "sha256"
         self._blobs.mkdir(parents=True, exist_ok=True)
-        marker = root / "oci-layout"
-        if not marker.exists():
-            marker.write_text(json.dumps(_LAYOUT))
-            self._write_index([])
 
     def blob(self, digest: str) -> Path:
         """The file of a blob, by `sha256:...`."""
@@ -69,16 +65,20 @@ class Layout:
             "architecture": "amd64",
             "os": "linux",
             "config": dict(config),
-            "rootfs": {"type": "layers", "diff_ids": list(layers)},  # uncompressed: a layer's digest is its diff id
+            "rootfs": {"type": "layers", "diff_ids": list(layers)},
             "history": [{"created_by": "slipway local-cluster"} for _ in layers],  # buildah counts on one a layer
         }
-        manifest = {
-            "schemaVersion": 2,
-            "mediaType": _MANIFEST,
-            "config": self._add_json(image, _CONFIG),
-            "layers": [{"mediaType": _LAYER, "digest": d, "size": self.blob(d).stat().st_size} for d in layers],
-        }
-        return str(self._add_json(manifest, _MANIFEST)["digest"])
+        return self.adopt_image(json.dumps(image, sort_keys=True).encode())
+
+    def adopt_image(self, configuration: bytes) -> str:
+        """Store an image by its configuration document, whose layers are in the store; return its digest."""
+        # Uncompressed, a layer's digest is its diff id.
+        layers = [
+            {"mediaType": _LAYER, "digest": d, "size": self.blob(d).stat().st_size} for d in diff_ids(configuration)
+        ]
+        config = self._add(configuration, _CONFIG)
+        manifest = {"schemaVersion": 2, "mediaType": _MANIFEST, "config": config, "layers": layers}
+        return str(self._add(json.dumps(manifest, sort_keys=True).encode(), _MANIFEST)["digest"])
 
     def layers(self, digest: str) -> list[str]:
         """The layers of an image."""
@@ -91,19 +91,6 @@ class Layout:
     def size(self, digest: str) -> int:
         """Bytes of an image's layers."""
         return sum(self.blob(d).stat().st_size for d in self.layers(digest))
-
-    def name(self, digest: str, name: str) -> None:
-        """Make an image findable for other tools as `oci:DIRECTORY:name`."""
-        others = [m for m in self._index() if m.get("annotations", {}).get(_REFERENCE) != name]
-        size = self.blob(digest).stat().st_size
-        self._write_index(
-            [*others, {"mediaType": _MANIFEST, "digest": digest, "size": size, "annotations": {_REFERENCE: name}}]
-        )
-
-    def named(self, name: str) -> str:
-        """The digest of the image that a tool stored as `oci:DIRECTORY:name`."""
-        (found,) = (m["digest"] for m in self._index() if m.get("annotations", {}).get(_REFERENCE) == name)
-        return str(found)
 
     def export(self, images: Mapping[str, str], out: IO[bytes], has: Callable[[str], bool]) -> None:
         """Write an archive of `name -> digest` images, without the blobs that the receiver `has` already.
@@ -132,7 +119,6 @@ class Layout:
         """Remove every blob that none of the images `keep` needs."""
         images = [d for d in keep if self.blob(d).exists()]
         wanted = {self.blob(part) for d in images for part in (d, *self._parts(d))}
-        self._write_index([m for m in self._index() if m["digest"] in set(images)])
         for path in self._blobs.iterdir():
             if path not in wanted:
                 path.unlink()
@@ -145,20 +131,16 @@ class Layout:
         loaded: dict[str, Any] = json.loads(self.blob(digest).read_text())
         return loaded
 
-    def _add_json(self, content: Mapping[str, Any], media_type: str) -> dict[str, Any]:
-        data = json.dumps(content, sort_keys=True).encode()
+    def _add(self, data: bytes, media_type: str) -> dict[str, Any]:
         digest = "sha256:" + hashlib.sha256(data).hexdigest()
         self.blob(digest).write_bytes(data)
         return {"mediaType": media_type, "digest": digest, "size": len(data)}
 
-    def _index(self) -> list[dict[str, Any]]:
-        manifests: list[dict[str, Any]] = json.loads((self.root / "index.json").read_text())["manifests"]
-        return manifests
 
-    def _write_index(self, manifests: Sequence[Mapping[str, Any]]) -> None:
-        fresh = self.root / "index.json.new"
-        fresh.write_text(json.dumps({"schemaVersion": 2, "manifests": list(manifests)}))
-        fresh.rename(self.root / "index.json")
+def diff_ids(configuration: bytes) -> list[str]:
+    """The digests of an image's uncompressed layers, the lowest first, from its configuration document."""
+    found: list[str] = json.loads(configuration)["rootfs"]["diff_ids"]
+    return found
 
 
 def _add_bytes(archive: tarfile.TarFile, name: str, data: bytes) -> None:

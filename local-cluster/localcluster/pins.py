@@ -137,6 +137,7 @@ NODE_PACKAGES = (
     "kmod",
     "procps",
     "buildah",
+    "containers-storage",
     "mmdebstrap",
     "busybox-static",
     "curl",  # for the reader of the quickstart
