@@ -51,11 +51,9 @@ def _test_image(_: Cluster) -> None:
                 shutil.copytree(source, Path(scratch, source.name))
         shutil.copy(site / "py.py", scratch)
         volumes = {Path(scratch): "/pytest", paths.REPOSITORY: "/repository"}
-        command = (
-            "cd /repository && PYTHONPATH=/pytest:/repository exec python -m pytest -p no:cacheprovider "
-        # Neither the settings nor the fixtures of the other levels, which need what the image does not hold.
-        command += f"-o addopts= -o filterwarnings= --import-mode=importlib --confcutdir={_INSIDE} {_INSIDE}"
-        )
+        # Neither the settings nor the fixtures of the other levels: they need what the image does not hold.
+        options = f"-p no:cacheprovider -o addopts= -o filterwarnings= --import-mode=importlib --confcutdir={_INSIDE}"
+        command = f"cd /repository && PYTHONPATH=/pytest:/repository exec python -m pytest {options} {_INSIDE}"
         status = images.run_inside("trainer", ["sh", "-c", command], volumes)
     if status:
         raise UserError(f"the tests inside the trainer image ended with exit status {status}")
