@@ -48,8 +48,21 @@ class Model(BaseModel):
     )
 
     def wire(self) -> dict[str, Any]:
-        """The object as JSON types, camelCase, without what is None."""
-        return self.model_dump(mode="json", by_alias=True, exclude_none=True)
+        """The object as JSON types, camelCase, without what is None and without empty lists.
+
+        An empty list says no more than an absent one, but ``kubectl get`` shows it as ``[]``. An empty map stays:
+        ``pause: {}`` is not the same as no pause.
+        """
+        made: dict[str, Any] = _without_empty_lists(self.model_dump(mode="json", by_alias=True, exclude_none=True))
+        return made
+
+
+def _without_empty_lists(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {k: _without_empty_lists(v) for k, v in value.items() if v != []}
+    if isinstance(value, list):
+        return [_without_empty_lists(v) for v in value]
+    return value
 
 
 # --------------------------------------------------------------------------------- saying things to the schema
