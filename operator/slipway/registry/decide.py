@@ -111,7 +111,7 @@ def _verified(view: View) -> Verdict | None:
 def _has_failed(view: View) -> Verdict | None:
     """It is recorded, and stays so. The Job stays too: its pod's log is what a person wants to see."""
     failure = view.seen.status.failure
-    return Verdict(failure.reason, failure.message, "failed") if failure else None
+    return Verdict(Reason.VERIFICATION_FAILED, failure.message, "failed") if failure else None
 
 
 def _archived(view: View) -> Verdict | None:
@@ -269,7 +269,7 @@ def _is_verified(found: Verification, changes: tuple[Change, ...]) -> Verdict:
 
 def _wrong(reason: str, message: str) -> Verdict:
     failure = VerificationFailure(reason=reason, message=f"the file is not what was registered: {message}")
-    return Verdict(reason, failure.message, "failed", facts={"failure": failure})
+    return Verdict(Reason.VERIFICATION_FAILED, failure.message, "failed", facts={"failure": failure})
 
 
 def _read(pods: tuple[Manifest, ...]) -> tuple[contract.VerifyResult, Manifest] | None:

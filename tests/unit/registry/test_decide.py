@@ -159,21 +159,21 @@ CASES: dict[str, tuple[Observed, str, str, dict[str, str], str]] = {
             pods=(verifier(exit_code=0, message=contract.dumps(verify_result("sha256:" + "b" * 64))),),
         ),
         "Failed",
-        "DigestMismatch",
+        Reason.VERIFICATION_FAILED,
         FAILED,
         (f"the file is not what was registered: the file has the digest sha256:{'b' * 64}, and {DIGEST} is recorded"),
     ),
     "the file has another signature": (
         seen(job=job(), pods=(verifier(exit_code=64, message=failure("SignatureMismatch", "x is FP64, not FP32")),)),
         "Failed",
-        "SignatureMismatch",
+        Reason.VERIFICATION_FAILED,
         FAILED,
         "the file is not what was registered: x is FP64, not FP32",
     ),
     "it failed some time ago": (
         seen(status={"phase": "Failed", "failure": {"reason": "UnsafeModel", "message": "it reads other files"}}),
         "Failed",
-        "UnsafeModel",
+        Reason.VERIFICATION_FAILED,
         FAILED,
         "it reads other files",
     ),
@@ -264,6 +264,7 @@ def test_the_job_is_deleted_only_after_its_result_is_recorded() -> None:
 
 def test_the_job_of_a_wrong_file_stays_for_its_log() -> None:
     first = decide(CASES["the file has another signature"][0], NOW)
+    assert status_of(first).wire()["failure"]["reason"] == "SignatureMismatch"
     later = decide(seen(status=status_of(first).wire(), job=job("Failed")), NOW + timedelta(days=1))
     assert (first.changes, later.changes, later.again) == ((), (), None)
 
