@@ -63,6 +63,7 @@ generate: ## Write crds/, the chart's copy of them and docs/reference/ from the 
 	$(PYTHON) -m slipway.crdgen crds
 	$(PYTHON) -m slipway.crdgen charts/slipway/files/crds
 	$(PYTHON) -m slipway.docgen docs/reference
+	$(PYTHON) -m slipway.serving.rollout.machine > docs/reference/rollout-states.md
 verify: generate ## Generated files up to date; lint, types, layers
 	@git diff --exit-code -- crds charts docs
 	bin=$$($(LOCAL_CLUSTER) venv-path)/bin
@@ -72,7 +73,7 @@ verify: generate ## Generated files up to date; lint, types, layers
 	PYTHONPATH=operator:images/trainer:images/server $$bin/lint-imports
 bench: ## The server beside what a user would write by hand, and beside bare inference
 	@$(LOCAL_CLUSTER) venv >/dev/null
-	exec $(PYTHON) -m bench $(ARGS)
+	PYTHONPATH=operator:images/server exec $(PYTHON) -m bench $(ARGS)
 
 venv: ## Make the Python environment for development; print its path
 	@$(LOCAL_CLUSTER) venv

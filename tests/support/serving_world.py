@@ -160,15 +160,15 @@ class World:
 
     def kubelet(self) -> None:
         """Deployment controller, scheduler and kubelet: as many pods as asked for, ready after a while."""
-        for pod in self.kube.all(PODS):
-            if self.kube.find(WORKLOADS, NAMESPACE, pod["metadata"]["annotations"]["workload"]) is None:
+        for pod in self._all(PODS):
+            if self._find(WORKLOADS, NAMESPACE, pod["metadata"]["annotations"]["workload"]) is None:
                 self.kube.remove(PODS, NAMESPACE, pod["metadata"]["name"])
-        for workload in self.kube.all(WORKLOADS):
+        for workload in self._all(WORKLOADS):
             self._pods(workload)
 
     def _pods(self, workload: dict[str, Any]) -> None:
         name, wanted = workload["metadata"]["name"], workload["spec"]["replicas"]
-        mine = [p for p in self.kube.all(PODS) if p["metadata"]["annotations"]["workload"] == name]
+        mine = [p for p in self._all(PODS) if p["metadata"]["annotations"]["workload"] == name]
         mine.sort(key=lambda p: int(p["metadata"]["name"].rsplit("-", 1)[1]))
         for pod in mine[wanted:]:
             self.kube.remove(PODS, NAMESPACE, pod["metadata"]["name"])
@@ -177,7 +177,7 @@ class World:
             labels = workload["spec"]["template"]["metadata"]["labels"]
             self.kube.put(_pod(f"{name}-{number}", labels, name, rfc3339(self.now)))
         ready = 0
-        for pod in [p for p in self.kube.all(PODS) if p["metadata"]["annotations"]["workload"] == name]:
+        for pod in [p for p in self._all(PODS) if p["metadata"]["annotations"]["workload"] == name]:
             ready += self._may_be_ready(pod)
         self._report(workload, ready)
 
@@ -196,9 +196,7 @@ class World:
 
     def _report(self, workload: dict[str, Any], ready: int) -> None:
         wanted = workload["spec"]["replicas"]
-        pods = [
-            p for p in self.kube.all(PODS) if p["metadata"]["annotations"]["workload"] == workload["metadata"]["name"]
-        ]
+        pods = [p for p in self._all(PODS) if p["metadata"]["annotations"]["workload"] == workload["metadata"]["name"]]
         old = next(iter(workload.get("status", {}).get("conditions", ())), {})
         status = "True" if ready >= wanted else "False"
         since = old.get("lastTransitionTime") if old.get("status") == status else rfc3339(self.now)
@@ -214,14 +212,14 @@ class World:
 
     def endpoints(self) -> None:
         """EndpointSlice controller and kube-proxy: the ready pods that each Service selects."""
-        services = {s["metadata"]["name"]: s for s in self.kube.all(SERVICES)}
-        for piece in self.kube.all(ENDPOINT_SLICES):
+        services = {s["metadata"]["name"]: s for s in self._all(SERVICES)}
+        for piece in self._all(ENDPOINT_SLICES):
             if piece["metadata"]["labels"][SERVICE_OF_SLICE] not in services:
                 self.kube.remove(ENDPOINT_SLICES, NAMESPACE, piece["metadata"]["name"])
         for name, service in services.items():
             chosen = [
                 p["metadata"]["name"]
-                for p in self.kube.all(PODS)
+                for p in self._all(PODS)
                 if service["spec"]["selector"].items() <= p["metadata"]["labels"].items() and _is_ready(p)
             ]
             made = {
@@ -241,17 +239,17 @@ class World:
                     for pod in chosen
                 ],
             }
-            old = self.kube.find(ENDPOINT_SLICES, NAMESPACE, name)
+            old = self._find(ENDPOINT_SLICES, NAMESPACE, name)
             if old is None or old["endpoints"] != made["endpoints"]:
                 self.kube.put(made)
 
     def gateway(self) -> None:
         """The gateway's controller: takes a route over, or refuses it."""
-        for route in self.kube.all(HTTP_ROUTES):
+        for route in self._all(HTTP_ROUTES):
             generation = route["metadata"]["generation"]
             since = self._route_since.setdefault(generation, self.now)
             parent = route["spec"]["parentRefs"][0]
-            there = self.kube.find(GATEWAYS, parent["namespace"], parent["name"])
+            there = self._find(GATEWAYS, parent["namespace"], parent["name"])
             if there is None or self.now < since + timedelta(seconds=TAKE_OVER):
                 continue
             no = self.refusal or {}
@@ -284,12 +282,12 @@ class World:
     def applies(self, manifest: Manifest, what: str) -> None:
         """A person writes an object."""
         self.tell("person", what)
-        old = self.kube.find(DEPLOYMENTS, NAMESPACE, manifest["metadata"]["name"])
+        old = self._find(DEPLOYMENTS, NAMESPACE, manifest["metadata"]["name"])
         made = dict(manifest)
         if manifest["kind"] == "Deployment" and old:
             made = {**old, "spec": manifest["spec"]}
         self.kube.put(made)
-        self._before = self.kube.snapshot()
+        self.looked()
 
     def changes(self, what: str, **spec: Any) -> None:
         """A person changes fields of the Deployment's spec; None takes a field away."""
@@ -302,7 +300,7 @@ class World:
             obj["spec"] = {k: v for k, v in merged.items() if v is not None}
 
         self.kube.edit(DEPLOYMENTS, NAMESPACE, NAME, change)
-        self._before = self.kube.snapshot()
+        self.looked()
 
     def says(self, verb: str) -> None:
         """A person asks for an action."""
@@ -315,7 +313,7 @@ class World:
             meta["managedFields"] = [{"manager": "kubectl-annotate", "fieldsV1": field_}]
 
         self.kube.edit(DEPLOYMENTS, NAMESPACE, NAME, change)
-        self._before = self.kube.snapshot()
+        self.looked()
 
     def version(self, manifest: Manifest, what: str) -> None:
         """The registry writes a ModelVersion."""
@@ -336,9 +334,18 @@ class World:
 
     def the(self, resource: Resource, name: str) -> dict[str, Any]:
         """An object that must be there."""
-        found = self.kube.find(resource, NAMESPACE, name)
+        found = self._find(resource, NAMESPACE, name)
         assert found is not None, f"there is no {resource.kind} {name}"
         return found
+
+    def _all(self, resource: Resource) -> list[dict[str, Any]]:
+        """Every object of a kind, to be read only."""
+        found = self.kube.snapshot()
+        return [found[at] for at in sorted(found) if at[:2] == (resource.api_version, resource.kind)]
+
+    def _find(self, resource: Resource, namespace: str, name: str) -> dict[str, Any] | None:
+        """One object, to be read only."""
+        return self.kube.snapshot().get((resource.api_version, resource.kind, namespace, name))
 
     @property
     def status(self) -> dict[str, Any]:
@@ -350,14 +357,23 @@ class World:
         """One of its conditions."""
         return next((c for c in self.status.get("conditions", ()) if c["type"] == kind), {"status": "absent"})
 
+    @property
+    def front(self) -> dict[str, Any] | None:
+        """The Service named after the Deployment."""
+        return self._find(SERVICES, NAMESPACE, NAME)
+
+    def looked(self) -> None:
+        """What somebody else wrote is no write of the operator."""
+        self._before = self.kube.snapshot()
+
     def running(self) -> list[str]:
         """The versions that have a workload."""
-        return [w["metadata"]["labels"][Label.MODEL_VERSION] for w in self.kube.all(WORKLOADS)]
+        return [w["metadata"]["labels"][Label.MODEL_VERSION] for w in self._all(WORKLOADS)]
 
     # ------------------------------------------------------------------------------------------------ invariants
 
     def _check(self, verb: str, live: Mapping[tuple[str, str, str, str], Manifest]) -> None:
-        route = self.kube.find(HTTP_ROUTES, NAMESPACE, NAME)
+        route = self._find(HTTP_ROUTES, NAMESPACE, NAME)
         try:
             if route is not None:
                 self._check_route(route)
@@ -371,7 +387,7 @@ class World:
         return {ref["name"]: ref["weight"] for ref in refs}
 
     def _ready(self, service: str) -> int:
-        piece = self.kube.find(ENDPOINT_SLICES, NAMESPACE, service)
+        piece = self._find(ENDPOINT_SLICES, NAMESPACE, service)
         return len(piece["endpoints"]) if piece else 0
 
     def _check_route(self, route: Manifest) -> None:
@@ -380,7 +396,7 @@ class World:
         before = self._weights(before_route) if before_route else {}
         assert sum(now.values()) == 100, f"weights do not sum to 100: {now}"
         for name in now:
-            assert self.kube.find(SERVICES, NAMESPACE, name), f"a backend without a Service: {name}"
+            assert self._find(SERVICES, NAMESPACE, name), f"a backend without a Service: {name}"
         if now == before:
             return
         if before:
@@ -405,9 +421,9 @@ class World:
                 assert self._ready(name), f"{name} gets {weight}% but has no ready endpoint"
 
     def _check_workloads(self, live: Mapping[tuple[str, str, str, str], Manifest]) -> None:
-        route = self.kube.find(HTTP_ROUTES, NAMESPACE, NAME)
+        route = self._find(HTTP_ROUTES, NAMESPACE, NAME)
         asked = self._weights(route) if route else {}
-        front = self.kube.find(SERVICES, NAMESPACE, NAME)
+        front = self._find(SERVICES, NAMESPACE, NAME)
         for at, old in self._before.items():
             if at[0] != "apps/v1":
                 continue
@@ -422,12 +438,10 @@ class World:
             if front is not None and new is None:
                 behind = {
                     e["targetRef"]["name"]
-                    for e in (self.kube.find(ENDPOINT_SLICES, NAMESPACE, NAME) or {}).get("endpoints", ())
+                    for e in (self._find(ENDPOINT_SLICES, NAMESPACE, NAME) or {}).get("endpoints", ())
                 }
                 mine = {
-                    p["metadata"]["name"]
-                    for p in self.kube.all(PODS)
-                    if p["metadata"]["annotations"]["workload"] == name
+                    p["metadata"]["name"] for p in self._all(PODS) if p["metadata"]["annotations"]["workload"] == name
                 }
                 assert not behind & mine, f"{name} is deleted while its pods are behind the Service"
 

@@ -75,7 +75,9 @@ def _first(s: Situation) -> str:
 
 
 def _healthy(s: Situation) -> str:
-    return f"{s.stable} serves: {_ready(s, s.stable, s.spec.replicas)}"
+    ready = _ready(s, s.stable, s.spec.replicas)
+    serves, _, why = _serves(s)
+    return f"{s.stable} serves: {ready}" if serves else f"{s.stable} runs: {ready}; {why}"
 
 
 def _starting(s: Situation) -> str:
@@ -276,7 +278,7 @@ def _serves(s: Situation) -> tuple[bool, Reason, str]:
     if found and found.stalled:
         return False, found.reason, found.message
     if not (s.weights.verified or s.seen.served):
-        return False, Reason.ROUTE_PENDING, "the traffic does not reach the first version yet"
+        return False, Reason.ROUTE_PENDING, found.message if found else "the traffic has not settled yet"
     if s.runs_stable.ready < s.spec.replicas:
         return True, Reason.REPLICAS_UNAVAILABLE, f"{s.stable} serves: {_ready(s, s.stable, s.spec.replicas)}"
     return True, Reason.HEALTHY, f"{s.stable} serves"
@@ -287,14 +289,13 @@ def _conditions(s: Situation, phase: str, message: str, trouble: Trouble | None)
     rolling = _ROLLING.get(s.state)
     stalled = trouble is not None and trouble.stalled
     moving = not stalled and phase in ("Progressing", "Paused")
-    cause = str(trouble.reason if trouble else rolling or (why if not serves else Reason.HEALTHY))
-    steady = str(Reason.HEALTHY if phase == "Healthy" else cause)
-    # The newest reason is the machine's, and a trouble's where there is one.
+    # One reason for the three that speak of the way: what is in the way, or where it is, or why it is not there yet.
+    cause = str(trouble.reason if trouble else rolling or why)
     wanted = [
         _condition(s, "Ready", serves, why, words_),
-        _condition(s, "Progressing", rolling is not None, rolling or steady, message),
-        _condition(s, "Reconciling", moving, cause if moving else steady, message),
-        _condition(s, "Stalled", stalled, cause if stalled else steady, message if stalled else ""),
+        _condition(s, "Progressing", rolling is not None, rolling or cause, message),
+        _condition(s, "Reconciling", moving, cause, message),
+        _condition(s, "Stalled", stalled, cause, message if stalled else ""),
     ]
     return set_condition(s.facts.conditions, wanted)
 

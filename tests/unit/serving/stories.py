@@ -9,7 +9,7 @@ from typing import Any
 
 from slipway.contract import EXIT_USER_ERROR
 from slipway.kube.fake import FakeKube
-from slipway.kube.objects import DEPLOYMENTS, GATEWAYS, HTTP_ROUTES, WORKLOADS
+from slipway.kube.objects import DEPLOYMENTS, GATEWAYS, HTTP_ROUTES, MODEL_VERSIONS, WORKLOADS
 from tests.support.builders import NAMESPACE, failure
 from tests.support.serving_builders import (
     NAME,
@@ -227,6 +227,42 @@ def verify_v2(world: World) -> None:
     world.version(version, f"registers {V2}")
 
 
+ROUTE = deployment()["spec"]["route"]
+
+
+def objects(kind: str) -> Until:
+    """Of route and front Service there is this one and not the other."""
+
+    def holds(world: World) -> bool:
+        there = {"HTTPRoute": world.kube.find(HTTP_ROUTES, NAMESPACE, NAME), "Service": world.front}
+        return [k for k, found in there.items() if found] == [kind]
+
+    return holds
+
+
+def forget_v1(world: World) -> None:
+    """Somebody deletes a ModelVersion that is served."""
+    world.tell("person", f"deletes ModelVersion {V1}")
+    world.kube.remove(MODEL_VERSIONS, NAMESPACE, V1)
+
+
+def edit_route(world: World) -> None:
+    """Somebody thinks that weights are theirs."""
+    world.tell("person", "sets the weights of the route to 0 and 100")
+
+    def change(route: dict[str, Any]) -> None:
+        for backend, percent in zip(route["spec"]["rules"][0]["backendRefs"], (0, 100), strict=True):
+            backend["weight"] = percent
+
+    world.kube.edit(HTTP_ROUTES, NAMESPACE, NAME, change)
+    world.looked()
+
+
+def repaired(world: World) -> bool:
+    """The route was written again after the edit, which was its fourth generation."""
+    return bool(world.the(HTTP_ROUTES, NAME)["metadata"]["generation"] >= 5)
+
+
 def _no_gateway() -> World:
     return World(kube=FakeKube([ready_version(V1)]))
 
@@ -431,7 +467,7 @@ STORIES: dict[str, Story] = {
         ],
     ),
     "Gateway API is not installed": Story(
-        _not_installed, [Turn(create(), both(says("digits-v1 serves", "not installed"), replicas_of(digits_v1=2)))]
+        _not_installed, [Turn(create(), both(says("digits-v1 runs", "not installed"), replicas_of(digits_v1=2)))]
     ),
     "the gateway refuses the route, then it does not": Story(
         _refused,
@@ -503,6 +539,54 @@ STORIES: dict[str, Story] = {
             Turn(ask_for(V2), degraded("there is no ModelVersion digits-v2", left=[V1])),
             Turn(verify_v2, says("digits-v2 is not Ready yet")),
             Turn(lambda w: w.version(ready_version(V2), f"finds {V2} as it should be"), healthy(V2)),
+        ],
+    ),
+    "the route is taken away, then given back": Story(
+        world_with,
+        [
+            first(),
+            Turn(lambda w: w.changes("takes spec.route away", route=None), both(healthy(V1), objects("Service"))),
+            Turn(lambda w: w.changes("gives spec.route back", route=ROUTE), both(healthy(V1), objects("HTTPRoute"))),
+        ],
+    ),
+    "the ModelVersion is deleted while it serves, and replicas are added": Story(
+        world_with,
+        [
+            first(),
+            Turn(forget_v1, healthy(V1)),
+            Turn(lambda w: w.changes("asks for 3 replicas", replicas=3), both(healthy(V1), replicas_of(digits_v1=3))),
+        ],
+    ),
+    "somebody edits the route by hand": Story(
+        world_with,
+        [
+            first(steps=BY_HAND),
+            Turn(ask_for(V2), paused(V2, 10)),
+            Turn(edit_route, both(paused(V2, 10), repaired)),
+        ],
+    ),
+    "a former candidate leaves while the next one moves": Story(
+        world_with,
+        [
+            first(steps=BY_HAND, delay="9s"),
+            Turn(ask_for(V2), paused(V2, 10)),
+            Turn(ask_for(V3), paused(V3, 10)),
+            Turn(say("promote"), paused(V3, 50)),
+            Turn(say("promote"), healthy(V3)),
+        ],
+    ),
+    "the ModelVersion is archived": Story(
+        lambda: world_with(ready_version(V2, archived=True), versions=[V1]),
+        [first(), Turn(ask_for(V2), degraded("digits-v2 is archived", left=[V1])), Turn(ask_for(V1), healthy(V1))],
+    ),
+    "a rollout is held before its first step": Story(
+        world_with,
+        [
+            first(),
+            Turn(ask_for(V2), says("0 of 2")),
+            Turn(say("pause"), both(paused(V2, 0), answered("held at 0%"))),
+            Turn(lambda w: w.advance(60), paused(V2, 0)),
+            Turn(say("promote"), healthy(V2)),
         ],
     ),
     "nothing to promote, nothing to abort, and a verb that does not exist": Story(

@@ -28,7 +28,7 @@ MAIN = "a canary goes 10, 50, 100 by itself"
 
 
 def by_name(name: str) -> str:
-    return name.replace(" ", "-").replace(",", "")
+    return name.replace(" ", "-").replace(",", "").replace("'", "")
 
 
 async def tell(story: Story, world: World, dice: random.Random | None = None) -> World:

@@ -1,8 +1,8 @@
 """The states of a Deployment and what moves it between them, as data.
 
 Nothing here reads or writes. ``situation`` says which state holds, what happened and which guards hold;
-``effects`` says what each effect changes in the recorded facts. ``python -m slipway.serving.rollout.machine`` prints
-the drawing and the table for ``docs/reference``.
+``effects`` says what each effect changes in the recorded facts. ``make generate`` writes the drawing and the table
+to ``docs/reference/rollout-states.md`` (``python -m slipway.serving.rollout.machine`` prints that page).
 """
 
 from __future__ import annotations

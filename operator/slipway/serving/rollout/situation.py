@@ -113,14 +113,20 @@ class Situation:
         """Weights by version that the route should have.
 
         A candidate joins when it is whole, stays until it is retired, and leaves when its time has come. The set of
-        backends only ever changes at weight 0.
+        backends only ever changes at weight 0, and not in the same write as a weight.
         """
         if self.stable is None:
             return {}
-        made = {self.stable: 100}
+        share = {self.stable: 100}
         if self.candidate and (self.candidate in self.seen.holds or self._may_join):
-            made = {self.stable: 100 - self.weight, self.candidate: self.weight}
-        return made | {r.model_version: 0 for r in self.facts.retiring if self.now < parse_time(r.scale_down_at)}
+            share = {self.stable: 100 - self.weight, self.candidate: self.weight}
+        moves = any(self.seen.share.get(version, 0) != weight for version, weight in share.items())
+        stay = [
+            r.model_version
+            for r in self.facts.retiring
+            if self.now < parse_time(r.scale_down_at) or (moves and r.model_version in self.seen.holds)
+        ]
+        return share | dict.fromkeys(stay, 0)
 
     @property
     def _may_join(self) -> bool:

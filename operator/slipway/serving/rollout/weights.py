@@ -56,13 +56,3 @@ def replicas_for(asked: int, replicas: int) -> int:
         return replicas
     nearest = round(replicas * asked / (100 - asked))
     return max(1, min(replicas, nearest))
-
-
-def measured(stable_ready: int, candidate_ready: int) -> int:
-    """Percent of the pods that are the candidate's: its share where pods share evenly.
-
-    >>> measured(4, 1), measured(2, 2), measured(0, 3), measured(0, 0)
-    (20, 50, 100, 0)
-    """
-    whole = stable_ready + candidate_ready
-    return round(100 * candidate_ready / whole) if whole else 0

@@ -81,7 +81,7 @@ def seen(observed: Observed, route: Route) -> Seen:
         mark=f"generation {live['metadata'].get('generation', 0)}",
         accepted=accepted and trouble is None,
         served=_served(live, parent),
-        trouble=trouble or refused,
+        trouble=trouble or refused or (None if accepted else _pending(observed, parent)),
     )
 
 
@@ -117,7 +117,7 @@ def _missing(observed: Observed, route: Route) -> Trouble | None:
 
 
 def _answer(live: Manifest, parent: Mapping[str, Any]) -> tuple[bool, Trouble | None]:
-    """Whether the Gateway took this generation over, and if it said no, its own words."""
+    """Whether the Gateway took this generation over; if it said no, its own words."""
     generation = live["metadata"].get("generation", 0)
     namespace = live["metadata"]["namespace"]
     entries = [p for p in live.get("status", {}).get("parents", ()) if _same_parent(p["parentRef"], parent, namespace)]
@@ -132,7 +132,18 @@ def _answer(live: Manifest, parent: Mapping[str, Any]) -> tuple[bool, Trouble | 
                 return False, Trouble(Reason.ROUTE_REFUSED, f"the Gateway {gateway} {said}: {words}", stalled=True)
         if all(kind in now and now[kind]["status"] == "True" for kind in ("Accepted", "ResolvedRefs")):
             return True, None
-    return False, Trouble(Reason.ROUTE_PENDING, "the gateway has not taken the route over yet", stalled=False)
+    return False, None
+
+
+def _pending(observed: Observed, parent: Mapping[str, Any]) -> Trouble:
+    """Nobody said yes or no yet. A Gateway that is not up itself says why."""
+    conditions = observed.gateway.get("status", {}).get("conditions", ()) if observed.gateway else ()
+    down = next((c for c in conditions if c["type"] in ("Accepted", "Programmed") and c["status"] != "True"), None)
+    message = f"the Gateway {parent['namespace']}/{parent['name']} has not taken the route over yet"
+    if down:
+        words = f"{down.get('reason', '')}: {down.get('message', '')}".rstrip(": ")
+        message = f"{message}; it says {down['type']}={down['status']}, {words}"
+    return Trouble(Reason.ROUTE_PENDING, message, stalled=False)
 
 
 def _served(live: Manifest, parent: Mapping[str, Any]) -> bool:
@@ -146,15 +157,21 @@ def _served(live: Manifest, parent: Mapping[str, Any]) -> bool:
     )
 
 
-def url(observed: Observed, route: Route, model: str) -> str:
-    """Where a client sends an inference request: the first host name, by the listener that the route attaches to."""
+def url(observed: Observed, route: Route, model: str) -> str | None:
+    """Where a client sends an inference request: the first host name, by the listener that the route attaches to.
+
+    None where every host name is a wildcard: then only the client knows.
+    """
+    host = next((h for h in route.hostnames if not h.startswith("*")), None)
+    if host is None:
+        return None
     listeners = observed.gateway["spec"].get("listeners", ()) if observed.gateway else ()
     wanted = route.gateway.section_name
     listener: Manifest = next((x for x in listeners if wanted in (None, x.get("name"))), {})
     scheme = "https" if listener.get("protocol") in ("HTTPS", "TLS") else "http"
     port = int(listener.get("port", 0))
     suffix = "" if port in (0, 443 if scheme == "https" else 80) else f":{port}"
-    return f"{scheme}://{route.hostnames[0]}{suffix}/v2/models/{model}/infer"
+    return f"{scheme}://{host}{suffix}/v2/models/{model}/infer"
 
 
 def _same_parent(ref: Mapping[str, Any], wanted: Mapping[str, Any], namespace: str) -> bool:
