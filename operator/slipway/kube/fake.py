@@ -7,6 +7,7 @@ nothing: schema rules are tested on a real API server.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeVar, cast
 
@@ -55,7 +56,7 @@ class FakeKube:
         """What a user or another controller writes: creates the object or replaces it, status included. Not logged."""
         old = self._objects.get(self._at(manifest))
         made = _copy(dict(manifest))
-        meta = made["metadata"] = dict(made["metadata"])
+        meta = made["metadata"]
         meta.setdefault("namespace", "")
         self._uid += 1
         meta["uid"] = old["metadata"]["uid"] if old else meta.get("uid", f"uid-{self._uid}")
@@ -93,8 +94,8 @@ class FakeKube:
         return self._version
 
     def snapshot(self) -> dict[tuple[str, str, str, str], dict[str, Any]]:
-        """Everything there is."""
-        return _copy(self._objects)
+        """Everything there is, as it is stored: to be read, not to be changed."""
+        return dict(self._objects)
 
     # ------------------------------------------------------------------------------------------- the protocol
 
@@ -212,10 +213,5 @@ def _without(old: Any, before: Any, new: Any) -> Any:
 
 
 def _copy(value: T) -> T:
-    """A deep copy of JSON types. ``copy.deepcopy`` keeps track of what it has seen, which takes five times as long."""
-    kind, made = type(value), cast(Any, value)
-    if kind is dict:
-        made = {key: _copy(item) for key, item in made.items()}
-    elif kind is list or kind is tuple:
-        made = [_copy(item) for item in made]
-    return cast(T, made)
+    """The same as it comes out of the wire: JSON types and nothing shared. Five times faster than ``deepcopy``."""
+    return cast(T, json.loads(json.dumps(value)))
