@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import http.client
 import shutil
 import tempfile
 import time
+import urllib.error
+import urllib.request
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -26,17 +29,18 @@ S3_SECRET_KEY = "slipway-local-only"
 _SOURCES = paths.LOCAL_CLUSTER / "addons"
 _RECORD = "slipway-local-cluster"
 _WORKLOADS = {"coredns": "kube-system", "s3": "slipway-s3", "envoy-gateway": "envoy-gateway-system"}
-_GATEWAY_SECONDS = 180.0
+_READY_SECONDS = 180.0
 
 
 @dataclass(frozen=True)
 class Settings:
     """What differs between the two ways to a cluster.
 
-    `own_dns` is false where the cluster brings its own name server; `s3_volume` is the volume source of the S3
+    `address` is where the machine reaches the cluster's ports. `own_dns` is false where the cluster brings its own name server; `s3_volume` is the volume source of the S3
     server's data, as YAML in flow style.
     """
 
+    address: str
     own_dns: bool
     cluster_dns: str
     s3_volume: str
@@ -141,20 +145,34 @@ def _await(kubectl: Kubectl, settings: Settings) -> None:
             f"deployment/{workload}",
             "-n",
             _WORKLOADS[workload],
-            f"--timeout={_GATEWAY_SECONDS:.0f}s",
+            f"--timeout={_READY_SECONDS:.0f}s",
         )
 
     workloads: Sequence[str] = [w for w in _WORKLOADS if settings.own_dns or w != "coredns"]
     with ThreadPoolExecutor(len(workloads)) as pool:
         list(pool.map(rolled_out, workloads))
-    deadline = time.monotonic() + _GATEWAY_SECONDS
-    while not _programmed(kubectl.get("gateway", "public", "gateways") or {}):
+    deadline = time.monotonic() + _READY_SECONDS
+    # Asked itself, not only in the API: after a crash of the node what stands there may be from before. Envoy answers
+    # only when it was told its routes, for which it needs the name server and Envoy Gateway.
+    addresses = [f"http://{settings.address}:{port}/" for port in (S3_NODE_PORT, GATEWAY_NODE_PORT)]
+    while not (_programmed(kubectl.get("gateway", "public", "gateways") or {}) and all(_answers(a) for a in addresses)):
         if time.monotonic() > deadline:
             raise UserError(
-                f"The Gateway was not programmed within {_GATEWAY_SECONDS:.0f} s: "
+                f"The Gateway did not serve within {_READY_SECONDS:.0f} s: "
                 "`kubectl describe gateway public -n gateways` tells more."
             )
         time.sleep(0.5)
+
+
+def _answers(url: str) -> bool:
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    try:
+        with opener.open(url, timeout=2):
+            return True
+    except urllib.error.HTTPError:
+        return True  # 404 without a route, 403 without keys: answers all the same
+    except (OSError, http.client.HTTPException):
+        return False
 
 
 def _programmed(gateway: Mapping[str, object]) -> bool:

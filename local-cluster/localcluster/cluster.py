@@ -75,7 +75,10 @@ class Local:
             data.mkdir(exist_ok=True)
             shutil.chown(data, 65532, 65532)
             settings = addons.Settings(
-                own_dns=True, cluster_dns=node.CLUSTER_DNS, s3_volume=f'hostPath: {{path: "{data}", type: Directory}}'
+                address=here.addresses.node,
+                own_dns=True,
+                cluster_dns=node.CLUSTER_DNS,
+                s3_volume=f'hostPath: {{path: "{data}", type: Directory}}',
             )
             addons.ensure(self.kubectl, self.helm, {name: image.name for name, image in own.items()}, settings)
 

@@ -70,7 +70,9 @@ class Kind:
             "-p",
             json.dumps(patch),
         )
-        settings = addons.Settings(own_dns=False, cluster_dns=node.CLUSTER_DNS, s3_volume="emptyDir: {}")
+        settings = addons.Settings(
+            address="127.0.0.1", own_dns=False, cluster_dns=node.CLUSTER_DNS, s3_volume="emptyDir: {}"
+        )
         addons.ensure(self.kubectl, self.helm, _ADDON_IMAGES, settings)
 
     def down(self) -> None:
