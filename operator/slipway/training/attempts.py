@@ -36,7 +36,8 @@ def count(
     counted = 0
     if job is not None:
         status = job.get("status", {})
-        live = any(podfacts.phase(pod) == "Running" for _, _, pod in began)
+        # A pod that was told to stop (deadline, suspension) may be counted as failed while it still runs.
+        live = any(podfacts.phase(pod) == "Running" and not podfacts.leaving(pod) for _, _, pod in began)
         before = int(job["metadata"].get("annotations", {}).get(ATTEMPTS_ANNOTATION, 0))
         counted = before + int(status.get("failed", 0)) + int(status.get("succeeded", 0)) + live
     newest = Attempt(pod=began[-1][1], started_at=began[-1][0]) if began else None

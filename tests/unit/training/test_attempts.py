@@ -24,6 +24,10 @@ def job(before: int = 0, **status: int) -> dict[str, Any]:
     return {"metadata": {"annotations": {ATTEMPTS_ANNOTATION: str(before)}}, "status": status}
 
 
+def stopping(found: dict[str, Any]) -> dict[str, Any]:
+    return {**found, "metadata": {**found["metadata"], "deletionTimestamp": at(9)}}
+
+
 A, B = Attempt(pod="a", started_at=at(1)), Attempt(pod="b", started_at=at(2))
 
 CASES: dict[str, tuple[int, Attempt | None, dict[str, Any] | None, list[dict[str, Any]], int, Attempt | None]] = {
@@ -42,6 +46,14 @@ CASES: dict[str, tuple[int, Attempt | None, dict[str, Any] | None, list[dict[str
         [ran("c", 3, 1)],
         3,
         Attempt(pod="c", started_at=at(3)),
+    ),
+    "the deadline is over: the Job counts a pod that is still stopping": (
+        1,
+        A,
+        job(failed=1),
+        [stopping(ran("a", 1))],
+        1,
+        A,
     ),
     "only an old pod is left to see": (2, B, job(), [ran("a", 1, 1)], 2, B),
 }
