@@ -11,7 +11,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -116,11 +116,12 @@ def serving(
     spec: ServeSpec,
     extra: Mapping[str, str] = {},
     *,
+    options: Sequence[str] = (),
     ready: bool = True,
 ) -> Iterator[ServerProcess]:
     """Start a server on free ports; wait until it is ready, or only until it listens."""
     process = subprocess.Popen(
-        [sys.executable, "-m", "slipway_server", "serve", *_options(directory)],
+        [sys.executable, "-m", "slipway_server", "serve", *_options(directory), *options],
         env=environment(spec, extra),
         stderr=subprocess.PIPE,
         text=True,

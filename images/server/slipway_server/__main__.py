@@ -20,6 +20,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--metrics-port", type=int, default=defaults.metrics_port, help="default: %(default)s")
     parser.add_argument("--model-dir", type=Path, default=defaults.model_dir, help="default: %(default)s")
     parser.add_argument("--termination-message", type=Path, default=defaults.termination_message)
+    parser.add_argument("--memory", type=int, help="bytes it may use (default: the container's limit, if it has one)")
     parser.add_argument("--log-level", default="INFO", choices=["DEBUG", "INFO", "WARNING", "ERROR"])
     given = parser.parse_args(arguments)
     log.set_up(given.log_level)
@@ -29,6 +30,7 @@ def main(arguments: list[str] | None = None) -> int:
         metrics_port=given.metrics_port,
         model_dir=given.model_dir,
         termination_message=given.termination_message,
+        memory=given.memory,
     )
     action = lifecycle.serve if given.action == "serve" else lifecycle.verify
     return lifecycle.run(action, options)

@@ -107,6 +107,8 @@ class Limits:
         queue: requests waiting.
         timeout: seconds a request may wait and run.
         workers: runs at once.
+        rows: rows in one run of a single request; a larger request runs in pieces, so that its activations need no
+            more memory than a batch's (only where ``profile.joins``).
     """
 
     batch: int
@@ -114,6 +116,7 @@ class Limits:
     queue: int
     timeout: float
     workers: int
+    rows: int = 1 << 62
 
 
 TICK: Final = 0.05
@@ -250,7 +253,7 @@ class Batcher:
         """One result a request. Any thread. Never raises."""
         try:
             if len(works) == 1:
-                outputs = self.runner.run(works[0].arrays)
+                outputs = self._run_single(works[0])
                 self._observe(outputs)
                 return [outputs]
             return list(self._run_joined(works))
@@ -258,9 +261,25 @@ class Batcher:
             if len(works) > 1:  # one request must not spoil the others' answers
                 return [result for work in works for result in self._run([work])]
             return [self._blame(error)]
+        except RunTimeoutError as error:
+            return [error] * len(works)
         except Exception as error:
             log.exception("a run failed in an unexpected way")
             return [error] * len(works)
+
+    def _run_single(self, work: Work) -> list[Array]:
+        step = self.limits.rows
+        if work.rows <= step or not self.profile.joins:
+            return self.runner.run(work.arrays)
+        pieces: list[list[Array]] = []
+        for start in range(0, work.rows, step):
+            if work.over:  # its client is gone, or got a timeout
+                raise RunTimeoutError
+            piece = self.runner.run([a[start : start + step] for a in work.arrays])
+            if any(len(o) != min(step, work.rows - start) for o in piece):
+                raise ModelRunError(f"{min(step, work.rows - start)} rows went in and {len(piece[0])} came out")
+            pieces.append(piece)
+        return [np.concatenate(parts) for parts in zip(*pieces, strict=True)]
 
     def _run_joined(self, works: list[Work]) -> list[list[Array]]:
         joined = [np.concatenate(parts) for parts in zip(*(w.arrays for w in works), strict=True)]

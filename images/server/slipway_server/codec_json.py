@@ -51,6 +51,21 @@ def loads(body: bytes | memoryview) -> Any:
         raise DataError(str(error)) from None
 
 
+def cost(body: bytes | memoryview) -> int:
+    """Bytes of memory that parsing takes at most, without parsing: one look at the separators.
+
+    Each value follows a comma, a colon or an opening bracket. A number takes up to 40 bytes with its place in the
+    list, a list 72, an object 200, a text 64 and its characters. ``{},{},...`` takes 24 times its size; without this
+    bound 64 MiB of it would end a container of a gigabyte.
+
+    >>> cost(b'[1,2]'), cost(b'[{},{}]')
+    (117, 519)
+    """
+    data = bytes(body)
+    parts = ((b",", 40), (b"[", 72), (b"{", 200), (b'"', 32))
+    return len(data) + sum(size * data.count(mark) for mark, size in parts)
+
+
 def dumps(document: Any) -> bytes:
     """JSON of a response; numpy arrays in it are written without a detour over Python numbers.
 

@@ -438,7 +438,8 @@ class Connection(asyncio.Protocol):
             self._refuse(431, f"request line and headers are longer than {self._limits.head} bytes")
 
     def _reserve(self, request: Request, size: int) -> bool:
-        server, limits = self._server, self._limits
+        server = self._server
+        limits = server.limits  # not those of when the connection was made: they are known better after the load
         if size > limits.body:
             self._refuse(413, f"the body is larger than the {limits.body} bytes this server takes")
             return False

@@ -10,13 +10,14 @@ answered. Kubernetes: terminationGracePeriodSeconds must be above drainSeconds +
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import os
 import signal
 import threading
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
@@ -39,13 +40,14 @@ from slipway.contract import (
     loads,
 )
 from slipway_server import model as models
-from slipway_server import reasons, store
+from slipway_server import reasons, resources, store
 from slipway_server.batching import Batcher, Limits
 from slipway_server.http import HttpLimits, Request, Server
 from slipway_server.metrics import Exposition, Predictions, ServerMetrics
 from slipway_server.model import GPU, Model, Profile
 from slipway_server.oip import App
 from slipway_server.reasons import LoadError
+from slipway_server.resources import MemoryPlan
 from slipway_server.signature import Plan
 
 log = logging.getLogger("slipway.server")
@@ -56,13 +58,17 @@ SPARE: Final = 5.0
 
 @dataclass(frozen=True)
 class Options:
-    """Where things are; the defaults are those of the pod (``slipway.contract``)."""
+    """Where things are; the defaults are those of the pod (``slipway.contract``).
+
+    ``memory``: bytes that the process may use; None for the limit of its container, if it has one.
+    """
 
     host: str | None = None
     port: int = SERVE_PORT
     metrics_port: int = METRICS_PORT
     model_dir: Path = Path(MODEL_DIR)
     termination_message: Path = Path(TERMINATION_MESSAGE_PATH)
+    memory: int | None = None
 
 
 def run(action: Callable[[ServeSpec, Options], int], options: Options) -> int:
@@ -86,8 +92,9 @@ def verify(spec: ServeSpec, options: Options) -> int:
     Raises:
         LoadError: it cannot be served.
     """
-    model, profile = prepare(spec, options.model_dir)
-    _log_ready("model is verified", spec, model, profile)
+    loaded = prepare(spec, options)
+    model = loaded.model
+    _log_ready("model is verified", spec, loaded)
     result = VerifyResult(
         digest=spec.artifact.digest, provider=model.provider, onnxruntime=ort.__version__, opset=model.opset
     )
@@ -107,20 +114,31 @@ def serve(spec: ServeSpec, options: Options) -> int:
         return runner.run(_serve(spec, options))
 
 
-def prepare(spec: ServeSpec, directory: Path) -> tuple[Model, Profile]:
+@dataclass(frozen=True)
+class Loaded:
+    """A model that may be served, and the memory it may be served with (None: no limit is known)."""
+
+    model: Model
+    profile: Profile
+    memory: MemoryPlan | None
+
+
+def prepare(spec: ServeSpec, options: Options) -> Loaded:
     """Fetch, check, load, compare, warm up.
 
     Raises:
         LoadError: one of these failed.
     """
     plan = Plan.of(spec.signature)
-    directory.mkdir(parents=True, exist_ok=True)
+    options.model_dir.mkdir(parents=True, exist_ok=True)
     place = spec.artifact.store
     path = store.fetch(
-        spec.artifact, directory, lambda: store.S3Source(store.Place.from_environment(place, os.environ))
+        spec.artifact, options.model_dir, lambda: store.S3Source(store.Place.from_environment(place, os.environ))
     )
-    model = models.load(path, plan)
-    return model, models.warm_up(model, spec.maxBatch)
+    limit = options.memory or resources.memory_limit()
+    memory = MemoryPlan.of(limit, resources.memory_used(), spec.artifact.size) if limit else None
+    model = models.load(path, plan, memory.arena if memory else None)
+    return Loaded(model, models.warm_up(model, spec.maxBatch), memory)
 
 
 async def _serve(spec: ServeSpec, options: Options) -> int:
@@ -138,14 +156,21 @@ async def _serve(spec: ServeSpec, options: Options) -> int:
     log.info("server listens", extra={"port": server.port, "metrics_port": shown.port})
 
     # A daemon thread, not the loop's executor: a pod that is stopped while it downloads must not wait for it.
-    loading = _in_thread(loop, lambda: prepare(spec, options.model_dir))
+    loading = _in_thread(loop, lambda: prepare(spec, options))
     stopping = loop.create_task(stop.wait())
     both: set[asyncio.Future[Any]] = {loading, stopping}
     await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
     if not loading.done():
         log.info("server stops before the model was loaded")
         return EXIT_OK
-    model, profile = loading.result()
+    loaded = loading.result()
+    model, profile, memory = loaded.model, loaded.profile, loaded.memory
+    if memory is not None:
+        server.limits = replace(
+            server.limits,
+            body=min(spec.maxBodyBytes, memory.bodies),
+            bodies=min(2 * spec.maxBodyBytes, memory.bodies),
+        )
 
     batcher = Batcher(
         runner=model,
@@ -155,7 +180,8 @@ async def _serve(spec: ServeSpec, options: Options) -> int:
             delay=spec.maxDelayMs / 1000,
             queue=spec.queueLimit,
             timeout=spec.timeoutMs / 1000,
-            workers=1 if model.provider == GPU or profile.on_loop else models.usable_cores(),
+            rows=spec.maxBatch,
+            workers=1 if model.provider == GPU or profile.on_loop else resources.usable_cores(),
         ),
         observer=metrics,
     )
@@ -176,8 +202,10 @@ async def _serve(spec: ServeSpec, options: Options) -> int:
         "ready": ("1 if the server is ready.", lambda: float(not app.not_ready)),
         "connections": ("Open connections.", lambda: len(server.connections)),
     }
-    app.serve(model, batcher)
-    _log_ready("model is ready", spec, model, profile)
+    app.serve(model, batcher, memory.json if memory else None)
+    gc.collect()
+    gc.freeze()  # what is there now stays: later collections need not look at it
+    _log_ready("model is ready", spec, loaded)
 
     await stop.wait()
     app.drain()
@@ -206,10 +234,8 @@ def _metrics_handler(metrics: ServerMetrics) -> Callable[[Request], None]:
     return handle
 
 
-def _in_thread(
-    loop: asyncio.AbstractEventLoop, work: Callable[[], tuple[Model, Profile]]
-) -> asyncio.Future[tuple[Model, Profile]]:
-    future: asyncio.Future[tuple[Model, Profile]] = loop.create_future()
+def _in_thread(loop: asyncio.AbstractEventLoop, work: Callable[[], Loaded]) -> asyncio.Future[Loaded]:
+    future: asyncio.Future[Loaded] = loop.create_future()
 
     def target() -> None:
         try:
@@ -235,7 +261,8 @@ def _spec() -> ServeSpec:
         raise LoadError(reasons.SPEC_INVALID, f"{Env.SPEC}: {error}") from None
 
 
-def _log_ready(message: str, spec: ServeSpec, model: Model, profile: Profile) -> None:
+def _log_ready(message: str, spec: ServeSpec, loaded: Loaded) -> None:
+    model, profile, memory = loaded.model, loaded.profile, loaded.memory
     log.info(
         message,
         extra={
@@ -247,6 +274,7 @@ def _log_ready(message: str, spec: ServeSpec, model: Model, profile: Profile) ->
             "run_ms": round(profile.seconds * 1000, 3),
             "batch_rows": profile.batch,
             "runs": "on the event loop" if profile.on_loop else "in threads",
+            "memory_mib": {k: v >> 20 for k, v in asdict(memory).items()} if memory else "no limit",
         },
     )
 

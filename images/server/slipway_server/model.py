@@ -5,8 +5,6 @@ from __future__ import annotations
 import ctypes
 import itertools
 import logging
-import math
-import os
 import statistics
 import time
 from dataclasses import dataclass
@@ -49,12 +47,14 @@ class Profile:
         batch: rows up to which joining requests pays; 1 where it does not, or where the model has no batch dimension.
         batch_seconds: median of one run with ``batch`` rows.
         free: the size that was given to free dimensions other than the batch.
+        joins: whether rows are independent, so that requests may be joined and a large one may be split.
     """
 
     seconds: float
     batch: int
     batch_seconds: float
     free: int = 1
+    joins: bool = False
 
     @property
     def on_loop(self) -> bool:
@@ -108,8 +108,14 @@ class Model:
         return arrays
 
 
-def load(path: Path, plan: Plan) -> Model:
+def load(path: Path, plan: Plan, arena: int | None = None) -> Model:
     """Open a file whose digest was checked: walk it, load it, compare it with the signature.
+
+    Args:
+        path: the file.
+        plan: its signature.
+        arena: bytes that onnxruntime may take for activations on the CPU. It holds for the whole process, so only
+            the first call that gives one sets it.
 
     Raises:
         LoadError: ``UnsafeModel``, ``LoadFailed`` or ``SignatureMismatch``.
@@ -120,6 +126,9 @@ def load(path: Path, plan: Plan) -> Model:
     options.inter_op_num_threads = 1
     options.log_severity_level = 3
     providers = _providers()
+    if arena is not None:
+        _bound_arena(arena)
+        options.add_session_config_entry("session.use_env_allocators", "1")
     try:
         session = ort.InferenceSession(str(path), options, providers=providers)
     except Exception as error:  # onnxruntime's own exceptions derive from Exception alone
@@ -144,7 +153,8 @@ def warm_up(model: Model, max_batch: int) -> Profile:
     free = _first_run(model)
     seconds = _median(model, 1, free)
     best, best_seconds = 1, seconds
-    if model.plan.batched and max_batch > 1 and _joins(model, free):
+    joins = model.plan.batched and _joins(model, free)
+    if joins and max_batch > 1:
         spent = time.perf_counter()
         for rows in _sizes(max_batch):
             try:
@@ -156,17 +166,7 @@ def warm_up(model: Model, max_batch: int) -> Profile:
             best, best_seconds = rows, took
             if time.perf_counter() - spent > BATCH_BUDGET:
                 break
-    return Profile(seconds=seconds, batch=best, batch_seconds=best_seconds, free=free)
-
-
-def usable_cores() -> int:
-    """Cores that this process may use: its affinity, and the CPU limit of its container, rounded up."""
-    cores = len(os.sched_getaffinity(0))
-    try:
-        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text(encoding="ascii").split()
-    except (OSError, ValueError):
-        return cores
-    return cores if quota == "max" else max(1, min(cores, math.ceil(int(quota) / int(period))))
+    return Profile(seconds=seconds, batch=best, batch_seconds=best_seconds, free=free, joins=joins)
 
 
 def _first_run(model: Model) -> int:
@@ -244,6 +244,15 @@ def _providers() -> list[str]:
         return [CPU]
     ort.preload_dlls()  # finds CUDA's and cuDNN's libraries where pip put them
     return [GPU, CPU]
+
+
+def _bound_arena(size: int) -> None:
+    """Let onnxruntime take no more than this; a run that needs more fails instead of the process being killed."""
+    place = ort.OrtMemoryInfo("Cpu", ort.OrtAllocatorType.ORT_ARENA_ALLOCATOR, 0, ort.OrtMemType.DEFAULT)
+    same_as_requested = 1  # the default doubles, and would reach the bound with half of it unused
+    ort.create_and_register_allocator(
+        place, ort.OrtArenaCfg({"max_mem": size, "arena_extend_strategy": same_as_requested})
+    )
 
 
 def _first_line(error: BaseException) -> str:

@@ -5,7 +5,7 @@ https://github.com/kserve/open-inference-protocol, with the binary tensor data e
     400  the request does not fit the protocol or the signature      415  a body that is neither JSON nor binary tensors
     404  another model or version                                    422  it fits, but the model cannot compute on it
     405  another method                                              499  (metrics only) the client left before
-    413, 431, 408: see http.py                                       500  the model, or the server, is broken
+    413, 431, 408: see http.py; 413 also for JSON too costly         500  the model, or the server, is broken
     503  loading, or the queue is full (Retry-After)                 504  waited or ran too long
 """
 
@@ -32,7 +32,7 @@ from slipway_server.http import JSON, Request
 from slipway_server.metrics import ServerMetrics
 from slipway_server.model import Model
 from slipway_server.signature import Array, Plan, TensorPlan
-from slipway_server.validate import InferRequest, Reader, RequestError
+from slipway_server.validate import InferRequest, Reader, RequestError, TooLargeError
 
 log = logging.getLogger("slipway.server")
 
@@ -72,8 +72,9 @@ class App:
 
     # ----------------------------------------------------------------------------------------------- state
 
-    def serve(self, model: Model, batcher: Batcher) -> None:
-        """From now on ready."""
+    def serve(self, model: Model, batcher: Batcher, json_memory: int | None = None) -> None:
+        """From now on ready. ``json_memory``: see ``Reader``."""
+        self._reader = Reader(self._plan, json_memory)
         self._model, self._batcher = model, batcher
 
     def drain(self) -> None:
@@ -191,6 +192,8 @@ class App:
         self.in_flight += 1
         try:
             work = self._submit(request)
+        except TooLargeError as error:
+            self._answer(request, 413, self.error(str(error)))
         except RequestError as error:
             self._answer(request, 400, self.error(str(error)))
         except _MediaTypeError as error:

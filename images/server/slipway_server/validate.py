@@ -40,11 +40,16 @@ class InferRequest:
     outputs: tuple[tuple[int, bool], ...]
 
 
-class Reader:
-    """Reads requests for one signature."""
+class TooLargeError(RequestError):
+    """Parsing the request might take more memory than there is."""
 
-    def __init__(self, plan: Plan) -> None:
+
+class Reader:
+    """Reads requests for one signature. ``json_memory``: bytes that parsing one body may take, None for any."""
+
+    def __init__(self, plan: Plan, json_memory: int | None = None) -> None:
         self._plan = plan
+        self._json_memory = json_memory
         self._batched = plan.batched
         self._fixed = all(t.fixed is not None for t in plan.inputs)
         self._names = ", ".join(repr(t.name) for t in plan.inputs)
@@ -60,8 +65,18 @@ class Reader:
         """
         plan = self._plan
         binary = _Binary(body, json_length)
+        text = body if json_length is None else memoryview(body)[:json_length]
+        # Below 1/100 of the bound not even the worst body reaches it: the look costs the usual request nothing.
+        if self._json_memory is not None and len(text) > self._json_memory // 100:
+            need = codec_json.cost(text)
+            if need > self._json_memory:
+                raise TooLargeError(
+                    f"parsing these {len(text)} bytes of JSON may take {need >> 20} MiB of memory, and "
+                    f"{self._json_memory >> 20} MiB are there for it: send fewer rows, send binary tensors, or give "
+                    "the Deployment more memory"
+                )
         try:
-            document = codec_json.loads(body if json_length is None else memoryview(body)[:json_length])
+            document = codec_json.loads(text)
         except DataError as error:
             raise RequestError(f"the body is not JSON: {error}") from None
         if type(document) is not dict:

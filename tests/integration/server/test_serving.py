@@ -16,8 +16,9 @@ import httpx
 import numpy as np
 import orjson
 import pytest
+from onnx import helper, numpy_helper
 
-from slipway.contract import EXIT_OK
+from slipway.contract import EXIT_OK, Signature, Tensor
 from tests.support import onnx_models
 from tests.support.fake_s3 import fake_s3
 from tests.support.server_process import ServerProcess, put_model, serving
@@ -32,13 +33,13 @@ def digits_body(rows: int = 1, **more: Any) -> bytes:
     return orjson.dumps({"inputs": [tensor], **more})
 
 
-def start(directory: Path, made: tuple[Any, Any], **more: int) -> Any:
-    """A server for a model; ``more`` are fields of its ServeSpec."""
+def start(directory: Path, made: tuple[Any, Any], *options: str, **more: int) -> Any:
+    """A server for a model; ``more`` are fields of its ServeSpec, ``options`` are given on its command line."""
     model, signature = made
     artifact = onnx_models.save(model, directory / "m.onnx")
     spec = onnx_models.spec(artifact, signature, **{"drainSeconds": 1, **more})
     put_model(spec, directory / "m.onnx", directory / "model")
-    return serving(directory, spec)
+    return serving(directory, spec, options=options)
 
 
 @pytest.fixture(scope="module")
@@ -426,3 +427,43 @@ def test_texts_go_in_and_out(tmp_path: Path) -> None:
         headers = {"inference-header-content-length": str(len(text))}
         answer = httpx.post(server.url + INFER, content=text + raw_texts, headers=headers)
         assert answer.content.endswith(raw_texts)
+
+
+def wide() -> Any:
+    """Needs 64 KiB of activations for each element of a row of any length."""
+    signature = Signature([Tensor("x", "FP32", [-1, -1])], [Tensor("y", "FP32", [-1, -1])])
+    nodes = [
+        helper.make_node("Unsqueeze", ["x", "axis"], ["u"]),
+        helper.make_node("Mul", ["u", "w"], ["big"]),
+        helper.make_node("ReduceMax", ["big"], ["y"], axes=[2], keepdims=0),
+    ]
+    weights = [
+        numpy_helper.from_array(np.array([2], dtype=np.int64), "axis"),
+        numpy_helper.from_array(np.ones(1 << 14, dtype=np.float32), "w"),
+    ]
+    return onnx_models.make(nodes, signature, weights), signature
+
+
+def test_what_needs_more_memory_than_there_is_fails_alone(tmp_path: Path) -> None:
+    with start(tmp_path, wide(), "--memory", str(256 << 20)) as server:
+
+        def ask(length: int) -> httpx.Response:
+            x = np.ones((1, length), dtype="<f4")
+            size = {"binary_data_size": x.nbytes}
+            tensor = {"name": "x", "datatype": "FP32", "shape": [1, length], "parameters": size}
+            text = orjson.dumps({"inputs": [tensor]})
+            headers = {"inference-header-content-length": str(len(text))}
+            return httpx.post(server.url + INFER, content=text + x.tobytes(), headers=headers, timeout=60)
+
+        assert ask(10).status_code == 200
+        refused = ask(1_000_000)  # 64 GiB
+        assert refused.status_code == 422
+        assert "memory" in refused.json()["error"].lower()
+        assert ask(10).status_code == 200
+
+        costly = httpx.post(server.url + INFER, content=b"[" + b"{}," * 2_000_000 + b"1]", headers=JSON)
+        assert costly.status_code == 413
+        assert "send binary tensors" in costly.json()["error"]
+        assert server.alive
+        peak = metric(server, "process_resident_memory_bytes")
+        assert peak < 256 << 20

@@ -108,9 +108,10 @@ async def bench(
     workers: int = 1,
     delay: float = 0.0,
     queue: int = 8,
+    rows: int = 1000,
 ) -> AsyncIterator[Bench]:
     clock, seen = Clock(), Seen()
-    limits = Limits(batch=profile.batch, delay=delay, queue=queue, timeout=5.0, workers=workers)
+    limits = Limits(batch=profile.batch, delay=delay, queue=queue, timeout=5.0, workers=workers, rows=rows)
     batcher = Batcher(runner, profile, limits, seen, clock)
     try:
         yield Bench(batcher, clock, seen)
@@ -170,6 +171,47 @@ async def test_a_request_larger_than_a_batch_runs_alone_and_off_the_loop() -> No
         runner.gate.release()
         await b.settle(1)
         assert b.answer(1) == [2, 4, 6, 8, 10]
+
+
+SPLITS = Profile(seconds=0.00001, batch=4, batch_seconds=0.00002, joins=True)
+
+
+async def test_a_request_of_very_many_rows_runs_in_pieces() -> None:
+    runner = Doubler()
+    async with bench(runner, SPLITS, rows=4) as b:
+        b.ask(*range(1, 11))
+        await b.settle(1)
+        assert runner.runs == [[1, 2, 3, 4], [5, 6, 7, 8], [9, 10]]
+        assert b.answer(1) == [2 * v for v in range(1, 11)]
+        assert b.seen.rows == 10
+
+
+async def test_pieces_are_not_run_where_rows_are_not_independent() -> None:
+    runner = Doubler()
+    async with bench(runner, TINY, rows=4) as b:
+        b.ask(*range(1, 11))
+        await b.settle(1)
+        assert len(runner.runs) == 1
+
+
+async def test_the_pieces_of_a_client_that_left_are_not_run() -> None:
+    runner = Doubler(gate=threading.Semaphore(0))
+    async with bench(runner, SPLITS, rows=4) as b:
+        assert runner.gate is not None
+        gone = b.ask(*range(1, 101))
+        await started(runner)
+        b.batcher.cancel(gone)
+        b.ask(200)
+        runner.gate.release(2)
+        await b.settle(1)
+        assert runner.runs == [[1, 2, 3, 4], [200]]
+
+
+async def test_a_bad_piece_is_the_requests_own_fault() -> None:
+    async with bench(Doubler(), SPLITS, rows=4) as b:
+        b.ask(1, 2, 3, 4, 5, 13)
+        await b.settle(1)
+        assert isinstance(b.answers[1], BadInputError)
 
 
 async def test_one_bad_request_does_not_spoil_the_others() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -60,7 +59,7 @@ def test_a_model_whose_rows_do_not_stay_rows_is_not_batched(tmp_path: Path) -> N
     signature = Signature([Tensor("x", "FP32", [-1])], [Tensor("y", "FP32", [-1])])
     node = helper.make_node("Unique", ["x"], ["y"])
     profile = models.warm_up(loaded(tmp_path, onnx_models.make([node], signature), signature), 8)
-    assert profile.batch == 1
+    assert (profile.batch, profile.joins) == (1, False)
 
 
 def test_a_model_with_a_fixed_batch_is_not_batched(tmp_path: Path) -> None:
@@ -120,10 +119,10 @@ class Timed:
 
 
 BATCHES: dict[str, tuple[dict[int, float], Profile]] = {
-    "batching gains nothing": ({1: 0.04, 2: 0.08, 4: 0.16, 8: 0.32}, Profile(0.04, 1, 0.04)),
-    "batching gains at first": ({1: 0.04, 2: 0.05, 4: 0.09, 8: 0.18}, Profile(0.04, 2, 0.05)),
-    "batching gains always": ({1: 0.04, 2: 0.05, 4: 0.06, 8: 0.07}, Profile(0.04, 8, 0.07)),
-    "the memory ends": ({1: 0.04, 2: 0.05}, Profile(0.04, 2, 0.05)),
+    "batching gains nothing": ({1: 0.04, 2: 0.08, 4: 0.16, 8: 0.32}, Profile(0.04, 1, 0.04, joins=True)),
+    "batching gains at first": ({1: 0.04, 2: 0.05, 4: 0.09, 8: 0.18}, Profile(0.04, 2, 0.05, joins=True)),
+    "batching gains always": ({1: 0.04, 2: 0.05, 4: 0.06, 8: 0.07}, Profile(0.04, 8, 0.07, joins=True)),
+    "the memory ends": ({1: 0.04, 2: 0.05}, Profile(0.04, 2, 0.05, joins=True)),
 }
 
 
@@ -138,16 +137,3 @@ def test_a_batch_grows_while_a_row_gets_cheaper(case: str, monkeypatch: pytest.M
     monkeypatch.setattr(models, "_median", median)
     model: object = Timed(seconds)
     assert models.warm_up(model, 8) == expected  # type: ignore[arg-type]
-
-
-def test_the_cores_of_the_container_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
-    def cores(text: str, affinity: Iterable[int]) -> int:
-        monkeypatch.setattr(models.os, "sched_getaffinity", lambda _: set(affinity))
-        monkeypatch.setattr(Path, "read_text", lambda *_, **__: text)
-        return models.usable_cores()
-
-    assert cores("max 100000", range(4)) == 4
-    assert cores("150000 100000", range(4)) == 2
-    assert cores("50000 100000", range(4)) == 1
-    assert cores("900000 100000", range(4)) == 4
-    assert cores("", range(4)) == 4

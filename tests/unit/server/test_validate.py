@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+import sys
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ from hypothesis import strategies as st
 from slipway.contract import Signature, Tensor
 from slipway_server import codec_binary, codec_json
 from slipway_server.signature import DTYPES, Plan, TensorPlan
-from slipway_server.validate import InferRequest, Reader, RequestError
+from slipway_server.validate import InferRequest, Reader, RequestError, TooLargeError
 
 XS = Signature([Tensor("x", "FP32", [-1, 2]), Tensor("n", "INT8", [-1])], [Tensor("y", "FP32", [-1, 2])])
 X = {"name": "x", "datatype": "FP32", "shape": [1, 2], "data": [1.5, 2]}
@@ -304,7 +305,38 @@ request_like = st.fixed_dictionaries(
 )
 
 
-@settings(deadline=None, max_examples=600)
+def size(value: Any) -> int:
+    """Bytes of memory, the places in lists included; small integers, None and the like are shared."""
+    if isinstance(value, list):
+        return sys.getsizeof(value) + sum(map(size, value))
+    if isinstance(value, dict):
+        return sys.getsizeof(value) + sum(size(k) + size(v) for k, v in value.items())
+    return sys.getsizeof(value)
+
+
+@settings(deadline=None, max_examples=60)
+@given(values=st.lists(json_values, min_size=10, max_size=15))
+def test_parsing_takes_no_more_memory_than_was_reckoned(values: list[Any]) -> None:
+    text = orjson.dumps(values)
+    assert size(orjson.loads(text)) <= 1.2 * codec_json.cost(text)
+
+
+@pytest.mark.parametrize("piece", [b"[],", b"{},", b"0,", b"1.5,", b'"",', b'"ab",', b'{"a":1},'])
+def test_nothing_takes_more_memory_than_was_reckoned_however_much_of_it(piece: bytes) -> None:
+    text = b"[" + piece * 20_000 + b"0]"
+    assert size(orjson.loads(text)) <= 1.2 * codec_json.cost(text)
+
+
+def test_json_that_might_take_too_much_memory_is_refused_before_it_is_parsed() -> None:
+    reader = Reader(Plan.of(XS), json_memory=10_000)
+    with pytest.raises(TooLargeError, match="send fewer rows, send binary tensors, or give"):
+        reader.read(b"[" + b"{}," * 1000 + b"1]", None)
+    with pytest.raises(RequestError, match="must be a JSON object"):
+        reader.read(b"[1,2]", None)
+    assert reader.read(orjson.dumps({"inputs": [X, N]}), None).rows == 1
+
+
+@settings(deadline=None, max_examples=300)
 @given(document=request_like | json_values, tail=st.none() | st.binary(max_size=12))
 def test_no_document_brings_anything_but_a_sentence(document: Any, tail: bytes | None) -> None:
     try:

@@ -1,0 +1,315 @@
+"""The model server beside what a user would write by hand, beside MLServer, and beside bare inference.
+
+Everything compared runs in one go on the same cores, in turns (A B C A B C ...), and what counts are ratios within a
+round: a machine that is slower for ten seconds is slower for all of them.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import tempfile
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+import orjson
+
+from bench.serving import load, models, servers
+from bench.serving.load import Load
+from bench.serving.models import BenchModel
+from bench.serving.servers import ROOT, Maker, Running
+from bench.table import Report
+
+PATH = "/v2/models/m/infer"
+JSON = {"Content-Type": "application/json"}
+OURS = "slipway"
+PACKAGES = ("onnxruntime-gpu", "numpy", "orjson", "uvloop", "httptools", "uvicorn", "starlette")
+
+
+@dataclass(frozen=True)
+class Length:
+    """How long to measure."""
+
+    rounds: int
+    seconds: float
+    heavy_seconds: float
+
+
+FULL = Length(rounds=5, seconds=4.0, heavy_seconds=8.0)
+QUICK = Length(rounds=2, seconds=1.5, heavy_seconds=3.0)
+
+
+def run(quick: bool) -> Report:
+    """Measure all; takes about six minutes, or two with ``quick``."""
+    length = QUICK if quick else FULL
+    report = Report("Serving")
+    report.figures["machine"] = _machine()
+    with tempfile.TemporaryDirectory(prefix="slipway-bench-") as name:
+        directory = Path(name)
+        digits, resnet = models.digits(directory), models.resnet(directory)
+        _tiny(report, digits, directory, length)
+        _heavy(report, resnet, directory, length)
+        _overload(report, resnet, directory, length)
+    report.figures["machine"]["load_after"] = os.getloadavg()
+    report.blocks.insert(0, _machine_line(report))
+    return report
+
+
+def _tiny(report: Report, model: BenchModel, directory: Path, length: Length) -> None:
+    """JSON, one row: the servers have one core, the load has the other."""
+    cores, rest = _split()
+    compared: dict[str, Maker] = {
+        OURS: servers.slipway(),
+        "hand-written, tuned": servers.handwritten(tuned=True),
+        "hand-written, naive": servers.handwritten(tuned=False),
+        f"MLServer {servers.MLSERVER}": servers.mlserver,
+        "echo: uvicorn, raw ASGI": servers.echo,
+        "echo: our HTTP stack": servers.own_echo,
+    }
+    body = _json_body(model)
+    rates: dict[str, list[Load]] = {name: [] for name in compared}
+    memory: dict[str, tuple[float, float]] = {}
+    bare: list[float] = []
+    with ExitStack() as stack:
+        started = {
+            name: stack.enter_context(servers.running(name, make, model, directory / "tiny" / _slug(name), cores))
+            for name, make in compared.items()
+        }
+        for _ in range(length.rounds):
+            for name, server in started.items():
+                rates[name].append(_ask(server, body, JSON, directory, length.seconds, connections=8, cores=rest))
+            bare.append(_bare(model, 1, length.seconds / 2, cores))
+        for name, server in started.items():
+            memory[name] = server.memory()
+    tuned, slow = "hand-written, tuned", f"MLServer {servers.MLSERVER}"
+    rows = [
+        [
+            name,
+            f"{statistics.median(r.rate for r in got):,.0f}",
+            f"{_ratio(rates[OURS], got):.2f}",
+            f"{1000 * statistics.median(r.p50 for r in got):.2f}",
+            f"{1000 * statistics.median(r.p99 for r in got):.2f}",
+            f"{memory[name][0]:.0f} / {memory[name][1]:.0f}",
+            f"{sum(r.failed for r in got)}",
+        ]
+        for name, got in rates.items()
+    ]
+    rows.append(["bare InferenceSession.run, 1 thread", f"{statistics.median(bare):,.0f}", "", "", "", "", ""])
+    report.table(
+        "Tiny model (digits, 64-64-10), JSON, one row a request, 8 connections, one worker on one core:",
+        ["server", "requests/s", "ours / this", "p50 ms", "p99 ms", "memory MiB, RSS / PSS", "failed"],
+        rows,
+    )
+    ratio_tuned, ratio_slow = _ratio(rates[OURS], rates[tuned]), _ratio(rates[OURS], rates[slow])
+    extra = memory[OURS][0] - memory[tuned][0]
+    report.figures["tiny"] = {
+        "rates": {name: [asdict(r) for r in got] for name, got in rates.items()},
+        "memory_mib": {name: {"rss": rss, "pss": pss} for name, (rss, pss) in memory.items()},
+        "bare": bare,
+        "ours_to_tuned": ratio_tuned,
+        "ours_to_mlserver": ratio_slow,
+        "extra_rss_mib": extra,
+    }
+    report.bar(f"at least the tuned hand-written server: {ratio_tuned:.2f} times", ratio_tuned >= 1)
+    report.bar(f"at least 5 times MLServer: {ratio_slow:.1f} times", ratio_slow >= 5)
+    report.bar(f"memory at most 30 MiB above the tuned hand-written server: {extra:+.0f} MiB RSS", extra <= 30)
+    failed = sum(r.failed for r in rates[OURS])
+    report.bar(f"no failed request: {failed}", failed == 0)
+
+
+def _heavy(report: Report, model: BenchModel, directory: Path, length: Length) -> None:
+    """Binary tensors, one row: on one core with the load on the other, and on all cores with the load among them."""
+    cores, rest = _split()
+    everything = cores | rest
+    binary, headers = _binary_body(model)
+    rows: list[list[str]] = []
+    figures: dict[str, object] = {}
+    for words, where, load_on, connections in (
+        ("one core", cores, rest, 4),
+        (f"{len(everything)} cores, shared with the load", everything, everything, 8),
+    ):
+        ours: list[float] = []
+        bare: list[float] = []
+        tuned: list[float] = []
+        failed = 0
+        with ExitStack() as stack:
+
+            def start(name: str, make: Maker, at: set[int] = where, on: ExitStack = stack) -> Running:
+                return on.enter_context(
+                    servers.running(name, make, model, directory / "heavy" / _slug(f"{name} {len(at)}"), at)
+                )
+
+            server = start(OURS, servers.slipway())
+            other = start("tuned", servers.handwritten(tuned=True))
+            for _ in range(length.rounds):
+                bare.append(_bare(model, len(where), length.heavy_seconds, where))
+                for target, rates in ((server, ours), (other, tuned)):
+                    got = _ask(
+                        target, binary, headers, directory, length.heavy_seconds, connections=connections, cores=load_on
+                    )
+                    rates.append(got.rate)
+                    failed += got.failed
+            rss, pss = server.memory()
+        share = statistics.median(o / b for o, b in zip(ours, bare, strict=True))
+        rows.append(
+            [
+                words,
+                f"{statistics.median(bare):.1f}",
+                f"{statistics.median(ours):.1f}",
+                f"{100 * share:.1f}%",
+                f"{statistics.median(tuned):.1f}",
+                f"{rss:.0f} / {pss:.0f}",
+                str(failed),
+            ]
+        )
+        figures[words] = {"bare": bare, "ours": ours, "tuned": tuned, "share": share, "rss_mib": rss, "failed": failed}
+        report.bar(
+            f"heavy model, {words}: at least 95% of bare InferenceSession.run: {100 * share:.1f}%", share >= 0.95
+        )
+    report.table(
+        "Heavy model (ResNet-18 with random weights, 600 kB a request), binary tensors:",
+        ["on", "bare run/s", "slipway/s", "share of bare", "hand-written, tuned/s", "memory MiB, RSS / PSS", "failed"],
+        rows,
+    )
+    report.figures["heavy"] = figures
+
+
+def _overload(report: Report, model: BenchModel, directory: Path, length: Length) -> None:
+    """Four times more clients than the queue holds: the queue's bound is the latency's bound."""
+    cores, rest = _split()
+    binary, headers = _binary_body(model)
+    limit = 8
+    with servers.running(OURS, servers.slipway(limit), model, directory / "overload", cores) as server:
+        os.sched_setaffinity(0, rest)
+        try:
+            got = load.overload(
+                server.port, PATH, binary, headers, connections=4 * limit, seconds=2 * length.heavy_seconds
+            )
+        finally:
+            os.sched_setaffinity(0, cores | rest)
+    # A request waits for the one that runs and for those before it in the queue, and then runs itself. How long a run
+    # takes is seen in the same seconds: the server was never without work.
+    run_seconds = 2 * length.heavy_seconds / max(1, got.accepted)
+    bound = (limit + 2) * run_seconds * 1.25
+    report.table(
+        f"Overload: heavy model, {4 * limit} clients, queueLimit {limit}, one core:",
+        ["accepted", "refused with 503", "other", "p50 s", "p99 s", "largest s", "bound s"],
+        [
+            [
+                str(got.accepted),
+                str(got.refused),
+                str(got.other),
+                *(f"{v:.3f}" for v in (got.p50, got.p99, got.largest, bound)),
+            ]
+        ],
+    )
+    report.figures["overload"] = {**asdict(got), "bound": bound, "run_seconds": run_seconds, "queue_limit": limit}
+    report.bar(
+        f"p99 of accepted requests is bounded by the queue: {got.p99:.3f} s, at most {bound:.3f} s "
+        f"((queueLimit + 2) runs of {1000 * run_seconds:.0f} ms, and a quarter for noise)",
+        got.accepted > 0 and got.p99 <= bound and got.other == 0,
+    )
+
+
+def _ask(
+    server: Running,
+    body: bytes,
+    headers: dict[str, str],
+    directory: Path,
+    seconds: float,
+    *,
+    connections: int,
+    cores: set[int],
+) -> Load:
+    """Load from these cores, after a moment that is not counted."""
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, cores)  # wrk inherits it
+    try:
+        for measured in (min(1.0, seconds / 4), seconds):
+            got = load.closed_loop(
+                server.url, PATH, body, headers, directory, connections=connections, seconds=max(1, round(measured))
+            )
+    finally:
+        os.sched_setaffinity(0, before)
+    return got
+
+
+def _bare(model: BenchModel, threads: int, seconds: float, cores: set[int]) -> float:
+    command = [
+        *("taskset", "-c", ",".join(map(str, sorted(cores)))),
+        *(sys.executable, "-m", "bench.serving.bare", str(model.path), str(threads), f"{seconds:g}"),
+    ]
+    environment = {"PATH": os.environ["PATH"], "PYTHONPATH": servers.PYTHONPATH}
+    done = subprocess.run(command, check=True, capture_output=True, text=True, env=environment, cwd=ROOT)
+    return float(done.stdout)
+
+
+def _row(model: BenchModel) -> np.ndarray:
+    return np.random.default_rng(1).random((1, *model.row), dtype=np.float32)
+
+
+def _json_body(model: BenchModel) -> bytes:
+    x = _row(model)
+    tensor = {"name": "x", "datatype": "FP32", "shape": list(x.shape), "data": x.reshape(-1)}
+    return orjson.dumps({"inputs": [tensor]}, option=orjson.OPT_SERIALIZE_NUMPY)
+
+
+def _binary_body(model: BenchModel) -> tuple[bytes, dict[str, str]]:
+    x = _row(model)
+    tensor = {
+        "name": "x",
+        "datatype": "FP32",
+        "shape": list(x.shape),
+        "parameters": {"binary_data_size": x.nbytes},
+    }
+    text = orjson.dumps({"inputs": [tensor]})
+    text += b" " * (-len(text) % 64)
+    headers = {"Content-Type": "application/octet-stream", "Inference-Header-Content-Length": str(len(text))}
+    return text + x.tobytes(), headers
+
+
+def _ratio(ours: list[Load], others: list[Load]) -> float:
+    return statistics.median(a.rate / b.rate for a, b in zip(ours, others, strict=True))
+
+
+def _split() -> tuple[set[int], set[int]]:
+    """One core for the server, the others for the load; the same one if there is only one."""
+    all_cores = sorted(os.sched_getaffinity(0))
+    return {all_cores[0]}, set(all_cores[1:]) or {all_cores[0]}
+
+
+def _machine() -> dict[str, object]:
+    names = [
+        line.partition(":")[2].strip()
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+        if line.startswith("model name")
+    ]
+    return {
+        "cpu": names[0] if names else "unknown",
+        "cores": len(os.sched_getaffinity(0)),
+        "python": platform.python_version(),
+        "packages": {
+            p: version(p) for p in ("onnxruntime-gpu", "numpy", "orjson", "uvloop", "httptools", "uvicorn", "starlette")
+        },
+        "load_before": os.getloadavg(),
+    }
+
+
+def _machine_line(report: Report) -> str:
+    machine = report.figures["machine"]
+    packages = ", ".join(f"{name} {number}" for name, number in machine["packages"].items())
+    before, after = (", ".join(f"{v:.1f}" for v in machine[k]) for k in ("load_before", "load_after"))
+    return (
+        f"{machine['cpu']}, {machine['cores']} cores, Python {machine['python']}; {packages}. "
+        f"Load averages: {before} before, {after} after."
+    )
+
+
+def _slug(name: str) -> str:
+    return "".join(c if c.isalnum() else "-" for c in name)

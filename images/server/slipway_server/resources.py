@@ -1,0 +1,79 @@
+"""What the container may use, and how its memory is shared out, so that no request can end the process.
+
+A kernel that kills for memory loses every request under way. So each part has a bound of its own, and what does not
+fit is one request's 413, 422 or 503. Of the memory that is free when the model is loaded:
+
+    60%    onnxruntime's arena (activations): a run that needs more fails, alone
+    25%    what parsing one JSON body may take; bodies are parsed one at a time
+    12.5%  bodies that are held while they arrive and wait
+
+Where no limit is set, only the limits of the ServeSpec hold.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+_CGROUP: Final = Path("/sys/fs/cgroup")
+
+
+@dataclass(frozen=True)
+class MemoryPlan:
+    """Bytes for each part."""
+
+    arena: int
+    json: int
+    bodies: int
+
+    @classmethod
+    def of(cls, limit: int, used: int, weights: int) -> MemoryPlan:
+        """Share out what ``limit`` leaves beside what is ``used`` before the model, and its ``weights``.
+
+        At least 64 MiB are shared out: a container that small fails at the load, with the kernel's own words.
+
+        >>> MemoryPlan.of(limit=512 << 20, used=80 << 20, weights=32 << 20).arena >> 20
+        240
+        """
+        free = max(limit - used - weights, 64 << 20)
+        return cls(arena=free * 6 // 10, json=free // 4, bodies=free // 8)
+
+
+def usable_cores(cgroup: Path = _CGROUP) -> int:
+    """Cores that this process may use: its affinity, and the CPU limit of its container, rounded up."""
+    cores = len(os.sched_getaffinity(0))
+    text = _read(cgroup / "cpu.max")  # cgroup v2: "quota period"
+    if text is not None:
+        quota, _, period = text.partition(" ")
+    else:
+        quota = _read(cgroup / "cpu" / "cpu.cfs_quota_us") or "max"
+        period = _read(cgroup / "cpu" / "cpu.cfs_period_us") or "100000"
+    if not quota.isdigit() or not period.isdigit() or period == "0":  # "max", or v1's -1
+        return cores
+    return max(1, min(cores, math.ceil(int(quota) / int(period))))
+
+
+def memory_limit(cgroup: Path = _CGROUP) -> int | None:
+    """Bytes that the container may use, or None where nothing limits it below the machine's memory."""
+    text = _read(cgroup / "memory.max") or _read(cgroup / "memory" / "memory.limit_in_bytes")
+    if text is None or not text.isdigit():
+        return None
+    limit = int(text)
+    machine = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return limit if limit < machine else None
+
+
+def memory_used() -> int:
+    """Resident bytes of this process."""
+    pages = Path("/proc/self/statm").read_text(encoding="ascii").split()[1]
+    return int(pages) * os.sysconf("SC_PAGE_SIZE")
+
+
+def _read(path: Path) -> str | None:
+    try:
+        return path.read_text(encoding="ascii").strip()
+    except OSError:
+        return None
