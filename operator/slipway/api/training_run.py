@@ -126,7 +126,8 @@ class TrainingRunSpec(Model):
         ]
         | None
     ) = None
-    """The image that trains; the chart's trainer image where absent."""
+    """The image that trains; the chart's trainer image where absent. It must hold ``slipway_trainer``, for a
+    ``command`` too: build yours FROM that image."""
     entrypoint: (
         Annotated[
             str,

@@ -21,8 +21,9 @@ class Observed:
         job: the Job of the run's name, whoever made it.
         pods: pods that carry the run's uid, of this Job and of earlier ones.
         missing: ConfigMaps that the pod needs and that do not exist.
-        ledger: the ledger of the model; read only when there may be a result to record.
-        versions: every ModelVersion of the model; read only when there may be a result to record.
+        ledger: the ledger of the model; read only when there is a result to record.
+        versions: every ModelVersion of the model when there is a result to record; else those that this run made,
+            read only where Job or pods are gone.
         progress: what the running pod says.
     """
 
@@ -50,10 +51,11 @@ async def observe(kube: Reader, key: Key, *, defaults: Defaults, progress: Progr
         return None
     spec = TrainingRunSpec.model_validate(run["spec"])
     status = TrainingRunStatus.model_validate(run.get("status") or {})
+    if status.completion_time is not None:
+        # All that is left to do is to delete the Job in time.
+        late = await kube.get(JOBS, key.namespace, key.name) if spec.ttl_after_finished else None
+        return Observed(run, spec, status, defaults, late)
     job = await kube.get(JOBS, key.namespace, key.name)
-    seen = Observed(run, spec, status, defaults, job)
-    if seen.ended:
-        return seen
     labels = {Label.TRAINING_RUN_UID: run["metadata"]["uid"], Label.ROLE: "train"}
     pods = podfacts.newest_first(await kube.list(PODS, key.namespace, labels))
     running = next((p for p in pods if podfacts.phase(p) == "Running" and not podfacts.leaving(p)), None)
@@ -65,12 +67,14 @@ async def observe(kube: Reader, key: Key, *, defaults: Defaults, progress: Progr
         needed.append(spec.code.config_map)
     missing = [name for name in needed if await kube.get(CONFIG_MAPS, key.namespace, name) is None]
     ledger, versions = None, []
-    # Versions made by hand carry no label, so all of the namespace are read; but only in the passes at the end of a
-    # run, and where the Job is not there (it was deleted by hand, maybe after the version was made).
-    if job is None or _finished(job) or any(podfacts.terminated(p, CONTAINER).get("exitCode") == 0 for p in pods):
+    if any(podfacts.terminated(p, CONTAINER).get("exitCode") == 0 for p in pods):
+        # A number is about to be taken. Versions made by hand carry no label, so all of the namespace are read.
         ledger = await kube.get(CONFIG_MAPS, key.namespace, ledger_name(spec.model))
         found = await kube.list(MODEL_VERSIONS, key.namespace)
         versions = [v for v in found if v["spec"]["model"] == spec.model]
+    elif job is None or _finished(job):
+        # The Job or its pods were deleted: maybe after the version was made, but before that was recorded.
+        versions = await kube.list(MODEL_VERSIONS, key.namespace, {Label.TRAINING_RUN_UID: run["metadata"]["uid"]})
     return Observed(run, spec, status, defaults, job, tuple(pods), tuple(missing), ledger, tuple(versions))
 
 

@@ -100,9 +100,10 @@ async def test_a_pod_that_is_leaving_is_not_asked() -> None:
     assert (await seen(kube)).progress is None
 
 
-async def test_at_the_end_ledger_and_every_version_of_the_model_are_read_labelled_or_not() -> None:
+async def test_with_a_result_the_ledger_and_every_version_of_the_model_are_read_labelled_or_not() -> None:
     kube, run = world()
-    put_job(kube, run, "Complete")
+    put_job(kube, run)
+    kube.put(pod("digits-1-a", labels=labels(run), exit_code=0))
     kube.put(model_version("digits-v1"))
     kube.put(model_version("other-v1"))
     kube.put(config_map("slipway-versions-digits", {"last": "1"}))
@@ -111,14 +112,25 @@ async def test_at_the_end_ledger_and_every_version_of_the_model_are_read_labelle
     assert found.ledger is not None
 
 
+async def test_without_a_job_or_pods_the_version_that_was_made_is_found() -> None:
+    for conditions in ((), ("Complete",)):
+        kube, run = world()
+        if conditions:
+            put_job(kube, run, *conditions)
+        kube.put(model_version("digits-v1"))
+        kube.put(model_version("digits-v2", labels=labels(run)))
+        assert [v["metadata"]["name"] for v in (await seen(kube)).versions] == ["digits-v2"]
+
+
 async def test_pods_of_another_run_of_the_same_name_are_not_ours() -> None:
     kube, _ = world()
     kube.put(pod("digits-1-a", labels={Label.TRAINING_RUN_UID: "earlier", Label.ROLE: "train"}))
     assert (await seen(kube)).pods == ()
 
 
-async def test_of_a_run_that_ended_only_the_job_is_read() -> None:
-    kube, run = world()
-    kube.put({**run, "status": {"phase": "Succeeded", "completionTime": T0}})
-    assert (await seen(kube)).ended
-    assert kube.asked == ["trainingruns/digits-1", "jobs/digits-1"]
+async def test_of_a_run_that_ended_at_most_the_job_is_read() -> None:
+    for spec, wanted in (({}, []), ({"ttlAfterFinished": "1h"}, ["jobs/digits-1"])):
+        kube, run = world(**spec)
+        kube.put({**run, "status": {"phase": "Succeeded", "completionTime": T0}})
+        assert (await seen(kube)).ended
+        assert kube.asked == ["trainingruns/digits-1", *wanted]
