@@ -72,7 +72,7 @@ def s3_server() -> Iterator[S3Server]:
                 "-s3.port.lance=0",
                 "-metricsPort=0",
                 *flags,
-            ],  # fmt: skip
+            ],
             cwd=folder,
             env={**os.environ, "AWS_ACCESS_KEY_ID": server.access_key, "AWS_SECRET_ACCESS_KEY": server.secret_key},
             stdout=log,

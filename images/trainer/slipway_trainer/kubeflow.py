@@ -20,7 +20,6 @@ import logging
 import secrets
 from dataclasses import dataclass
 from http import HTTPStatus
-from http.server import ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, Final
 
@@ -28,7 +27,7 @@ from slipway.contract import Env, TrainSpec
 
 from .failures import TrainerError
 from .progress import ProgressBoard
-from .status_server import QuietHandler, start
+from .status_server import QuietHandler, QuietServer, start
 
 log = logging.getLogger(__name__)
 
@@ -107,7 +106,7 @@ def serve_kubeflow(board: ProgressBoard, spec: TrainSpec, folder: Path) -> dict[
             self.close_connection = True
             self.answer(status, json.dumps({"kind": "Status", "status": "Failure", "message": message}))
 
-    port = start(ThreadingHTTPServer(("127.0.0.1", 0), Handler))
+    port = start(QuietServer(("127.0.0.1", 0), Handler))
     folder.mkdir(parents=True, exist_ok=True)
     token_file = folder / "kubeflow-token"
     token_file.touch(mode=0o600)

@@ -50,14 +50,22 @@ def serve_progress(board: ProgressBoard, port: int) -> int:
     return start(_AnyAddressServer(("", port), Handler))
 
 
-def start(server: ThreadingHTTPServer) -> int:
+def start(server: QuietServer) -> int:
     """Run a server in a daemon thread; returns its port."""
-    server.daemon_threads = True
     threading.Thread(target=server.serve_forever, name="http", daemon=True).start()
     return int(server.server_address[1])
 
 
-class _AnyAddressServer(ThreadingHTTPServer):
+class QuietServer(ThreadingHTTPServer):
+    """Says nothing about a client that went away, where the base class prints a traceback."""
+
+    daemon_threads = True
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        log.debug("http client gone address=%s", client_address)
+
+
+class _AnyAddressServer(QuietServer):
     """IPv6 and IPv4 on one socket; IPv4 alone where the pod has no IPv6."""
 
     def __init__(self, address: tuple[str, int], handler: type[BaseHTTPRequestHandler]) -> None:
