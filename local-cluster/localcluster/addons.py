@@ -36,8 +36,8 @@ _READY_SECONDS = 180.0
 class Settings:
     """What differs between the two ways to a cluster.
 
-    `address` is where the machine reaches the cluster's ports. `own_dns` is false where the cluster brings its own name server; `s3_volume` is the volume source of the S3
-    server's data, as YAML in flow style.
+    `address` is where the machine reaches the cluster's ports. `own_dns` is false where the cluster brings its own
+    name server; `s3_volume` is the volume source of the S3 server's data, as YAML in flow style.
     """
 
     address: str
