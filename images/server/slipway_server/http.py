@@ -62,11 +62,11 @@ class HttpLimits:
         bodies: bodies held at once, over all connections; a request that would exceed it gets 503.
         head: request line and headers of one request.
         head_time: from a request's first byte (or from the connection's opening) to the end of its headers.
-        body_grace: a body may take so long, and one second more for each ``body_rate`` bytes that came.
-        body_rate: bytes a second.
+        body_grace: a body may take so long, and one second more for each ``rate`` bytes that came.
+        rate: bytes a second, below which a client is too slow.
         idle: between two requests. Above Envoy's own idle timeout of one hour, because whoever closes an idle
             connection first must be the client: a server that does may meet a request on its way.
-        write: an answer that its client does not read.
+        write: an answer may take so long to be read, and one second more for each ``rate`` bytes of it.
         connections: open at once. Beyond it the one that was idle longest is closed.
         linger: a refused request's rest is read and thrown away for so long, so that the client sees the answer.
     """
@@ -76,7 +76,7 @@ class HttpLimits:
     head: int = 32 * 1024
     head_time: float = 10.0
     body_grace: float = 10.0
-    body_rate: int = 64 * 1024
+    rate: int = 64 * 1024
     idle: float = 3900.0
     write: float = 30.0
     connections: int = 2048
@@ -223,6 +223,7 @@ class Connection(asyncio.Protocol):
         self._parts: list[bytes] = []
         self._received = 0
         self._blocked = False
+        self._unread = 0
         self._paused = False
         self._early: list[tuple[bytes, bytes]] = []
         self.phase = Phase.NEW
@@ -276,6 +277,8 @@ class Connection(asyncio.Protocol):
     def pause_writing(self) -> None:
         self._blocked = True
         self.since = self._server.now
+        if self._transport is not None:
+            self._unread = self._transport.get_write_buffer_size()
 
     def resume_writing(self) -> None:
         self._blocked = False
@@ -287,7 +290,7 @@ class Connection(asyncio.Protocol):
         """Close if it is too slow, or idle for too long."""
         waited, limits = now - self.since, self._limits
         if self._blocked:
-            if waited > limits.write:
+            if waited > limits.write + self._unread / limits.rate:
                 self.abort()
         elif self.phase is Phase.HEAD or self.phase is Phase.NEW:
             if waited > limits.head_time:
@@ -296,15 +299,13 @@ class Connection(asyncio.Protocol):
                 else:
                     self._refuse(408, f"the headers did not come within {limits.head_time:g} seconds")
         elif self.phase is Phase.BODY:
-            if waited > limits.body_grace + self._received / limits.body_rate:
-                self._refuse(408, f"the body came slower than {limits.body_rate} bytes a second")
+            if waited > limits.body_grace + self._received / limits.rate:
+                self._refuse(408, f"the body came slower than {limits.rate} bytes a second")
         elif self.phase is Phase.IDLE:
             if waited > limits.idle:
                 self.close()
-        elif self.phase in _OVER:
-            limit = limits.write if self.phase is Phase.FLUSH else limits.linger
-            if waited > limit:
-                self.abort()
+        elif self.phase in _OVER and waited > (limits.write if self.phase is Phase.FLUSH else limits.linger):
+            self.abort()
 
     def close(self) -> None:
         """Close once what was written has left."""
@@ -351,7 +352,7 @@ class Connection(asyncio.Protocol):
         self._received = 0
         self._head = 0
         self._early = []
-        if self.phase is not Phase.HEAD and self._current is None:
+        if self.phase in (Phase.IDLE, Phase.BODY) and self._current is None:
             self.phase, self.since = Phase.HEAD, self._server.now
 
     def on_url(self, url: bytes) -> None:

@@ -52,7 +52,7 @@ from slipway_server.signature import Plan
 
 log = logging.getLogger("slipway.server")
 
-SPARE: Final = 5.0
+SPARE: Final = 3.0
 """Seconds beyond a request's own timeout that a stopping server waits for it."""
 
 

@@ -22,6 +22,7 @@ def post(body: bytes, *headers: str) -> bytes:
     return "\r\n".join(lines).encode() + b"\r\n\r\n" + body
 
 
+CLOSE = b"GET / HTTP/1.1\r\nConnection: close\r\n\r\n"
 UPGRADE = b"GET / HTTP/1.1\r\nConnection: upgrade\r\nUpgrade: h2c\r\n\r\n"
 
 
@@ -32,6 +33,7 @@ class Transport:
     aborted: bool = False
     half_closed: bool = False
     reading: bool = True
+    unread: int = 0
     extra: dict[str, Any] = field(default_factory=dict)
 
     def write(self, data: bytes) -> None:
@@ -55,6 +57,9 @@ class Transport:
 
     def resume_reading(self) -> None:
         self.reading = True
+
+    def get_write_buffer_size(self) -> int:
+        return self.unread
 
     def get_extra_info(self, name: str) -> Any:
         return self.extra.get(name)
@@ -295,6 +300,34 @@ def test_a_client_that_does_not_read_gets_no_more_and_is_closed() -> None:
     assert client.transport.aborted
 
 
+def test_a_large_answer_may_take_longer_to_be_read() -> None:
+    site = Site()
+    client = site.connect()
+    client.transport.unread = 60 * LIMITS.rate
+    client.connection.pause_writing()
+    site.wait(LIMITS.write + 59)
+    assert not client.transport.aborted
+    site.wait(2)
+    assert client.transport.aborted
+
+
+@pytest.mark.parametrize(
+    "last",
+    [
+        b"GET / HTTP/1.1\r\nConnection: close\r\n\r\n",
+        b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n65\r\n" + b"x" * 101 + b"\r\n0\r\n\r\n",
+    ],
+    ids=["asked to close", "refused"],
+)
+def test_what_follows_the_last_request_of_a_connection_is_not_read(last: bytes) -> None:
+    site = Site()
+    client = site.connect()
+    client.send(last + GET)
+    client.send(GET)
+    assert client.transport.written.count(b"HTTP/1.1 ") == 1
+    assert [r.path for r in site.requests] in ([], [b"/"])
+
+
 def test_a_client_that_leaves_is_told_to_the_handler_once() -> None:
     site = Site(at_once=False)
     client = site.connect()
@@ -409,7 +442,9 @@ async def test_the_end_waits_for_what_is_under_way_and_closes_the_rest() -> None
 @given(
     data=st.lists(
         st.binary(max_size=30)
-        | st.sampled_from([GET, post(b"hello"), b"GET / HTTP/1.1\r\n", b"\r\n\r\n", b"Content-Length: 5\r\n", UPGRADE]),
+        | st.sampled_from(
+            [GET, post(b"hello"), b"GET / HTTP/1.1\r\n", b"\r\n\r\n", b"Content-Length: 5\r\n", UPGRADE, CLOSE]
+        ),
         max_size=8,
     )
 )
