@@ -326,7 +326,7 @@ class Load:
     async def _open(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter] | None:
         try:
             return await asyncio.open_connection("127.0.0.1", self._port)
-        except ConnectionRefusedError:
+        except (ConnectionRefusedError, ConnectionResetError):  # reset: the port closed between SYN and ACK
             self.refused_at = self.refused_at or time.monotonic()
             return None
 
