@@ -42,14 +42,14 @@ test: ## Every level of tests; brings the cluster up and deploys
 	$(LOCAL_CLUSTER) up
 	$(LOCAL_CLUSTER) deploy
 	eval "$$($(LOCAL_CLUSTER) env)"
-	exec $(PYTHON) -m pytest tests/unit tests/integration tests/e2e $(ARGS)
+	exec $(PYTHON) -m pytest tests/unit tests/image tests/integration tests/e2e $(ARGS)
 test-unit: ## Unit tests: no network, no root, under a minute
 	@$(LOCAL_CLUSTER) venv >/dev/null
 	exec $(PYTHON) -m pytest tests/unit $(ARGS)
-test-integration: ## Tests on a real control plane without a node: no root
+test-integration: ## Tests on a real control plane without a node, and inside the images
 	@$(LOCAL_CLUSTER) venv >/dev/null
 	$(LOCAL_CLUSTER) binaries >/dev/null
-	exec $(PYTHON) -m pytest tests/integration $(ARGS)
+	exec $(PYTHON) -m pytest tests/image tests/integration $(ARGS)
 test-e2e: ## Tests on the cluster, with our images
 	@$(LOCAL_CLUSTER) venv >/dev/null
 	$(LOCAL_CLUSTER) up

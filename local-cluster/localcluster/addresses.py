@@ -64,3 +64,8 @@ def of(record: Path) -> Addresses:
     first = int(_RANGE.network_address) + json.loads(record.read_text())["pair"] * _PAIR_SIZE
     host, node = (str(ipaddress.ip_address(first + n)) for n in (1, 2))
     return Addresses(record.parent.name, host, node)
+
+
+def checkout(record: Path) -> Path:
+    """The directory of the checkout whose addresses a state directory remembers."""
+    return Path(json.loads(record.read_text())["checkout"])

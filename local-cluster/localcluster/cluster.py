@@ -65,6 +65,7 @@ class Local:
         debian.require(pins.NODE_PACKAGES)
         programs.ensure(pins.PROGRAMS)
         own = images.ensure(addons.IMAGES)
+        _remove_orphans()
         with self.alone():
             here = self._node()
             with step("node ready", quiet_below=1):
@@ -89,8 +90,6 @@ class Local:
             with self.alone(), step("cluster removed"):
                 node.remove(self._state, addresses.of(record))
         shutil.rmtree(self._state, ignore_errors=True)
-        with contextlib.suppress(OSError):
-            (paths.state_root() / "locks" / self._state.name).unlink()
 
     def load(self) -> dict[str, str]:
         ours = images.ensure(images.OURS)
@@ -112,6 +111,16 @@ class Local:
 
     def alone(self) -> contextlib.AbstractContextManager[None]:
         return lock(self._state.name, root=paths.state_root())
+
+
+def _remove_orphans() -> None:
+    """Take away the clusters of checkouts that are there no more: nobody else would."""
+    for record in paths.state_root().glob("*/addresses.json"):
+        state = record.parent
+        with lock(state.name, root=paths.state_root()):
+            if record.exists() and not addresses.checkout(record).exists():
+                with step(f"cluster of {addresses.checkout(record)}, which is gone, removed"):
+                    node.remove(state, addresses.of(record))
 
 
 WAYS: dict[str, type[Local] | type[Kind]] = {"local": Local, "kind": Kind}

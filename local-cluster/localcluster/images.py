@@ -9,10 +9,9 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -295,23 +294,6 @@ def _take_from_buildah(store: Layout, tag: str) -> str:
             if store.adopt_layer(fresh) != digest:
                 raise UserError(f"A layer of {tag} does not have the digest {digest} that buildah gave it.")
     return store.adopt_image(configuration)
-
-
-def run_inside(image: str, argv: Sequence[str], volumes: Mapping[Path, str]) -> int:
-    """Run a command in one of our images, with directories of this machine mounted read-only; return its exit status.
-
-    `volumes` is directory -> path inside. The command writes to this process's own output.
-    """
-    made = _ensure(image)
-    with lock("images"):
-        _give_to_buildah(layout(), made)
-        container = _buildah("from", "--pull=never", made.name).strip()
-    try:
-        mounts = [f"--volume={source}:{inside}:ro" for source, inside in volumes.items()]
-        command = [*_ALONE, *_buildah_command(), "run", "--isolation=chroot", *mounts, container, "--", *argv]
-        return subprocess.run(command, check=False).returncode
-    finally:
-        _buildah("rm", container)
 
 
 def _give_to_buildah(store: Layout, image: Image) -> None:
