@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import re
 import socket
 import struct
 import time
@@ -21,7 +22,7 @@ from onnx import helper, numpy_helper
 from slipway.contract import EXIT_OK, Signature, Tensor
 from tests.support import onnx_models
 from tests.support.fake_s3 import fake_s3
-from tests.support.server_process import ServerProcess, put_model, serving
+from tests.support.server_process import ROOT, ServerProcess, put_model, serving
 
 INFER = "/v2/models/m/infer"
 JSON = {"content-type": "application/json"}
@@ -129,6 +130,13 @@ def test_metrics_have_a_port_of_their_own_and_nothing_else_there(digits: ServerP
     assert httpx.post(base + "/metrics").status_code == 405
     assert httpx.post(base + "/metrics", content=b"x").status_code == 413
     assert client.get("/metrics").status_code == 404
+
+
+def test_the_documentation_lists_every_metric(digits: ServerProcess) -> None:
+    text = httpx.get(digits.metrics_url).text
+    exposed = set(re.findall(r"^# TYPE (slipway_server_\w+)", text, re.MULTILINE))
+    page = (ROOT / "docs" / "serving.md").read_text(encoding="utf-8")
+    assert set(re.findall(r"`(slipway_server_\w+)", page)) == exposed
 
 
 def test_a_body_larger_than_the_limit(client: httpx.Client) -> None:
