@@ -46,7 +46,7 @@ def deployment(
     version: str | None = "digits-v1",
     *,
     replicas: int = 2,
-    route: bool = True,
+    route: bool | Mapping[str, Any] = True,
     steps: Sequence[Mapping[str, Any]] = (weight(10), pause("5s"), weight(50), pause("5s")),
     delay: str = "10s",
     **spec: Any,
@@ -63,7 +63,7 @@ def deployment(
     if version is not None:
         made["modelVersion"] = version
     if route:
-        made["route"] = {"gateway": dict(GATEWAY), "hostnames": [HOST]}
+        made["route"] = {"gateway": dict(GATEWAY), "hostnames": [HOST]} if route is True else dict(route)
     return {
         "apiVersion": API_VERSION,
         "kind": "Deployment",

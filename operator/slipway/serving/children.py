@@ -90,7 +90,8 @@ def route(owner: Manifest, spec: dict[str, Any]) -> dict[str, Any]:
 
 
 def budget(owner: Manifest, version: str) -> dict[str, Any]:
-    """Evictions (a node that is drained) take one pod of a version at a time."""
+    """Evictions (a node that is drained) take one pod of a version at a time. For more than one replica only: with one
+    it would either say nothing or hold the node's drain up for ever."""
     deployment = owner["metadata"]["name"]
     spec = {"maxUnavailable": 1, "selector": {"matchLabels": selector(deployment, version)}}
     return _child(owner, BUDGETS, child_name(deployment, version), spec, model_version=version)

@@ -115,7 +115,10 @@ def _version(s: Situation, version: str | None, replicas: int) -> Iterator[Chang
     owner = s.observed.object
     yield Apply(children.service(owner, version), running.service)
     yield Apply(children.workload(owner, s.spec, known, replicas, s.observed.defaults), running.workload)
-    yield Apply(children.budget(owner, version), running.budget)
+    if replicas > 1:
+        yield Apply(children.budget(owner, version), running.budget)
+    elif running.budget is not None:
+        yield _delete(BUDGETS, running.budget)
 
 
 def _left_over(s: Situation) -> Iterator[Change]:

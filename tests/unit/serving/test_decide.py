@@ -1,0 +1,291 @@
+"""What stories cannot show well: that nothing is written when nothing happened, verbs said twice, conditions."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from slipway.api.common import ACTION_ANNOTATION
+from slipway.kube.fake import Crash
+from slipway.kube.objects import DEPLOYMENTS, MODEL_VERSIONS
+from slipway.kube.plan import Plan
+from slipway.serving.decide import LOOK_AGAIN, decide
+from slipway.serving.observe import observe
+from tests.support.builders import NAMESPACE
+from tests.support.serving_builders import NAME, ready_version
+from tests.support.serving_world import DEFAULTS, KEY, World, run_until
+from tests.unit.serving.stories import (
+    BY_HAND,
+    TAMPERED,
+    V1,
+    V2,
+    V3,
+    Turn,
+    add_gateway,
+    ask_for,
+    at,
+    create,
+    degraded,
+    first,
+    healthy,
+    paused,
+    refuse,
+    remove_gateway,
+    say,
+    says,
+    world_with,
+)
+
+
+async def told(world: World, *turns: Turn) -> World:
+    for turn in turns:
+        turn.act(world)
+        await run_until(world, turn.until)
+    return world
+
+
+async def plan(world: World) -> Plan:
+    found = await observe(world.kube, KEY, DEFAULTS)
+    assert found is not None
+    return decide(found, world.now)
+
+
+async def serving(**spec: Any) -> World:
+    return await told(world_with(), first(steps=BY_HAND, **spec))
+
+
+async def waiting_at_ten(**spec: Any) -> World:
+    return await told(await serving(**spec), Turn(ask_for(V2), paused(V2, 10)))
+
+
+# ------------------------------------------------------------------------------------------------- writing nothing
+
+
+@pytest.mark.parametrize(
+    "turns",
+    [
+        pytest.param([first()], id="healthy"),
+        pytest.param([first(route=False)], id="healthy behind a plain Service"),
+        pytest.param([first(steps=BY_HAND), Turn(ask_for(V2), paused(V2, 10))], id="waiting for a person"),
+        pytest.param(
+            [first(steps=BY_HAND), Turn(ask_for(V2), paused(V2, 10)), Turn(say("abort"), degraded("abort", left=[V1]))],
+            id="aborted",
+        ),
+        pytest.param([first(), Turn(ask_for("digits-v9"), says("no ModelVersion digits-v9"))], id="a missing version"),
+        pytest.param([first(), Turn(refuse, says("refuses the route"))], id="a refused route"),
+        pytest.param([first(), Turn(remove_gateway, says("does not exist"))], id="a missing Gateway"),
+    ],
+)
+async def test_where_nothing_happens_nothing_is_written(turns: list[Turn]) -> None:
+    world = await told(world_with(), *turns)
+    writes = len(world.kube.log)
+    for _ in range(50):
+        world.now = world.now.replace(microsecond=123456)
+        world.advance(61.7)
+        assert not await world.look(), world.kube.log[-1]
+        # Nothing looks again every second either.
+        again = (await plan(world)).again
+        assert again is None or again >= LOOK_AGAIN
+    assert len(world.kube.log) == writes
+
+
+async def test_a_timed_pause_is_waited_for_without_a_write() -> None:
+    world = await told(world_with(), first(), Turn(ask_for(V2), says("pauses 5s")))
+    await world.settle()
+    writes = len(world.kube.log)
+    again = (await plan(world)).again
+    assert again is not None
+    assert 0 < again <= 5
+    for _ in range(4):
+        world.advance(again / 5)
+        assert not await world.look()
+    assert len(world.kube.log) == writes
+    world.advance(again / 5)
+    assert await world.look()
+
+
+# ------------------------------------------------------------------------------------------------------- verbs
+
+
+async def test_a_verb_is_carried_out_once_though_its_annotation_stays() -> None:
+    """The operator dies between the two writes, and the annotation is found again, over and over."""
+    world = await waiting_at_ten()
+    world.says("promote")
+    world.kube.crash_after(1)
+    with pytest.raises(Crash):
+        await world.look()
+    assert world.status["lastAction"]["pending"] is True
+    assert world.status["step"]["index"] == 2
+    assert ACTION_ANNOTATION in world.the(DEPLOYMENTS, NAME)["metadata"]["annotations"]
+    await run_until(world, paused(V2, 50))
+    assert world.status["lastAction"] == {
+        "action": "promote",
+        "at": world.status["lastAction"]["at"],
+        "by": "kubectl-annotate",
+        "result": "canary digits-v2: step 3 of 4, weight 50%",
+        "pending": False,
+    }
+    assert not world.the(DEPLOYMENTS, NAME)["metadata"]["annotations"]
+
+
+async def test_another_verb_in_the_place_of_one_that_was_answered_is_a_new_wish() -> None:
+    world = await waiting_at_ten()
+    world.says("promote")
+    world.kube.crash_after(1)
+    with pytest.raises(Crash):
+        await world.look()
+    world.says("abort")
+    await run_until(world, degraded("said abort", left=[V1]))
+    assert [h["outcome"] for h in world.status["history"]] == ["Aborted", "Promoted"]
+
+
+async def test_the_same_verb_said_again_later_is_a_new_wish() -> None:
+    world = await waiting_at_ten()
+    await told(world, Turn(say("promote"), paused(V2, 50)), Turn(say("promote"), healthy(V2)))
+
+
+async def test_abort_is_the_next_write_of_the_route_whatever_else_is_broken() -> None:
+    world = await waiting_at_ten()
+    world.refusal = {"Accepted": "NotAllowedByListeners: no"}
+    world.troubles[V1] = {}
+    world.neighbours()
+    world.kube.remove(MODEL_VERSIONS, NAMESPACE, V2)
+    world.says("abort")
+    await world.settle()
+    routes = [line for line in world.log if "routes" in line]
+    assert routes[-1].endswith("routes digits-v1 100, digits-v2 0")
+
+
+# -------------------------------------------------------------------------------------------------- conditions
+
+
+def states(world: World) -> dict[str, tuple[str, str]]:
+    return {c["type"]: (c["status"], c["reason"]) for c in world.status["conditions"]}
+
+
+async def test_conditions_from_the_first_version_to_an_abort() -> None:
+    world = await told(world_with(), Turn(create(steps=BY_HAND), says("0 of 2")))
+    assert states(world) == {
+        "Ready": ("False", "FirstStarting"),
+        "Progressing": ("True", "FirstStarting"),
+        "Reconciling": ("True", "FirstStarting"),
+        "Stalled": ("False", "FirstStarting"),
+    }
+    await run_until(world, healthy(V1))
+    assert states(world) == {
+        "Ready": ("True", "Healthy"),
+        "Progressing": ("False", "Healthy"),
+        "Reconciling": ("False", "Healthy"),
+        "Stalled": ("False", "Healthy"),
+    }
+    await told(world, Turn(ask_for(V2), says("0 of 2")))
+    assert states(world)["Progressing"] == ("True", "CandidateStarting")
+    await run_until(world, paused(V2, 10))
+    assert states(world)["Reconciling"] == ("True", "Paused")
+    await told(world, Turn(say("abort"), degraded("abort", left=[V1])))
+    assert states(world) == {
+        "Ready": ("True", "Healthy"),
+        "Progressing": ("False", "Aborted"),
+        "Reconciling": ("False", "Aborted"),
+        "Stalled": ("True", "Aborted"),
+    }
+
+
+async def test_ready_stays_true_from_the_first_answer_to_the_last() -> None:
+    """At each weight there is a moment in which the newest route is not taken over yet: clients do not notice."""
+    world = await serving()
+    ready = []
+    inner = world.kube.on_write
+    world.kube.on_write = lambda: (inner(), ready.append(world.condition("Ready")["status"]))[0]
+    await told(
+        world,
+        Turn(ask_for(V2), paused(V2, 10)),
+        Turn(say("abort"), degraded("abort", left=[V1])),
+        Turn(say("retry"), paused(V2, 10)),
+        Turn(ask_for(V3), paused(V3, 10)),
+        Turn(say("promote-full"), healthy(V3)),
+    )
+    assert set(ready) == {"True"}
+    assert len(ready) > 80
+
+
+async def test_a_condition_keeps_its_time_while_it_says_the_same() -> None:
+    world = await serving()
+    since = world.condition("Ready")["lastTransitionTime"]
+    world.advance(100)
+    await told(world, Turn(ask_for(V2), paused(V2, 10)))
+    assert world.condition("Ready")["lastTransitionTime"] == since
+    assert world.condition("Reconciling")["lastTransitionTime"] > since
+
+
+async def test_the_reason_of_a_tampered_file_is_its_own() -> None:
+    world = world_with(troubles={V2: TAMPERED})
+    await told(world, first(), Turn(ask_for(V2), degraded("sha256", left=[V1])))
+    assert states(world)["Stalled"] == ("True", "ArtifactTampered")
+    assert states(world)["Ready"] == ("True", "Healthy")
+    assert world.status["rollout"]["reason"] == "ArtifactTampered"
+
+
+async def test_a_missing_gateway_that_comes_is_found_without_an_event() -> None:
+    world = await told(world_with(), first(), Turn(remove_gateway, says("does not exist")))
+    assert states(world)["Stalled"] == ("True", "GatewayMissing")
+    assert states(world)["Ready"] == ("False", "GatewayMissing")
+    add_gateway(world)
+    await run_until(world, healthy(V1), seconds=int(LOOK_AGAIN) + 2)
+
+
+# ------------------------------------------------------------------------------------------------------ history
+
+
+async def test_history_is_bounded_and_the_newest_comes_first() -> None:
+    world = await serving(historyLimit=2)
+    await told(
+        world,
+        Turn(ask_for(V2), paused(V2, 10)),
+        Turn(ask_for(V3), paused(V3, 10)),
+        Turn(say("promote-full"), healthy(V3)),
+    )
+    assert [(h["modelVersion"], h["outcome"], h["reason"]) for h in world.status["history"]] == [
+        (V3, "Promoted", "replaced digits-v1"),
+        (V2, "Superseded", "the spec asks for digits-v3 now"),
+    ]
+    assert all(h["from"] <= h["to"] for h in world.status["history"])
+
+
+async def test_history_may_be_left_out() -> None:
+    assert not (await serving(historyLimit=0)).status.get("history")
+    assert (await serving()).status["history"]
+
+
+def test_many_versions_in_a_row_do_not_pile_up() -> None:
+    async def tell() -> World:
+        world = world_with(versions=[f"digits-v{n}" for n in range(1, 8)])
+        await told(world, first(steps=BY_HAND, delay="1h"))
+        for number in range(2, 8):
+            version = f"digits-v{number}"
+            await told(
+                world,
+                Turn(ask_for(version), paused(version, 10)),
+                Turn(say("promote-full"), healthy(version, alone=False)),
+            )
+        await run_until(world, lambda w: len(w.running()) == 4)
+        return world
+
+    world = asyncio.run(tell())
+    assert sorted(world.running()) == ["digits-v4", "digits-v5", "digits-v6", "digits-v7"]
+
+
+def test_a_version_that_was_deleted_and_made_again_is_just_that_version() -> None:
+    async def tell() -> World:
+        world = await serving()
+        world.version(ready_version(V1), "registers digits-v1 again")
+        return await told(world, Turn(lambda _w: None, healthy(V1)))
+
+    assert asyncio.run(tell()).running() == [V1]
+
+
+async def test_at_means_that_the_gateway_follows() -> None:
+    world = await told(await serving(), Turn(ask_for(V2), at(V2, 10)))
+    assert "gateway   follows digits-v1 90, digits-v2 10" in "\n".join(world.log)

@@ -1,0 +1,154 @@
+"""Why a version does not become ready: the most telling words of its pods."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from slipway.api.deployment import DeploymentSpec
+from slipway.api.reasons import Reason
+from slipway.contract import EXIT_ERROR, EXIT_USER_ERROR
+from slipway.serving.observed import Running
+from slipway.serving.words import words
+from tests.support.builders import failure
+from tests.support.serving_builders import deployment
+
+SPEC = DeploymentSpec.model_validate(deployment()["spec"])
+
+
+def pod(name: str = "a", *, ready: bool = False, leaving: bool = False, **container: Any) -> dict[str, Any]:
+    meta: dict[str, Any] = {"name": name, "creationTimestamp": "2026-01-01T00:00:00Z"}
+    if leaving:
+        meta["deletionTimestamp"] = "2026-01-01T00:00:01Z"
+    conditions = [{"type": "Ready", "status": "True" if ready else "False"}, *container.pop("conditions", [])]
+    return {
+        "metadata": meta,
+        "spec": {"containers": [{"name": "server", "image": "server:1"}]},
+        "status": {
+            "phase": "Running",
+            "conditions": conditions,
+            "containerStatuses": [{"name": "server", **container}] if container else [],
+        },
+    }
+
+
+def ended(code: int, message: str = "", reason: str = "Error", *, where: str = "lastState") -> dict[str, Any]:
+    """A container that ended, and by default waits to be started again."""
+    end = {"terminated": {"exitCode": code, "message": message, "reason": reason}}
+    waiting = {"waiting": {"reason": "CrashLoopBackOff", "message": "back-off 40s restarting failed container"}}
+    return {"state": end} if where == "state" else {"lastState": end, "state": waiting}
+
+
+def waiting(reason: str, message: str) -> dict[str, Any]:
+    return {"state": {"waiting": {"reason": reason, "message": message}}}
+
+
+UNSCHEDULABLE = {
+    "conditions": [
+        {
+            "type": "PodScheduled",
+            "status": "False",
+            "reason": "Unschedulable",
+            "message": "0/3 nodes: 3 Insufficient gpu",
+        }
+    ]
+}
+
+
+@pytest.mark.parametrize(
+    ("pods", "reason", "said", "hopeless"),
+    [
+        pytest.param(
+            [pod(**ended(EXIT_USER_ERROR, failure("DigestMismatch", "it is sha256:b, not sha256:a")))],
+            Reason.ARTIFACT_TAMPERED,
+            "it is sha256:b, not sha256:a",
+            True,
+            id="the file is another one",
+        ),
+        pytest.param(
+            [pod(**ended(EXIT_USER_ERROR, failure("SignatureMismatch", "input x is FP64")))],
+            Reason.CANDIDATE_FAILED,
+            "SignatureMismatch: input x is FP64",
+            True,
+            id="the server says that trying again cannot help",
+        ),
+        pytest.param(
+            [pod(**ended(EXIT_ERROR, failure("StoreUnreachable", "s3 does not answer")))],
+            Reason.NOT_SERVING,
+            "StoreUnreachable: s3 does not answer",
+            False,
+            id="the server says that it may pass",
+        ),
+        pytest.param(
+            [pod(**ended(139, "Segmentation fault"))],
+            Reason.NOT_SERVING,
+            "exit code 139, last words: Segmentation fault",
+            False,
+            id="the server left only its log",
+        ),
+        pytest.param(
+            [pod(**ended(137, "", "OOMKilled", where="state"))],
+            Reason.OUT_OF_MEMORY,
+            "more memory than the 512Mi",
+            False,
+            id="out of memory",
+        ),
+        pytest.param(
+            [pod(**waiting("ImagePullBackOff", 'Back-off pulling image "server:1": ErrImagePull: not found'))],
+            Reason.IMAGE_NOT_PULLED,
+            "the image server:1 cannot be had: not found",
+            False,
+            id="no image",
+        ),
+        pytest.param(
+            [pod(**waiting("CreateContainerConfigError", 'secret "slipway-store-default" not found'))],
+            Reason.CONFIG_MISSING,
+            "slipway-store-default",
+            False,
+            id="no S3 place",
+        ),
+        pytest.param([pod(**UNSCHEDULABLE)], Reason.UNSCHEDULABLE, "3 Insufficient gpu", False, id="no node"),
+        pytest.param(
+            [pod("a", **UNSCHEDULABLE), pod("b", **ended(137, "", "OOMKilled"))],
+            Reason.OUT_OF_MEMORY,
+            "more memory",
+            False,
+            id="what a person can mend comes before what the cluster may",
+        ),
+    ],
+)
+def test_the_words_of_pods(pods: list[dict[str, Any]], reason: Reason, said: str, hopeless: bool) -> None:
+    found = words(Running(pods=tuple(pods)), SPEC)
+    assert found is not None
+    assert (found.reason, found.hopeless) == (reason, hopeless)
+    assert said in found.message
+
+
+@pytest.mark.parametrize(
+    "quiet",
+    [
+        pytest.param(pod(ready=True, **ended(137, "", "OOMKilled")), id="a pod that is ready again"),
+        pytest.param(pod(leaving=True, **ended(137, "", "OOMKilled")), id="a pod that leaves"),
+        pytest.param(pod(**waiting("ContainerCreating", "")), id="a pod that is being made"),
+        pytest.param(pod(), id="a pod of which nothing is known"),
+        pytest.param(pod(**ended(0, where="state")), id="a server that ended well because it was told to"),
+    ],
+)
+def test_pods_without_trouble_say_nothing(quiet: dict[str, Any]) -> None:
+    assert words(Running(pods=(quiet,)), SPEC) is None
+
+
+def test_pods_that_cannot_even_be_made() -> None:
+    condition = {"type": "ReplicaFailure", "status": "True", "message": "exceeded quota: cpu"}
+    found = words(Running(workload={"status": {"conditions": [condition]}}), SPEC)
+    assert found is not None
+    assert "a pod cannot be made: exceeded quota: cpu" in found.message
+
+
+def test_the_words_do_not_change_while_the_kubelet_waits_longer_and_longer() -> None:
+    """The message would otherwise be rewritten at every turn of the back-off."""
+    first = pod(**ended(1, "no"))
+    later = pod(**ended(1, "no"))
+    later["status"]["containerStatuses"][0]["state"]["waiting"]["message"] = "back-off 5m0s restarting"
+    assert words(Running(pods=(first,)), SPEC) == words(Running(pods=(later,)), SPEC)
