@@ -64,6 +64,8 @@ class Local:
         debian.require_root()
         debian.require(pins.NODE_PACKAGES)
         programs.ensure(pins.PROGRAMS)
+        programs.envoy_gateway_charts()
+        programs.drop_build_caches()
         own = images.ensure(addons.IMAGES)
         _remove_orphans()
         with self.alone():

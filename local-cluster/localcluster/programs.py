@@ -24,25 +24,31 @@ def ensure(names: Iterable[str]) -> Path:
     """
     wanted = {name: _key(name) for name in names}
     target = paths.cache() / "bin" / paths.digest(*(f"{n}={k}" for n, k in sorted(wanted.items())))
-    if target.is_dir() and all((target / name).exists() for name in wanted):
+
+    def stands() -> bool:
+        return target.is_dir() and all((target / name).exists() for name in wanted)
+
+    if stands():
         return target
     if any(not _program(name).exists() for name in wanted):
         debian.require(pins.BUILD_PACKAGES)
     for name in wanted:
         _make(name)
     with lock("bin"):
-        if target.is_dir():
-            shutil.rmtree(target)  # dangling: a part of the cache was removed by hand
-        with publish(target) as scratch:
-            for name in wanted:
-                (scratch / name).symlink_to(os.path.relpath(_program(name), target))
+        if not stands():
+            shutil.rmtree(target, ignore_errors=True)  # dangling: a part of the cache was removed by hand
+            with publish(target) as scratch:
+                for name in wanted:
+                    (scratch / name).symlink_to(os.path.relpath(_program(name), target))
     return target
 
 
 def drop_build_caches() -> None:
-    """Remove Go's own caches (about 8 GB), once every program stands: a new pin builds from nothing anyway."""
-    if all(_program(name).exists() for name in pins.PROGRAMS):
-        shutil.rmtree(paths.cache() / "go", ignore_errors=True)
+    """Remove Go's own caches (10 GB) when all that is made with them stands: a new pin builds from nothing anyway."""
+    caches = paths.cache() / "go"
+    if caches.exists():
+        with lock("programs"), lock("charts"):
+            shutil.rmtree(caches, ignore_errors=True)
 
 
 def envoy_gateway_charts() -> Path:
