@@ -1,25 +1,22 @@
-"""Wiring of the trainer pod: environment, endpoints, the attempt, the exit status."""
+"""The trainer pod's program: reads what is asked, starts itself again with the seed set, and leaves with a status.
+
+What takes long to load (the S3 client) is imported after that second start, so that it is loaded once.
+"""
 
 from __future__ import annotations
 
-import functools
 import logging
 import os
 import sys
 import threading
 import time
 
-from slipway.contract import PROGRESS_PORT, ContractError, Env, StoreKeys, TrainSpec, loads, store_env
+from slipway.contract import ContractError, Env, StoreKeys, TrainSpec, loads, store_env
 
-from . import failures, seeds, with_torch
+from . import failures, seeds
 from .failures import TrainerError
-from .interrupt import on_sigterm
-from .kubeflow import serve_kubeflow
-from .progress import ProgressBoard
+from .paths import Paths
 from .report import Outcome
-from .runner import Attempt, Paths, Surroundings
-from .status_server import serve_progress
-from .store import Place, S3Store, Store, place_from_env
 
 _STORE_VARIABLES = "SLIPWAY_STORE_"
 LINGER = 30.0
@@ -27,11 +24,12 @@ LINGER = 30.0
 
 
 def main() -> int:
+    """One attempt at the run that the environment describes; returns the exit status."""
     _log_to_stdout()
     paths = Paths()
     env = dict(os.environ)
-    secret_suffix = store_env("", StoreKeys.SECRET_KEY).removeprefix(_STORE_VARIABLES)
-    outcome = Outcome(paths.termination, [value for name, value in env.items() if name.endswith(secret_suffix)])
+    secret = store_env("", StoreKeys.SECRET_KEY).removeprefix(_STORE_VARIABLES)
+    outcome = Outcome(paths.termination, [value for name, value in env.items() if name.endswith(secret)])
     try:
         spec = loads(TrainSpec, env.get(Env.SPEC, ""))
     except ContractError as error:
@@ -46,27 +44,14 @@ def main() -> int:
     for name in [name for name in os.environ if name.startswith(_STORE_VARIABLES)]:
         del os.environ[name]  # the training code has no use for the credentials, and may print its environment
 
-    board = ProgressBoard()
-    serve_progress(board, PROGRESS_PORT)
+    from . import pod
 
-    @functools.cache
-    def open_place(name: str) -> tuple[Place, Store]:
-        place = place_from_env(name, env)
-        return place, S3Store(place)
-
-    outside = Surroundings(
-        paths=paths,
-        env=dict(os.environ),
-        kubeflow=serve_kubeflow(board, spec, paths.work),
-        open_place=open_place,
-        export=with_torch.export,
-        codec=with_torch.TorchCodec(),
-        device=with_torch.device,
-        threads=threads,
-    )
-    attempt = Attempt(spec, outside, board, outcome)
-    on_sigterm(attempt.stop)
-    return attempt.run()
+    try:
+        return pod.run(spec, paths, env, threads, outcome)
+    except OSError as error:
+        return outcome.fail(
+            TrainerError(failures.INTERNAL, f"the trainer could not start its endpoints ({error}): report it")
+        )
 
 
 def _log_to_stdout() -> None:

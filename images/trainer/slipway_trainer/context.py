@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from . import failures
-from .checkpoint import Checkpoints, State
 from .failures import TrainerError
 from .parameters import Parameters
 from .progress import ProgressBoard
+
+if TYPE_CHECKING:  # names alone: the S3 client behind them takes longest to load, and not every process needs it
+    from .checkpoint import Checkpoints, State
 
 
 @dataclass(frozen=True)

@@ -23,17 +23,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from slipway.contract import (
-    CODE_DIR,
-    DATA_DIR,
-    OUTPUT_DIR,
-    TERMINATION_MESSAGE_PATH,
-    WORK_DIR,
-    DataResult,
-    Env,
-    TrainResult,
-    TrainSpec,
-)
+from slipway.contract import DataResult, Env, TrainResult, TrainSpec
 
 from . import command, entrypoint, failures, publish
 from .checkpoint import Checkpoints, Codec
@@ -41,6 +31,7 @@ from .context import Context, TrainedModel
 from .failures import TrainerError
 from .fetch import fetch
 from .manifest import directory_digest
+from .paths import Paths
 from .progress import ProgressBoard, as_number
 from .report import Outcome, fit
 from .seeds import seed_everything
@@ -48,17 +39,6 @@ from .store import Place, Store
 from .trained import Trained
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Paths:
-    """Where things lie in the pod."""
-
-    code: Path = Path(CODE_DIR)
-    work: Path = Path(WORK_DIR)
-    data: Path = Path(DATA_DIR)
-    output: Path = Path(OUTPUT_DIR)
-    termination: Path = Path(TERMINATION_MESSAGE_PATH)
 
 
 @dataclass(frozen=True)

@@ -19,9 +19,10 @@ from slipway_trainer.context import TrainedModel
 from slipway_trainer.failures import TrainerError
 from slipway_trainer.fake_store import MemoryStore
 from slipway_trainer.manifest import file_digest
+from slipway_trainer.paths import Paths
 from slipway_trainer.progress import ProgressBoard
 from slipway_trainer.report import Outcome
-from slipway_trainer.runner import Attempt, Paths, Surroundings
+from slipway_trainer.runner import Attempt, Surroundings
 from slipway_trainer.signature import open_model, signature_of
 from slipway_trainer.store import Place, Store
 from slipway_trainer.trained import Trained
