@@ -208,8 +208,9 @@ class Batcher:
             works = self._take(now)
             if not works:
                 return
-            self.observer.batch(sum(w.rows for w in works), [now - w.since for w in works])
-            if self.profile.on_loop and sum(w.rows for w in works) <= self.limits.batch:
+            rows = sum(w.rows for w in works)
+            self.observer.batch(rows, [now - w.since for w in works])
+            if self.profile.fits_loop(rows):
                 self._settle(works, self._run(works))
             else:
                 self._busy += 1

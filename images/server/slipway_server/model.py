@@ -58,8 +58,17 @@ class Profile:
 
     @property
     def on_loop(self) -> bool:
-        """Whether the model is so fast that it is run on the event loop."""
-        return self.batch_seconds <= ON_LOOP_LIMIT
+        """Whether the model is so fast that its batches are run on the event loop."""
+        return self.fits_loop(self.batch)
+
+    def fits_loop(self, rows: int) -> bool:
+        """Whether a run of so many rows is short enough for the event loop.
+
+        >>> tiny = Profile(seconds=0.00001, batch=32, batch_seconds=0.0001)
+        >>> tiny.fits_loop(1), tiny.fits_loop(640), tiny.fits_loop(641)
+        (True, True, False)
+        """
+        return self.batch_seconds * max(1.0, rows / self.batch) <= ON_LOOP_LIMIT
 
 
 class ModelRunError(Exception):

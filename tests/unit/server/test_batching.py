@@ -162,9 +162,9 @@ async def test_requests_of_other_tails_are_not_joined() -> None:
         assert runner.runs == [[1], [2, 3]]
 
 
-async def test_a_request_larger_than_a_batch_runs_alone_and_off_the_loop() -> None:
+async def test_a_request_too_large_for_the_loop_runs_alone_and_off_it() -> None:
     runner = Doubler(gate=threading.Semaphore(0))
-    async with bench(runner) as b:
+    async with bench(runner, Profile(seconds=0.001, batch=4, batch_seconds=0.0019)) as b:
         b.ask(1, 2, 3, 4, 5)
         await started(runner)  # the loop is free while it runs
         assert runner.gate is not None
@@ -173,7 +173,7 @@ async def test_a_request_larger_than_a_batch_runs_alone_and_off_the_loop() -> No
         assert b.answer(1) == [2, 4, 6, 8, 10]
 
 
-SPLITS = Profile(seconds=0.00001, batch=4, batch_seconds=0.00002, joins=True)
+SPLITS = Profile(seconds=0.001, batch=4, batch_seconds=0.0019, joins=True)
 
 
 async def test_a_request_of_very_many_rows_runs_in_pieces() -> None:
