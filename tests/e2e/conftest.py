@@ -16,7 +16,7 @@ _numbers = itertools.count(1)
 
 
 @pytest.fixture(scope="session")
-def world() -> World:
+def world() -> Iterator[World]:
     """The running cluster with this checkout's images and chart: the one that `make test-e2e` has brought up and put
     into the environment, or else brought up here."""
     if not os.environ.get("SLIPWAY_GATEWAY_URL"):
@@ -24,7 +24,8 @@ def world() -> World:
     made = World(environment())
     made.bucket("data")
     made.bucket("models")
-    return made
+    yield made
+    made.api.close()
 
 
 @pytest.fixture

@@ -23,8 +23,9 @@ import aiohttp
 
 KEEP_ALIVE = "keep-alive"
 FRESH = "fresh"
-_POOL = 8
-_WAITING = 400
+_POOL = 32
+"""Keep-alive connections: so many that a slow moment of a small machine does not make requests wait for each other."""
+_WAITING = 600
 """More requests than this under way at once is a service that does not answer: a failure, and no flood."""
 
 
@@ -65,6 +66,11 @@ class Report:
         """Requests a second of one kind of client."""
         return sum(a.kind == kind for a in self.answers) / self.seconds
 
+    def seconds_at(self, quantile: float) -> float:
+        """How long the slowest requests took: 0.5 is the median, 1 the longest of all."""
+        times = sorted(a.seconds for a in self.answers)
+        return times[min(len(times) - 1, int(quantile * len(times)))] if times else 0.0
+
     def __str__(self) -> str:
         first = "".join(
             f"\n  {a.kind} connection, {a.at - self.answers[0].at:.2f} s after the start, "
@@ -73,7 +79,8 @@ class Report:
         )
         return (
             f"{len(self.answers)} requests in {self.seconds:.0f} s, {len(self.failures)} failed, "
-            f"by version {dict(self.versions)}{first}"
+            f"by version {dict(self.versions)}, median {1000 * self.seconds_at(0.5):.0f} ms, "
+            f"99% {1000 * self.seconds_at(0.99):.0f} ms, longest {1000 * self.seconds_at(1):.0f} ms{first}"
         )
 
 
@@ -131,6 +138,7 @@ class Load:
             AssertionError: a request failed, or fewer were sent each second than promised.
         """
         report = self.report()
+        print(f"load: {report}")  # pytest shows it with -rA
         assert report.answers, "the load sent nothing"
         assert not report.failures, f"requests were lost: {report}"
         for kind in (KEEP_ALIVE, FRESH):
