@@ -51,10 +51,11 @@ class Report:
     metrics: dict[str, float]
 
 
-def read_report(body: bytes) -> Report:
-    """Read one report.
+def read_report(body: bytes, of: int = 100) -> Report:
+    """Read one report; ``of`` is how many steps an earlier one gave, or 100.
 
-    Steps are those of the metrics ``current_step`` and ``total_steps`` where both are there, else the percentage.
+    Transformers names its steps in the metrics ``current_step`` and ``total_steps``, though not in its first and last
+    report. Where the step is missing it follows from the percentage.
 
     >>> read_report(b'{"trainerStatus": {"progressPercentage": 45, "metrics": [{"name": "loss", "value": "0.5"}]}}')
     Report(step=45, of=100, metrics={'loss': 0.5})
@@ -63,16 +64,17 @@ def read_report(body: bytes) -> Report:
         status: Any = json.loads(body)["trainerStatus"]
         metrics = {str(metric["name"]): float(metric["value"]) for metric in status.get("metrics") or []}
         percent = int(status.get("progressPercentage") or 0)
-    except (ValueError, KeyError, TypeError, AttributeError):
+        of = int(metrics.pop(_OF, of))
+        step = int(metrics.pop(_STEP, percent * of // 100))
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError):
         raise ReportError(
             'post {"trainerStatus": {"progressPercentage": 0 to 100, "metrics": [{"name": "loss", "value": "0.5"}]}}'
         ) from None
-    step, of = metrics.pop(_STEP, None), metrics.pop(_OF, None)
-    if step is not None and of is not None and 0 <= step <= of:
-        return Report(int(step), int(of), metrics)
     if not 0 <= percent <= 100:
         raise ReportError(f"progressPercentage is {percent}: give 0 to 100")
-    return Report(percent, 100, metrics)
+    if not 0 <= step <= of:
+        raise ReportError(f"{_STEP} is {step} and {_OF} is {of}: give steps done, of all")
+    return Report(step, of, metrics)
 
 
 def serve_kubeflow(board: ProgressBoard, spec: TrainSpec, folder: Path) -> dict[str, str]:
@@ -95,7 +97,7 @@ def serve_kubeflow(board: ProgressBoard, spec: TrainSpec, folder: Path) -> dict[
                 return
             body = self.rfile.read(int(length))
             try:
-                report = read_report(body)
+                report = read_report(body, board.read().of or 100)
                 board.step(report.step, report.of, report.metrics)
             except (ReportError, TrainerError) as error:
                 self._refuse(HTTPStatus.UNPROCESSABLE_ENTITY, str(error))

@@ -32,15 +32,17 @@ ALL_STEPS = {"name": "total_steps", "value": "120"}
         ),
         pytest.param(body(progressPercentage=100), Report(100, 100, {}), id="no metrics"),
         pytest.param(body(metrics=None), Report(0, 100, {}), id="nothing known yet"),
-        pytest.param(
-            body(progressPercentage=99, metrics=[{"name": "current_step", "value": "200"}, ALL_STEPS]),
-            Report(99, 100, {}),
-            id="more steps than there are",
-        ),
     ],
 )
 def test_a_report_is_read(sent: bytes, read: Report) -> None:
     assert read_report(sent) == read
+
+
+def test_steps_that_an_earlier_report_gave_are_kept() -> None:
+    """The last report of Transformers has a percentage alone, and its first one no step."""
+    first = read_report(body(progressPercentage=0, metrics=[ALL_STEPS]))
+    assert first == Report(0, 120, {})
+    assert read_report(body(progressPercentage=100), of=first.of) == Report(120, 120, {})
 
 
 @pytest.mark.parametrize(
@@ -55,8 +57,14 @@ def test_a_report_is_read(sent: bytes, read: Report) -> None:
         body(metrics=[{"name": "loss", "value": "low"}]),
         body(progressPercentage=101),
         body(progressPercentage=-1),
+        body(metrics=[{"name": "total_steps", "value": "inf"}]),
     ],
 )
 def test_what_is_no_report_is_refused_with_what_to_post(sent: bytes) -> None:
     with pytest.raises(ReportError, match=r"progressPercentage"):
         read_report(sent)
+
+
+def test_more_steps_than_there_are_is_refused() -> None:
+    with pytest.raises(ReportError, match="current_step is 200 and total_steps is 120"):
+        read_report(body(metrics=[{"name": "current_step", "value": "200"}, ALL_STEPS]))
