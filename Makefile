@@ -63,7 +63,6 @@ generate: ## Write crds/, the chart's copy of them and docs/reference/ from the 
 	$(PYTHON) -m slipway.crdgen crds
 	$(PYTHON) -m slipway.crdgen charts/slipway/files/crds
 	$(PYTHON) -m slipway.docgen docs/reference
-	$(PYTHON) -m slipway.serving.rollout.machine > docs/reference/rollout-states.md
 verify: generate ## Generated files up to date; lint, types, layers
 	@git diff --exit-code -- crds charts docs
 	bin=$$($(LOCAL_CLUSTER) venv-path)/bin

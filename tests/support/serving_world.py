@@ -58,6 +58,10 @@ class World:
     """By version: the container status of pods that never become ready."""
     refusal: Mapping[str, str] | None = None
     """What the gateway says no with."""
+    mute: bool = False
+    """The gateway does not answer at all."""
+    stale: set[str] = field(default_factory=set)
+    """Versions whose pods do not follow a changed template."""
     by_person: bool = False
     """A person just changed the number of replicas: scaling down is what was asked for."""
 
@@ -205,6 +209,8 @@ class World:
             "readyReplicas": ready,
             "conditions": [{"type": "Available", "status": status, "lastTransitionTime": since}],
         }
+        if workload["metadata"]["labels"][Label.MODEL_VERSION] in self.stale:
+            made["updatedReplicas"] = 0
         if workload.get("status") != made:
             if workload.get("status", {}).get("readyReplicas", 0) != ready:
                 self.tell("kubelet", f"{workload['metadata']['name']}: {ready} of {wanted} ready")
@@ -250,7 +256,7 @@ class World:
             since = self._route_since.setdefault(generation, self.now)
             parent = route["spec"]["parentRefs"][0]
             there = self._find(GATEWAYS, parent["namespace"], parent["name"])
-            if there is None or self.now < since + timedelta(seconds=TAKE_OVER):
+            if self.mute or there is None or self.now < since + timedelta(seconds=TAKE_OVER):
                 continue
             no = self.refusal or {}
             conditions = [

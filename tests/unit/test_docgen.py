@@ -13,7 +13,12 @@ from slipway.crdgen import KINDS
 from slipway.settings import PREFIX, Settings
 
 REFERENCE = Path(__file__).parents[2] / "docs" / "reference"
-PAGES = {"api": docgen.api_reference, "reasons": docgen.reasons_reference, "settings": docgen.settings_reference}
+PAGES = {
+    "api": docgen.api_reference,
+    "reasons": docgen.reasons_reference,
+    "settings": docgen.settings_reference,
+    "rollout-states": docgen.states_reference,
+}
 
 
 @pytest.mark.parametrize("name", PAGES)

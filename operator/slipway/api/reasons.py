@@ -108,6 +108,10 @@ class Reason(StrEnum):
         "The model file is not the one that was registered; it is not served.",
     )
     HEALTHY = "Healthy", "The stable version serves with all its replicas."
+    REPLACING_PODS = (
+        "ReplacingPods",
+        "spec.resources, spec.server or the server image changed: the pods are replaced one by one.",
+    )
     NOT_SERVING = "NotServing", "No ready replica gets the traffic; the message says why."
     FIRST_STARTING = "FirstStarting", "The first version is starting; nothing serves yet."
     ROLLOUT_STARTED = "RolloutStarted", "A version began its way to the traffic."

@@ -21,7 +21,7 @@ from slipway.serving.observed import Observed, Running
 from slipway.serving.rollout import machine
 from slipway.serving.rollout.effects import Decision, carry_out, is_verb, refusal, retired
 from slipway.serving.rollout.machine import VERBS, State
-from slipway.serving.rollout.situation import Situation
+from slipway.serving.rollout.situation import ACTION_LIMIT, Situation
 from slipway.serving.traffic.seen import believed_at
 
 LOOK_AGAIN: Final = 15.0
@@ -31,8 +31,6 @@ LOOK_AGAIN: Final = 15.0
 def decide(observed: Observed, now: datetime) -> Plan:
     """What one pass wants done."""
     situation = Situation(replace(observed, status=_answered(observed)), now)
-    if observed.taken:
-        return Plan(status=report.status(situation), again=LOOK_AGAIN)
     decision, by_person = _choose(situation)
     if decision is None:
         return _do(situation)
@@ -71,7 +69,7 @@ def _answered(observed: Observed) -> DeploymentStatus:
 
 def _with_answer(s: Situation, decision: Decision) -> DeploymentStatus:
     answer = LastAction(
-        action=(s.observed.action or "")[:63],
+        action=(s.observed.action or "")[:ACTION_LIMIT],
         at=rfc3339(s.now),
         by=s.observed.action_by,
         result=decision.message[:1024],
@@ -98,19 +96,30 @@ def _do(s: Situation) -> Plan:
 
 
 def _changes(s: Situation) -> Iterator[Change]:
-    """Children as the facts say: first what takes traffic, then the traffic, then what is left over."""
+    """Children as the facts say: the traffic first, then what runs, then what is left over.
+
+    The traffic never waits for another write, because an abort must get through even if the API server refuses
+    everything else. It names only what an earlier pass has made and seen ready.
+    """
+    yield from _traffic(s)
     yield from _version(s, s.stable, s.spec.replicas)
     yield from _version(s, s.candidate, s.candidate_replicas)
-    if s.traffic is not None and not s.in_place and (s.spec.route is None or s.observed.gateway_api):
+    yield from _left_over(s)
+
+
+def _traffic(s: Situation) -> Iterator[Change]:
+    possible = s.observed.gateway_api if s.spec.route else True
+    if s.traffic is not None and not s.in_place and possible and s.observed.taken.traffic is None:
         # Compared already, and more closely than usual: see traffic_differs.
         yield Apply(s.traffic, None)
-    yield from _left_over(s)
 
 
 def _version(s: Situation, version: str | None, replicas: int) -> Iterator[Change]:
     known = s.observed.versions.get(version or "")
     running = s.observed.of(version)
-    if version is None or known is None or (s.state is State.RETREATING and replicas == 0):
+    if version is None or known is None or version in s.observed.taken.versions:
+        return
+    if s.state is State.RETREATING and replicas == 0:
         return
     owner = s.observed.object
     yield Apply(children.service(owner, version), running.service)
@@ -151,7 +160,7 @@ def _next_look(s: Situation) -> float | None:
     """Seconds to the next moment at which time alone changes something; None where only events do."""
     moments = [m for m in (s.pause_ends, s.deadline, *_settling(s)) if m is not None and m > s.now]
     moments += [t for r in s.facts.retiring if (t := parse_time(r.scale_down_at)) > s.now]
-    if s.seen.trouble is not None or s.observed.target.stalled:
+    if s.seen.trouble is not None or s.observed.target.stalled or s.observed.taken:
         moments.append(s.now + timedelta(seconds=LOOK_AGAIN))
     return (min(moments) - s.now).total_seconds() if moments else None
 

@@ -29,7 +29,7 @@ from slipway.kube.objects import (
     owned_by,
 )
 from slipway.serving.children import CONTAINER, child_name
-from slipway.serving.observed import Defaults, Observed, Running, Target, Version
+from slipway.serving.observed import Defaults, Observed, Running, Taken, Target, Version
 
 SERVICE_OF_SLICE = "kubernetes.io/service-name"
 
@@ -42,7 +42,8 @@ async def observe(kube: Reader, key: Key, defaults: Defaults) -> Observed | None
     spec = DeploymentSpec.model_validate(live["spec"])
     status = DeploymentStatus.model_validate(live.get("status") or {})
     target, registered = await _target(kube, key.namespace, spec)
-    children = await _children(kube, key)
+    uid = live["metadata"]["uid"]
+    children = await _children(kube, key, uid)
     running = _running(children, key.name)
     wanted = {v for v in (_name(status.stable), _name(status.candidate), target.wanted) if v}
     versions = {v: found for v in sorted(wanted) if (found := await _version(kube, key, v, registered, running))}
@@ -50,12 +51,10 @@ async def observe(kube: Reader, key: Key, defaults: Defaults) -> Observed | None
     gateway, known, installed = await _gateway(kube, key.namespace, spec.route)
     route = await _route(kube, key) if installed else None
     front = await kube.get(SERVICES, key.namespace, key.name)
-    uid = live["metadata"]["uid"]
-    taken = [
-        *(s for s in [_foreign(route if spec.route else front, uid)] if s),
-        *await _foreign_children(kube, key, sorted(wanted), running, uid),
-        *(s for r in running.values() for o in (r.workload, r.service, r.budget) if (s := _foreign(o, uid))),
-    ]
+    taken = Taken(
+        await _foreign_children(kube, key, sorted(wanted), running, uid),
+        _foreign(route if spec.route else front, uid),
+    )
     return Observed(
         object=live,
         spec=spec,
@@ -72,7 +71,7 @@ async def observe(kube: Reader, key: Key, defaults: Defaults) -> Observed | None
         gateway=gateway,
         gateway_known=known,
         gateway_api=installed,
-        taken=tuple(taken),
+        taken=taken,
     )
 
 
@@ -165,10 +164,15 @@ class _Children:
     slices: list[dict[str, Any]]
 
 
-async def _children(kube: Reader, key: Key) -> _Children:
-    ours = {Label.DEPLOYMENT: key.name}
-    kinds = (WORKLOADS, SERVICES, BUDGETS, PODS, ENDPOINT_SLICES)
-    return _Children(*[await kube.list(kind, key.namespace, ours) for kind in kinds])
+async def _children(kube: Reader, key: Key, uid: str) -> _Children:
+    """Objects with our label that are ours; pods and EndpointSlices belong to those."""
+    labels = {Label.DEPLOYMENT: key.name}
+    ours = [
+        [o for o in await kube.list(kind, key.namespace, labels) if owned_by(o, uid)]
+        for kind in (WORKLOADS, SERVICES, BUDGETS)
+    ]
+    theirs = [await kube.list(kind, key.namespace, labels) for kind in (PODS, ENDPOINT_SLICES)]
+    return _Children(*ours, *theirs)
 
 
 def _running(children: _Children, deployment: str) -> dict[str, Running]:
@@ -216,9 +220,9 @@ def _behind(children: _Children, front: str) -> dict[str, int]:
 
 async def _foreign_children(
     kube: Reader, key: Key, wanted: Iterable[str], running: Mapping[str, Running], uid: str
-) -> list[str]:
-    """Names that a version needs and that an object without our label has."""
-    found = []
+) -> dict[str, str]:
+    """The versions whose names somebody else has: an object that is not among ours is looked for by its name."""
+    found = {}
     for version in wanted:
         have = running.get(version, Running())
         needs: tuple[tuple[Resource, Manifest | None], ...] = (
@@ -227,9 +231,9 @@ async def _foreign_children(
             (BUDGETS, have.budget),
         )
         for resource, live in needs:
-            if live is None:
-                other = await kube.get(resource, key.namespace, child_name(key.name, version))
-                found += [s for s in [_foreign(other, uid)] if s]
+            other = await kube.get(resource, key.namespace, child_name(key.name, version)) if live is None else None
+            if said := _foreign(other, uid):
+                found[version] = said
     return found
 
 

@@ -64,6 +64,16 @@ class Running:
         return int(self.workload["spec"].get("replicas", 1)) if self.workload else 0
 
     @property
+    def outdated(self) -> int:
+        """Replicas that do not run the newest pod template yet."""
+        if not self.workload:
+            return 0
+        status, generation = self.workload.get("status", {}), self.workload["metadata"].get("generation", 0)
+        if int(status.get("observedGeneration", generation)) < generation:
+            return self.replicas
+        return max(0, self.replicas - int(status.get("updatedReplicas", self.replicas)))
+
+    @property
     def pods_made(self) -> int:
         """Pods that the workload has, ready or not."""
         return int(self.workload.get("status", {}).get("replicas", 0)) if self.workload else 0
@@ -84,6 +94,21 @@ class Running:
 
 
 @dataclass(frozen=True)
+class Taken:
+    """Names that we need and that somebody else has, each with a sentence: of a version's objects, and of the route or
+    front Service. Nothing of that name is written or deleted."""
+
+    versions: Mapping[str, str] = field(default_factory=dict)
+    traffic: str | None = None
+
+    def __bool__(self) -> bool:
+        return bool(self.versions) or self.traffic is not None
+
+    def __str__(self) -> str:
+        return "; ".join([*self.versions.values(), *([self.traffic] if self.traffic else [])])
+
+
+@dataclass(frozen=True)
 class Observed:
     """Everything that ``decide`` may know.
 
@@ -91,11 +116,11 @@ class Observed:
         object: our Deployment as read.
         action: the verb in its annotation, and who wrote it.
         versions: what it takes to run them, for the versions that may have to be written.
-        running: by version, every version of which an object of ours exists.
+        running: by version, every version of which an object exists that is ours.
         front: the Service named after the Deployment (without a route); ``front_pods`` its ready pods by version.
         route: the HTTPRoute named after the Deployment.
         gateway: the Gateway that the spec names; ``gateway_known`` is False where it could not be asked for.
-        taken: a sentence for each name that we need and somebody else has.
+        taken: names that we need and that somebody else has.
     """
 
     object: Manifest
@@ -113,7 +138,7 @@ class Observed:
     gateway: Manifest | None = None
     gateway_known: bool = True
     gateway_api: bool = True
-    taken: tuple[str, ...] = ()
+    taken: Taken = field(default_factory=Taken)
 
     @property
     def name(self) -> str:

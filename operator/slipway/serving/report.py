@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Final, Literal, TypeVar
 
-from slipway.api.common import Condition, rfc3339, set_condition
+from slipway.api.common import Condition, parse_time, rfc3339, set_condition
 from slipway.api.deployment import DeploymentStatus, VersionStatus
 from slipway.api.reasons import Reason
 from slipway.serving import children
@@ -21,6 +22,8 @@ from slipway.serving.traffic import gateway_api, service
 from slipway.serving.words import words
 
 V = TypeVar("V", bound=VersionStatus)
+PATIENCE: Final = timedelta(seconds=30)
+"""How long a gateway may take to take a route over before the status speaks of it."""
 
 
 @dataclass(frozen=True)
@@ -172,7 +175,7 @@ def _trouble(s: Situation) -> Trouble | None:
 
 
 def _name_taken(s: Situation) -> Trouble | None:
-    return Trouble(Reason.NAME_TAKEN, "; ".join(s.observed.taken), True) if s.observed.taken else None
+    return Trouble(Reason.NAME_TAKEN, str(s.observed.taken), True) if s.observed.taken else None
 
 
 def _target(s: Situation) -> Trouble | None:
@@ -191,7 +194,10 @@ def _gave_up(s: Situation) -> Trouble | None:
 
 def _traffic(s: Situation) -> Trouble | None:
     found = s.seen.trouble
-    return Trouble(found.reason, found.message, True) if found and found.stalled else None
+    since = s.weights.written_at if s.weights else None
+    # A moment of it belongs to every write: only a long one is worth a word.
+    long = since is not None and s.now >= parse_time(since) + PATIENCE
+    return Trouble(found.reason, found.message, found.stalled) if found and (found.stalled or long) else None
 
 
 def _candidate_pods(s: Situation) -> Trouble | None:
@@ -219,9 +225,13 @@ def _is_late(s: Situation) -> bool:
 
 
 def _stable_pods(s: Situation) -> Trouble | None:
-    if s.stable is None or s.runs_stable.ready >= s.spec.replicas:
+    outdated = s.runs_stable.outdated
+    if s.stable is None or (s.runs_stable.ready >= s.spec.replicas and not outdated):
         return None
     said = words(s.runs_stable, s.spec)
+    if outdated:
+        why = f": {said.message}" if said else ""
+        return Trouble(Reason.REPLACING_PODS, f"{outdated} of its pods are still to be replaced{why}", False)
     return Trouble(Reason.REPLICAS_UNAVAILABLE, said.message, False) if said else None
 
 

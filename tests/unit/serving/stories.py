@@ -258,6 +258,30 @@ def edit_route(world: World) -> None:
     world.looked()
 
 
+def mute(world: World) -> None:
+    """Nothing comes from the gateway any more."""
+    world.tell("gateway", "falls silent")
+    world.mute = True
+
+
+def speak(world: World) -> None:
+    """It works again."""
+    world.tell("gateway", "works again")
+    world.mute = False
+
+
+def hold_pods(world: World) -> None:
+    """Pods with a new template find no room."""
+    world.tell("kubelet", "has no room for one pod more")
+    world.stale.add(V1)
+
+
+def replace_pods(world: World) -> None:
+    """They find room."""
+    world.tell("kubelet", "has room again, and replaces the pods")
+    world.stale.clear()
+
+
 def repaired(world: World) -> bool:
     """The route was written again after the edit, which was its fourth generation."""
     return bool(world.the(HTTP_ROUTES, NAME)["metadata"]["generation"] >= 5)
@@ -596,6 +620,45 @@ STORIES: dict[str, Story] = {
             Turn(say("promote"), answered("nothing to promote")),
             Turn(say("abort"), answered("nothing to abort")),
             Turn(say("rollback"), answered("'rollback' is no action", "promote-full")),
+        ],
+    ),
+    "the gateway says nothing": Story(
+        world_with,
+        [
+            first(steps=BY_HAND),
+            Turn(mute, lambda _w: True),
+            Turn(
+                ask_for(V2), says("joins the traffic at 0%; the Gateway gateways/public has not taken the route over")
+            ),
+            Turn(speak, paused(V2, 10)),
+        ],
+    ),
+    "the pods are replaced after a change of resources": Story(
+        world_with,
+        [
+            first(),
+            Turn(hold_pods, lambda _w: True),
+            Turn(
+                lambda w: w.changes("asks for more memory", resources={"cpu": "500m", "memory": "1Gi"}),
+                says("2 of its pods are still to be replaced"),
+            ),
+            Turn(replace_pods, healthy(V1)),
+        ],
+    ),
+    "the next candidate's name is taken, and the rollout before it still ends": Story(
+        lambda: world_with(
+            {
+                "apiVersion": "v1",
+                "kind": "Service",
+                "metadata": {"name": "digits-digits-v3", "namespace": NAMESPACE, "labels": {}},
+                "spec": {"selector": {"app": "theirs"}},
+            }
+        ),
+        [
+            first(steps=BY_HAND),
+            Turn(ask_for(V2), paused(V2, 10)),
+            Turn(ask_for(V3), degraded("Service digits-digits-v3 exists and does not belong", left=[V1])),
+            Turn(ask_for(V2), paused(V2, 10)),
         ],
     ),
     "another name takes the plain Service's place": Story(

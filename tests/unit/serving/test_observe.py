@@ -143,13 +143,12 @@ def theirs(kind: str, api: str, name: str, **labels: str) -> dict[str, Any]:
 )  # fmt: skip
 async def test_a_name_that_somebody_else_has_is_said(other: dict[str, Any], route: bool, said: str) -> None:
     found = await seen(deployment(route=route), ready_version(), other)
-    assert len(found.taken) == 1
-    assert said in found.taken[0]
+    assert said in str(found.taken)
 
 
 async def test_a_service_of_our_name_does_not_matter_where_there_is_a_route() -> None:
     found = await seen(deployment(), ready_version(), theirs("Service", "v1", NAME))
-    assert found.taken == ()
+    assert not found.taken
     assert found.front is None
 
 

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import cached_property
+from typing import Final
 
 from slipway.api.common import parse_time, seconds
 from slipway.api.deployment import DeploymentSpec, DeploymentStatus, Retiring, Weights
@@ -21,6 +22,9 @@ from slipway.serving.rollout.weights import candidate_weight, replicas_for
 from slipway.serving.traffic import gateway_api, service
 from slipway.serving.traffic.seen import Seen, note
 from slipway.serving.words import Words, words
+
+ACTION_LIMIT: Final = 63
+"""Characters of a verb that are recorded; all that mean something are shorter."""
 
 
 @dataclass(frozen=True)
@@ -59,6 +63,13 @@ class Situation:
     @property
     def runs_candidate(self) -> Running:
         return self.observed.of(self.candidate)
+
+    @property
+    def fit(self) -> bool:
+        """Whether the version that the spec asks for may begin: it is fit itself, and its names are free."""
+        target, taken = self.observed.target, self.observed.taken
+        free = target.wanted not in taken.versions and taken.traffic is None
+        return target.fit and free and target.wanted != self.stable
 
     def retiring(self, version: str | None) -> Retiring | None:
         """The record of a version that keeps its replicas for a while."""
@@ -178,8 +189,8 @@ class Situation:
     def asked_anew(self) -> bool:
         """Whether the annotation is a wish that was not answered yet. One that was, but could not be removed before
         the operator died, is no new wish."""
-        last = self.facts.last_action
-        return self.observed.action is not None and not (last and last.pending and last.action == self.observed.action)
+        action, last = self.observed.action, self.facts.last_action
+        return action is not None and not (last and last.pending and last.action == action[:ACTION_LIMIT])
 
     @cached_property
     def deadline(self) -> datetime | None:
@@ -251,7 +262,7 @@ def _past(moment: datetime | None, now: datetime) -> bool:
 _HAPPENED: Mapping[Event, Callable[[Situation], bool]] = {
     Event.UNWANTED: _unwanted,
     Event.HOPELESS: lambda s: s.candidate_words is not None and s.candidate_words.hopeless,
-    Event.WANTED: lambda s: s.observed.target.fit and s.observed.target.wanted != s.stable,
+    Event.WANTED: lambda s: s.fit,
     Event.READY: _ready,
     Event.HELD: _held,
     Event.WAITED: lambda s: _past(s.pause_ends, s.now),
@@ -287,6 +298,6 @@ _HOLDS: Mapping[Guard, Callable[[Situation], bool]] = {
     Guard.BY_PERSON: lambda s: bool(s.facts.rollout and s.facts.rollout.paused_at),
     Guard.GIVEN_UP: lambda s: bool(s.facts.rollout and s.facts.rollout.aborted_at),
     Guard.SAME_TARGET: lambda s: s.observed.target.wanted == s.candidate,
-    Guard.FIT: lambda s: s.observed.target.fit and s.observed.target.wanted != s.stable,
+    Guard.FIT: lambda s: s.fit,
     Guard.STILL_RUNS: _still_runs,
 }
