@@ -4,27 +4,28 @@ from __future__ import annotations
 
 import time
 
-import pytest
-
 from slipway.kube.objects import JOBS, MODEL_VERSIONS, PODS, TRAINING_RUNS
 from tests.support.kubelet import Act, hangs, trains_well
 from tests.support.world import World
 
 
-@pytest.mark.parametrize("delay", [0.02, 0.08, 0.2, 0.4, 0.7])
-def test_killed_some_time_after_the_run_was_applied(world: World, delay: float) -> None:
-    team = world.team()
-    team.run()
-    time.sleep(delay)
-    world.operator.kill()
-    time.sleep(0.3)  # the neighbours go on in the meantime
-    world.operator.start()
-    done = team.run_until("Succeeded")
-    assert done["status"]["modelVersion"] == "digits-v1"
-    assert done["status"]["attempts"] == 1
-    team.version_until("Ready")
-    assert len(team.all(MODEL_VERSIONS)) == 1
-    assert len([j for j in team.all(JOBS) if j["metadata"]["name"] == "digits-1"]) == 1
+def test_killed_again_and_again_while_runs_come_in(world: World) -> None:
+    teams = []
+    for delay in (0.02, 0.08, 0.2, 0.4, 0.7):
+        team = world.team()
+        team.run()
+        teams.append(team)
+        time.sleep(delay)
+        world.operator.kill()
+        time.sleep(0.3)  # the neighbours go on in the meantime
+        world.operator.start()
+    for team in teams:
+        done = team.run_until("Succeeded")
+        assert done["status"]["modelVersion"] == "digits-v1"
+        assert done["status"]["attempts"] == 1
+        team.version_until("Ready")
+        assert len(team.all(MODEL_VERSIONS)) == 1
+        assert len([j for j in team.all(JOBS) if j["metadata"]["name"] == "digits-1"]) == 1
 
 
 def test_killed_in_the_middle_of_a_training(world: World) -> None:

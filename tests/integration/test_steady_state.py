@@ -29,10 +29,10 @@ def test_no_write_for_a_minute_with_fifty_objects(cluster: Cluster) -> None:
         for i in range(SERVED):
             team.deploy(f"cats-{i}", f"cats-v{i + 1}", routed=i % 2 == 0, replicas=2)
         for i in range(RUNS):
-            team.run_until("Succeeded", f"digits-{i}", seconds=60)
-            team.version_until("Ready", f"digits-v{i + 1}", seconds=60)
+            team.run_until("Succeeded", f"digits-{i}")
+            team.version_until("Ready", f"digits-v{i + 1}")
         for i in range(SERVED):
-            team.deployment_until("Healthy", f"cats-{i}", seconds=60)
+            team.deployment_until("Healthy", f"cats-{i}")
         ours = [o for kind in (TRAINING_RUNS, MODEL_VERSIONS, DEPLOYMENTS) for o in team.all(kind)]
         assert len(ours) >= 50
         time.sleep(5)  # what is still settling (ready counts, the gateway's answer) is not yet the steady state

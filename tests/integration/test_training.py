@@ -87,7 +87,7 @@ def test_a_pod_that_ends_well_but_says_nothing(world: World) -> None:
     team = world.team()
     team.play("train", lambda _pod: Act(contract.EXIT_OK, "Segmentation fault"))
     team.run()
-    failed = team.run_until("Failed", seconds=40)
+    failed = team.run_until("Failed")
     assert condition(failed, "Stalled")["reason"] == "ResultUnreadable"
     assert failed["status"]["message"].strip()
 
@@ -132,7 +132,7 @@ def test_a_place_that_the_namespace_was_not_given(world: World) -> None:
     assert states(stalled)["Stalled"] == "True"
     assert not team.all(JOBS)
     team.config_map(contract.store_object_name("default"))
-    team.run_until("Succeeded", seconds=30)
+    team.run_until("Succeeded")
 
 
 def test_code_that_does_not_exist(world: World) -> None:

@@ -197,7 +197,7 @@ class Api:
 
 
 def eventually(
-    ask: Callable[[], T], *, seconds: float = 20.0, interval: float = 0.05, what: str = "it", show: Any = None
+    ask: Callable[[], T], *, seconds: float = 60.0, interval: float = 0.05, what: str = "it", show: Any = None
 ) -> T:
     """Ask until the answer is true, and return it.
 

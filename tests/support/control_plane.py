@@ -109,6 +109,7 @@ class Cluster:
     api: Api
     audit: AuditLog
     directory: Path
+    gateway_api: bool
 
     @property
     def kubeconfig(self) -> Path:
@@ -153,7 +154,7 @@ def control_plane(*, gateway_api: bool = True) -> Iterator[Cluster]:
             install_crds(api, sorted((REPOSITORY / "crds").glob("*.yaml")))
             if gateway_api:
                 install_crds(api, gateway_api_crds(), only=("gatewayclasses", "gateways", "httproutes"))
-            yield Cluster(plane, api, AuditLog(log), directory)
+            yield Cluster(plane, api, AuditLog(log), directory, gateway_api)
         finally:
             api.close()
     finally:

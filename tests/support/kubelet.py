@@ -1,4 +1,4 @@
-"""Plays the kubelet and the gateway on a control plane that has neither: writes the status that they would write.
+"""Plays scheduler, kubelet and gateway on a control plane that has none: writes the status that they would write.
 
 The Job, Deployment, ReplicaSet and EndpointSlice controllers are the real ones. What a pod "does" is a function from
 the pod to an ``Act``, by the pod's role; a test changes it to make a training fail, hang or never start.
@@ -17,10 +17,12 @@ from typing import Any, Final
 
 from slipway import contract
 from slipway.api.common import FIELD_MANAGER, Label
-from slipway.kube.objects import GATEWAYS, HTTP_ROUTES, PODS
+from slipway.kube.objects import GATEWAYS, HTTP_ROUTES, PODS, Resource
 from tests.support.api_server import Api, Object, Refusal
 
 ACCURACY = "0.9733"
+NODE = "node-1"
+_NODES = Resource("", "v1", "nodes", "Node", namespaced=False)
 
 
 @dataclass(frozen=True)
@@ -97,10 +99,11 @@ class Kubelet:
     """Gives each pod of ours its fate, once; a running pod is looked at again, so that it may become ready or end."""
 
     api: Api
-    accepts_routes: bool = True
+    gateway_api: bool = True
     interval: float = 0.05
     _programs: dict[tuple[str, str], Program] = field(default_factory=dict)
     _done: dict[str, Act] = field(default_factory=dict)
+    _pulse: float = float("-inf")
     _addresses: Iterator[int] = field(default_factory=itertools.count)
 
     def play(self, namespace: str, role: str, program: Program) -> None:
@@ -109,8 +112,14 @@ class Kubelet:
 
     def turn(self) -> None:
         """Look at everything once."""
+        if time.monotonic() > self._pulse + 5:
+            self._beat()
+            self._pulse = time.monotonic()
         for pod in self.api.list(PODS, selector=f"{Label.MANAGED_BY}={FIELD_MANAGER}"):
             uid = pod["metadata"]["uid"]
+            if "deletionTimestamp" in pod["metadata"]:
+                self._tolerate(lambda pod=pod: self._end(pod))
+                continue
             before = self._done.get(uid)
             if before is not None and before.exit_code is not None:
                 continue
@@ -119,8 +128,46 @@ class Kubelet:
             if act is not None and act != before:
                 self._tolerate(lambda pod=pod, act=act: self._become(pod, act))
                 self._done[uid] = act
-        if self.accepts_routes:
+        if self.gateway_api:
             self._answer_routes()
+
+    def _beat(self) -> None:
+        """The one node, and its heartbeat: without a node, no pod is behind a Service; without a heartbeat, no pod is
+        ready for long."""
+        now = time.strftime("%Y-%m-%dT%H:%M:%S.000000Z", time.gmtime())
+        lease = {"holderIdentity": NODE, "leaseDurationSeconds": 40, "renewTime": now}
+        self.api.apply(
+            {
+                "apiVersion": "coordination.k8s.io/v1",
+                "kind": "Lease",
+                "metadata": {"name": NODE, "namespace": "kube-node-lease"},
+                "spec": lease,
+            }
+        )
+        if self.api.get(_NODES, None, NODE) is None:
+            self.api.call("POST", _NODES.path(None), {"apiVersion": "v1", "kind": "Node", "metadata": {"name": NODE}})
+            ready = {
+                "type": "Ready",
+                "status": "True",
+                "reason": "KubeletReady",
+                "message": "",
+                "lastTransitionTime": now,
+            }
+            status = {"status": {"conditions": [{**ready, "lastHeartbeatTime": now}]}}
+            self.api.merge(_NODES, None, NODE, status, subresource="status")
+            # Nobody schedules here, so nobody is to be kept away either.
+            self.api.merge(_NODES, None, NODE, {"spec": {"taints": []}})
+
+    def _end(self, pod: Object) -> None:
+        meta = pod["metadata"]
+        path = PODS.path(meta["namespace"], meta["name"])
+        self.api.call("DELETE", path, {"gracePeriodSeconds": 0, "preconditions": {"uid": meta["uid"]}})
+
+    def _bind(self, pod: Object) -> None:
+        meta = pod["metadata"]
+        target = {"apiVersion": "v1", "kind": "Node", "name": NODE}
+        binding = {"apiVersion": "v1", "kind": "Binding", "metadata": {"name": meta["name"]}, "target": target}
+        self.api.call("POST", PODS.path(meta["namespace"], meta["name"], "binding"), binding)
 
     def _become(self, pod: Object, act: Act) -> None:
         now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
@@ -131,6 +178,8 @@ class Kubelet:
             conditions = {"status": {"conditions": [{**told, "lastTransitionTime": now}]}}
             self.api.merge(PODS, meta["namespace"], meta["name"], conditions, subresource="status")
             return
+        if "nodeName" not in pod["spec"]:
+            self._bind(pod)
         if act.waiting:
             phase, state = "Pending", {"waiting": {"reason": act.waiting[0], "message": act.waiting[1]}}
         elif act.exit_code is None:
@@ -211,9 +260,9 @@ class Kubelet:
 
 
 @contextmanager
-def kubelet(api: Api) -> Iterator[Kubelet]:
+def kubelet(api: Api, *, gateway_api: bool = True) -> Iterator[Kubelet]:
     """One that turns in a thread until the end of the block; what went wrong in it is raised there."""
-    made, over, failures = Kubelet(api), threading.Event(), []
+    made, over, failures = Kubelet(api, gateway_api), threading.Event(), []
 
     def loop() -> None:
         while not over.wait(made.interval):

@@ -114,8 +114,9 @@ class Operator:
 
     def complaints(self) -> list[str]:
         """Lines of its log that an operator in good order does not write."""
-        words = ("ERROR", "CRITICAL", "Traceback", "Warning:", "refused a write", "the pass failed")
-        return [line for line in self.log.read_text(errors="replace").splitlines() if any(w in line for w in words)]
+        words = ("ERROR", "CRITICAL", "Traceback", "Warning:")
+        lines = self.log.read_text(errors="replace").splitlines()
+        return ["\n".join(lines[i : i + 60]) for i, line in enumerate(lines) if any(w in line for w in words)]
 
 
 def grant(api: Api, chart: Chart, *, user: str = ACCOUNT) -> None:

@@ -12,11 +12,14 @@ from slipway import contract
 from slipway.api.common import ACTION_ANNOTATION, API_VERSION
 from slipway.kube.objects import DEPLOYMENTS, EVENTS, MODEL_VERSIONS, TRAINING_RUNS, Resource
 from tests.support.api_server import Api, Object, eventually
+from tests.support.chart import ACCOUNT
 from tests.support.control_plane import AuditLog, Cluster, make_namespace
 from tests.support.kubelet import Kubelet, gateway, kubelet
 from tests.support.operator_process import Operator, operator
 
 GATEWAYS_NAMESPACE: Final = "gateways"
+PATIENCE: Final = 60.0
+"""Seconds before a test gives up: a passing one never waits so long, and the machine may be busy with other things."""
 _numbers = itertools.count(1)
 
 
@@ -91,7 +94,8 @@ class Team:
         if routed:
             parent = {"name": "public", "namespace": GATEWAYS_NAMESPACE}
             usual["route"] = {"gateway": parent, "hostnames": [f"{name}.{self.namespace}.example.com"]}
-        return self._apply("Deployment", name, {**usual, **spec})
+        wanted = {field: value for field, value in {**usual, **spec}.items() if value is not None}
+        return self._apply("Deployment", name, wanted)
 
     def say(self, action: str, name: str = "digits") -> None:
         """``kubectl annotate mdeploy NAME slipway.dev/action=...``"""
@@ -121,7 +125,7 @@ class Team:
         *,
         phase: str | None = None,
         reason: str | None = None,
-        seconds: float = 20,
+        seconds: float = PATIENCE,
     ) -> Object:
         """Wait for an object with a phase, a reason in one of its conditions, and whatever ``check`` asks."""
 
@@ -152,7 +156,9 @@ class Team:
     def deployment_until(self, phase: str, name: str = "digits", **wanted: Any) -> Object:
         return self.until(DEPLOYMENTS, name, phase=phase, **wanted)
 
-    def gone(self, resource: Resource, name: str | None = None, *, selector: str = "", seconds: float = 20) -> None:
+    def gone(
+        self, resource: Resource, name: str | None = None, *, selector: str = "", seconds: float = PATIENCE
+    ) -> None:
         """Wait until an object, or all of a selector, are gone."""
 
         def left() -> list[Object]:
@@ -190,13 +196,14 @@ def states(obj: Object) -> dict[str, str]:
 def neighbours(cluster: Cluster) -> Iterator[Kubelet]:
     """A played kubelet and a played Gateway."""
     make_namespace(cluster.api, GATEWAYS_NAMESPACE)
-    gateway(cluster.api, GATEWAYS_NAMESPACE)
-    with kubelet(cluster.api) as made:
+    if cluster.gateway_api:
+        gateway(cluster.api, GATEWAYS_NAMESPACE)
+    with kubelet(cluster.api, gateway_api=cluster.gateway_api) as made:
         yield made
 
 
 @contextmanager
-def world_on(cluster: Cluster, **settings: str) -> Iterator[World]:
+def world_on(cluster: Cluster, *, user: str = ACCOUNT, **settings: str) -> Iterator[World]:
     """One operator that leads, and its neighbours."""
-    with neighbours(cluster) as played, operator(cluster, **settings) as process:
+    with neighbours(cluster) as played, operator(cluster, user=user, **settings) as process:
         yield World(cluster, process, played)

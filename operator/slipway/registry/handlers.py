@@ -10,7 +10,7 @@ import kopf
 
 from slipway.api.common import Label
 from slipway.kube.controller import Room
-from slipway.kube.objects import DEPLOYMENTS, JOBS, MODEL_VERSIONS, PODS, Key, Manifest, key_of
+from slipway.kube.objects import DEPLOYMENTS, JOBS, MODEL_VERSIONS, PODS, WORKLOADS, Key, Manifest, key_of
 from slipway.kube.wake import References, Wake, wake_by_label, watch
 from slipway.registry.children import Defaults
 from slipway.registry.decide import decide
@@ -41,6 +41,8 @@ def register(registry: kopf.OperatorRegistry, wake: Wake) -> None:
     watch(registry, JOBS, wake_by_label(wake, Label.MODEL_VERSION, **{Label.ROLE: "verify"}), name="verify-job")
     watch(registry, PODS, wake_by_label(wake, Label.MODEL_VERSION, **{Label.ROLE: "verify"}), name="verify-pod")
     watch(registry, DEPLOYMENTS, deployment_changed, name="version-runner")
+    # A Deployment names its candidate before the workload exists by which ``observe`` finds the Deployment.
+    watch(registry, WORKLOADS, wake_by_label(wake, Label.MODEL_VERSION), name="version-workload")
 
 
 def versions_run_by(deployment: Manifest) -> frozenset[tuple[Key, str]]:
