@@ -55,14 +55,18 @@ def main() -> int:
 
 
 def _log_to_stdout() -> None:
-    """One line a step, in UTC; what the training code prints comes line by line too."""
-    logging.Formatter.converter = time.gmtime
-    logging.basicConfig(
-        stream=sys.stdout,
-        level=logging.INFO,
-        format="%(asctime)s %(levelname)s %(message)s",
-        datefmt="%Y-%m-%dT%H:%M:%SZ",
-    )
+    """One line a step, in UTC; what the training code prints comes line by line too.
+
+    The root logger is left alone: it is the training code's to set up.
+    """
+    formatter = logging.Formatter("%(asctime)s %(levelname)s %(message)s", "%Y-%m-%dT%H:%M:%SZ")
+    formatter.converter = time.gmtime
+    handler = logging.StreamHandler(sys.stdout)
+    handler.setFormatter(formatter)
+    own = logging.getLogger(__package__)
+    own.setLevel(logging.INFO)
+    own.addHandler(handler)
+    own.propagate = False
     sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]  # a TextIOWrapper outside of tests
 
 

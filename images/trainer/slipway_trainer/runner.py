@@ -55,6 +55,7 @@ class Surroundings:
     codec: Codec
     device: Callable[[], str]
     threads: int = 1
+    change_folder: Callable[[Path], None] = os.chdir
     now: Callable[[], datetime] = lambda: datetime.now(UTC)
 
 
@@ -162,6 +163,7 @@ class Attempt:
     def _by_entrypoint(self, name: str, checkpoints: Checkpoints) -> Trained:
         spec, outside = self._spec, self._outside
         os.environ.update(outside.kubeflow)
+        outside.change_folder(self._folder())
         seed_everything(spec.seed, outside.threads)
         context = Context(
             data={each.name: outside.paths.data / each.name for each in spec.data},
@@ -184,8 +186,13 @@ class Attempt:
         paths = outside.paths
         env = command.program_environment(outside.env, spec, paths.data, paths.output, outside.kubeflow)
         log.info("running command=%s", program)
-        self._program.run(program, env, paths.code if paths.code.is_dir() else paths.work)
+        self._program.run(program, env, self._folder())
         return command.collect(paths.output)
+
+    def _folder(self) -> Path:
+        """Where training code runs: beside itself, or in the scratch where the image holds it."""
+        paths = self._outside.paths
+        return paths.code if paths.code.is_dir() else paths.work
 
 
 def _refuse_infinite(name: str, value: float) -> None:

@@ -108,6 +108,7 @@ class Pod:
             (code / "train.py").write_text(self.code)
         self.paths = Paths(code, self.root, self.root / "data", self.root / "output", self.root / "termination")
         self.board = ProgressBoard()
+        self.folders: list[Path] = []
         self.outcome = Outcome(self.paths.termination)
         outside = Surroundings(
             paths=self.paths,
@@ -117,6 +118,7 @@ class Pod:
             export=export,
             codec=JsonCodec(),
             device=lambda: "cpu",
+            change_folder=self.folders.append,
             now=lambda: datetime(2026, 11, 22, 1, 2, 3, tzinfo=UTC),
         )
         self.attempt = Attempt(self.spec, outside, self.board, self.outcome)
@@ -170,6 +172,7 @@ def test_a_run_leaves_its_result_and_tells_the_operator(tmp_path: Path) -> None:
     assert loads(TrainResult, stored) == result
     assert json.loads(stored)["weights"]["digest"] == file_digest(pod.paths.output / "model.safetensors")
     assert pod.board.read().step == 3
+    assert pod.folders == [pod.paths.code]
 
 
 def test_a_run_that_is_done_is_reported_and_not_trained_again(tmp_path: Path) -> None:
