@@ -2,7 +2,7 @@
 
 A pass either **decides** or **does**. If something happened, the pass writes the new facts and nothing else; if not,
 it makes the children what the recorded facts say. So every decision is one atomic write, every child follows from
-what is written down, and an operator that dies after any write goes on from there.
+what is written down, and an operator that dies after any write goes on from there (docs/design/0005).
 """
 
 from __future__ import annotations
