@@ -146,7 +146,7 @@ def _as_it_runs(workload: Manifest) -> Version | None:
     variables = [e for c in containers if c["name"] == CONTAINER for e in c.get("env", ())]
     text = next((e.get("value", "") for e in variables if e["name"] == contract.Env.SPEC), "")
     try:
-        spec = contract.loads(contract.ServeSpec, text.replace("$$(", "$("))
+        spec = contract.loads(contract.ServeSpec, text.replace("$$", "$"))
     except contract.ContractError:
         return None
     return Version(spec.modelVersion, spec.model, spec.version, spec.artifact, spec.signature)

@@ -10,7 +10,8 @@ from slipway.api.common import ACTION_ANNOTATION, Label
 from slipway.api.reasons import Reason
 from slipway.kube.client import Refused
 from slipway.kube.fake import FakeKube
-from slipway.kube.objects import DEPLOYMENTS, GATEWAYS, HTTP_ROUTES, Manifest, Resource
+from slipway.kube.objects import DEPLOYMENTS, GATEWAYS, HTTP_ROUTES, MODEL_VERSIONS, Manifest, Resource
+from slipway.serving import children
 from slipway.serving.observe import observe
 from slipway.serving.observed import Observed, Target
 from tests.support.builders import NAMESPACE
@@ -180,6 +181,26 @@ async def test_nothing_is_asked_about_gateways_without_a_route() -> None:
     found = await seen(deployment(route=False), kube=NoRight())
     assert found.gateway_api
     assert found.route is None
+
+
+# ------------------------------------------------------------------------------------------------ what it takes
+
+
+async def test_a_version_whose_modelversion_is_gone_is_read_off_its_workload() -> None:
+    registered = ready_version()
+    registered["spec"]["artifact"]["uri"] = "s3://models/costs $$(much) $.onnx"
+    kube = FakeKube([deployment(), registered])
+    before = await seen(kube=kube)
+    owner = kube.all(DEPLOYMENTS)[0]
+    kube.put(children.workload(owner, before.spec, before.versions["digits-v1"], 2, DEFAULTS))
+    kube.remove(MODEL_VERSIONS, NAMESPACE, "digits-v1")
+    after = await seen(kube=kube)
+    assert not after.target.fit
+    assert after.versions == before.versions
+
+
+async def test_a_version_that_neither_is_nor_runs_cannot_be_written() -> None:
+    assert (await seen(deployment())).versions == {}
 
 
 # ----------------------------------------------------------------------------------------------------- endpoints
