@@ -26,7 +26,6 @@ _PREFIX = "localhost/slipway"
 _USER = "65532:65532"  # the number that images without a named user have agreed on
 _BASE_PACKAGES = ("ca-certificates", "python3", "python-is-python3")
 _PIP_SETTINGS = ("PIP_INDEX_URL", "PIP_EXTRA_INDEX_URL", "PIP_TRUSTED_HOST")
-_HOST_AUTHORITIES = Path("/etc/ssl/certs/ca-certificates.crt")
 _AUTHORITIES_INSIDE = "/etc/ssl/certs/host-ca.crt"
 _WITHOUT_MANUALS = (
     "path-exclude=/usr/share/man/*",
@@ -242,7 +241,8 @@ def _make_from_containerfile(store: Layout, image: str, base: Image) -> str:
     with tempfile.TemporaryDirectory(dir=paths.cache()) as scratch:
         containerfile = stage(image, Path(scratch))
         arguments = {"BASE": base.name, "VARIANT": variant(image), **_pip_settings()}
-        volumes = [f"--volume={_HOST_AUTHORITIES}:{_AUTHORITIES_INSIDE}:ro"] if _HOST_AUTHORITIES.exists() else []
+        authorities = _authorities()
+        volumes = [f"--volume={authorities}:{_AUTHORITIES_INSIDE}:ro"] if authorities else []
         _buildah(
             "build",
             "--isolation=chroot",
@@ -296,6 +296,12 @@ def _take_from_buildah(store: Layout, tag: str) -> str:
     return store.adopt_image(configuration)
 
 
+def _authorities() -> Path | None:
+    """The certificate authorities that this machine's pip trusts, in pip's own order of preference."""
+    named = [os.environ.get(v, "") for v in ("PIP_CERT", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE")]
+    return next((Path(f) for f in (*named, "/etc/ssl/certs/ca-certificates.crt") if f and Path(f).is_file()), None)
+
+
 def _give_to_buildah(store: Layout, image: Image) -> None:
     if _buildah("images", "--quiet", "--filter", f"reference={image.name}").strip():
         return
@@ -309,7 +315,7 @@ def _give_to_buildah(store: Layout, image: Image) -> None:
 def _pip_settings() -> dict[str, str]:
     """How this machine's pip is set to reach its index, for the pip inside a build; the image keeps nothing of it."""
     settings = {key: value for key, value in os.environ.items() if key in _PIP_SETTINGS}
-    if _HOST_AUTHORITIES.exists():
+    if _authorities():
         settings["PIP_CERT"] = _AUTHORITIES_INSIDE  # it may hold the authority of a proxy between here and the index
     return settings
 

@@ -138,6 +138,7 @@ NODE_PACKAGES = (
     "procps",
     "buildah",
     "containers-storage",
+    "netavark",  # Debian 13's buildah looks for it even where a build uses the machine's network
     "mmdebstrap",
     "busybox-static",
     "curl",  # for the reader of the quickstart
