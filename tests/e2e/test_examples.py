@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import time
 
-import pytest
 import yaml
 
 from slipway.kube.objects import DEPLOYMENTS, MODEL_VERSIONS
-from tests.support.e2e import EXAMPLES, MODEL, Tenant, World, candidate, settled_on, stable
+from tests.support.e2e import EXAMPLES, MODEL, Tenant, World, settled_on, stable, weights
 from tests.support.load import until
 
 # Where each manifest is applied; a new example without a test fails below.
@@ -70,18 +69,19 @@ def test_a_deployment_follows_an_alias(world: World, tenant: Tenant) -> None:
     assert not held[0]
 
 
-@pytest.mark.parametrize("share", [25])
-def test_without_a_gateway_replicas_are_the_weights(tenant: Tenant, share: int) -> None:
+def test_without_a_gateway_replicas_are_the_weights(tenant: Tenant) -> None:
     tenant.versions(1, 2)
     tenant.serving("no-gateway/deployment.yaml")
     tenant.ask_for("digits-v2")
-    # Then one of four replicas is the candidate's at the first step, and at the end all are
+    # Then the candidate has one replica at the first step, beside the four of the stable version
     tenant.until(
         DEPLOYMENTS,
         MODEL,
-        lambda o: candidate(o) == "digits-v2" and o["status"].get("weights", {}).get("candidate") == share,
-        what=f"{share}%",
+        lambda o: o["status"].get("candidate", {}).get("readyReplicas") == 1 and weights(o) == (80, 20, True),
+        what="one of five",
     )
+    # and as many at the second
+    tenant.until(DEPLOYMENTS, MODEL, lambda o: weights(o) == (50, 50, True), what="four of eight")
     after = tenant.until(DEPLOYMENTS, MODEL, settled_on("digits-v2"), what="promoted", seconds=180)
     assert stable(after) == "digits-v2"
     assert after["status"]["stable"]["readyReplicas"] == 4
