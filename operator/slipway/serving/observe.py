@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -167,12 +168,15 @@ class _Children:
 async def _children(kube: Reader, key: Key, uid: str) -> _Children:
     """Objects with our label that are ours; pods and EndpointSlices belong to those."""
     labels = {Label.DEPLOYMENT: key.name}
-    ours = [
-        [o for o in await kube.list(kind, key.namespace, labels) if owned_by(o, uid)]
-        for kind in (WORKLOADS, SERVICES, BUDGETS)
-    ]
-    theirs = [await kube.list(kind, key.namespace, labels) for kind in (PODS, ENDPOINT_SLICES)]
-    return _Children(*ours, *theirs)
+    kinds = (WORKLOADS, SERVICES, BUDGETS, PODS, ENDPOINT_SLICES)
+    workloads, services, budgets, pods, slices = await asyncio.gather(
+        *(kube.list(kind, key.namespace, labels) for kind in kinds)
+    )
+
+    def ours(some: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        return [o for o in some if owned_by(o, uid)]
+
+    return _Children(ours(workloads), ours(services), ours(budgets), pods, slices)
 
 
 def _running(children: _Children, deployment: str) -> dict[str, Running]:

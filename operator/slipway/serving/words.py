@@ -19,12 +19,13 @@ _DIGEST_MISMATCH: Final = "DigestMismatch"
 @dataclass(frozen=True)
 class Words:
     """One sentence. ``stalled``: waiting alone does not help. ``hopeless``: the pod itself said that trying again
-    cannot help, which nobody outside can change."""
+    cannot help; it said so at ``said_at``, and somebody may have mended it since."""
 
     reason: Reason
     message: str
     stalled: bool = False
     hopeless: bool = False
+    said_at: str | None = None
 
 
 def words(running: Running, spec: DeploymentSpec) -> Words | None:
@@ -72,11 +73,11 @@ def _of_end(end: dict[str, Any], spec: DeploymentSpec) -> Words | None:
     except contract.ContractError:
         last = f", last words: {podfacts.tail(said)}" if said else " and no last words"
         return Words(Reason.NOT_SERVING, f"the server ended with exit code {code}{last}") if code else None
-    hopeless = code == contract.EXIT_USER_ERROR
+    hopeless, at = code == contract.EXIT_USER_ERROR, end.get("finishedAt")
     if failure.reason == _DIGEST_MISMATCH:
-        return Words(Reason.ARTIFACT_TAMPERED, podfacts.tail(failure.message), hopeless, hopeless)
+        return Words(Reason.ARTIFACT_TAMPERED, podfacts.tail(failure.message), hopeless, hopeless, at)
     message = f"{failure.reason}: {podfacts.tail(failure.message)}"
-    return Words(Reason.CANDIDATE_FAILED if hopeless else Reason.NOT_SERVING, message, hopeless, hopeless)
+    return Words(Reason.CANDIDATE_FAILED if hopeless else Reason.NOT_SERVING, message, hopeless, hopeless, at)
 
 
 def _of_workload(workload: Manifest | None) -> list[Words]:

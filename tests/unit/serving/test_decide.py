@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 from typing import Any
 
 import pytest
 
-from slipway.api.common import ACTION_ANNOTATION
+from slipway.api.common import ACTION_ANNOTATION, rfc3339
 from slipway.kube.fake import Crash
 from slipway.kube.objects import DEPLOYMENTS, MODEL_VERSIONS
 from slipway.kube.plan import Plan
@@ -226,6 +227,22 @@ async def test_the_reason_of_a_tampered_file_is_its_own() -> None:
     assert states(world)["Stalled"] == ("True", "ArtifactTampered")
     assert states(world)["Ready"] == ("True", "Healthy")
     assert world.status["rollout"]["reason"] == "ArtifactTampered"
+
+
+async def test_what_a_pod_said_before_a_retry_does_not_end_the_retry() -> None:
+    tampered: dict[str, Any] = copy.deepcopy(TAMPERED)
+    end = tampered["containerStatuses"][0]["lastState"]["terminated"]
+    world = await told(world_with(), first(steps=BY_HAND), Turn(ask_for(V2), paused(V2, 10)))
+    end["finishedAt"] = rfc3339(world.now)
+    await told(
+        world,
+        Turn(lambda w: w.ails(V2, tampered, "of digits-v2 find another file"), degraded("sha256", left=[V1, V2])),
+        Turn(lambda w: w.advance(3), lambda _w: True),
+        Turn(say("retry"), says("canary digits-v2 starts: 0 of 2")),
+    )
+    await world.settle()
+    assert world.status["rollout"].get("abortedAt") is None
+    await told(world, Turn(lambda w: w.heals(V2), paused(V2, 10)))
 
 
 async def test_a_missing_gateway_that_comes_is_found_without_an_event() -> None:

@@ -242,6 +242,14 @@ def _unwanted(s: Situation) -> bool:
     return wanted is not None and under_way is not None and wanted != under_way
 
 
+def _hopeless(s: Situation) -> bool:
+    said, rollout = s.candidate_words, s.facts.rollout
+    if said is None or not said.hopeless or rollout is None:
+        return False
+    # What was said before a retry was about what has been mended since.
+    return said.said_at is None or parse_time(said.said_at) >= parse_time(rollout.started_at)
+
+
 def _ready(s: Situation) -> bool:
     return s.candidate_whole and (s.stable is None or (s.settled and s.candidate in s.backends))
 
@@ -261,7 +269,7 @@ def _past(moment: datetime | None, now: datetime) -> bool:
 
 _HAPPENED: Mapping[Event, Callable[[Situation], bool]] = {
     Event.UNWANTED: _unwanted,
-    Event.HOPELESS: lambda s: s.candidate_words is not None and s.candidate_words.hopeless,
+    Event.HOPELESS: _hopeless,
     Event.WANTED: lambda s: s.fit,
     Event.READY: _ready,
     Event.HELD: _held,
