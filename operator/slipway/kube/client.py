@@ -84,7 +84,7 @@ class Kube(Reader, Protocol):
         """Replace the whole status of an object that has not changed since it was observed.
 
         Raises:
-            Conflict: it has.
+            Conflict: it has, or it was deleted.
         """
 
     async def remove_annotation(self, resource: Resource, live: Manifest, key: str, value: str) -> None:
@@ -156,7 +156,12 @@ class ApiServer:
         meta = live["metadata"]
         body = {**live, "status": status}
         path = resource.path(meta["namespace"], meta["name"], "status")
-        return await self._call("PUT", path, body, [("fieldManager", FIELD_MANAGER)])
+        try:
+            return await self._call("PUT", path, body, [("fieldManager", FIELD_MANAGER)])
+        except KubeError as error:
+            if error.status != 404:
+                raise
+            raise Conflict(error.status, str(error)) from None
 
     async def remove_annotation(self, resource: Resource, live: Manifest, key: str, value: str) -> None:
         meta = live["metadata"]
