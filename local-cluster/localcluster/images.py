@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import shutil
 import tempfile
 import time
@@ -251,6 +252,7 @@ def _make_from_containerfile(store: Layout, image: str, base: Image) -> str:
             "--pull=never",
             "--format=oci",
             "--timestamp=0",
+            _limits(),
             *volumes,
             *(f"--build-arg={key}={value}" for key, value in arguments.items() if value),
             f"--file={containerfile}",
@@ -294,6 +296,12 @@ def _take_from_buildah(store: Layout, tag: str) -> str:
             if store.adopt_layer(fresh) != digest:
                 raise UserError(f"A layer of {tag} does not have the digest {digest} that buildah gave it.")
     return store.adopt_image(configuration)
+
+
+def _limits() -> str:
+    """This process's own limit of open files: Debian 13's buildah would raise it, which a sandboxed root may not."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return f"--ulimit=nofile={soft}:{hard}"
 
 
 def _authorities() -> Path | None:
