@@ -15,4 +15,5 @@ def world(cluster: Cluster) -> Iterator[World]:
     """One operator for a file of tests; what it logged is looked through at the end."""
     with world_on(cluster) as made:
         yield made
-        assert not made.operator.complaints()
+        if complaints := made.operator.complaints():
+            pytest.fail("the operator's log:\n" + "\n".join(complaints))

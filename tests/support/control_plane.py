@@ -195,7 +195,7 @@ def make_namespace(api: Api, name: str) -> None:
 def _established(api: Api, name: str) -> bool:
     crd = api.get(CRDS, None, name)
     if crd is None or not any(
-        c["type"] == "Established" and c["status"] == "True" for c in crd.get("status", {}).get("conditions", ())
+        c["type"] == "Established" and c["status"] == "True" for c in crd.get("status", {}).get("conditions") or ()
     ):
         return False
     spec = crd["spec"]

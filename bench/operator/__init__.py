@@ -1,0 +1,1 @@
+"""What the operator costs: memory, time and requests, by the number of objects."""
