@@ -8,7 +8,7 @@ import inspect
 import logging
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Final
@@ -65,6 +65,11 @@ def call(function: Callable[[Context], object], context: Context, code: Path) ->
             failures.RETURN_INVALID,
             f"the training function returned {type(returned).__name__}: return "
             f"slipway_trainer.TrainedModel(model, example=(x[:2],), inputs=['x'], outputs=['y'], metrics={{...}})",
+        )
+    if not isinstance(returned.metrics, Mapping):
+        raise TrainerError(
+            failures.RETURN_INVALID,
+            f'TrainedModel: metrics is of type {type(returned.metrics).__name__}: give a dict, {{"accuracy": 0.97}}',
         )
     return returned
 

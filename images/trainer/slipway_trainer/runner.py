@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from slipway.contract import DataResult, Env, TrainResult, TrainSpec
+from slipway.contract import DataResult, DataSpec, Env, TrainResult, TrainSpec
 
 from . import command, entrypoint, failures, publish
 from .checkpoint import Checkpoints, Codec
@@ -100,6 +100,8 @@ class Attempt:
 
     def _attempt(self) -> TrainResult:
         spec, outside = self._spec, self._outside
+        if bool(spec.entrypoint) == bool(spec.command):
+            raise TrainerError(failures.SPEC_INVALID, "write either spec.entrypoint or spec.command")
         place, store = outside.open_place(spec.outputStore)
         folder = publish.RunFolder(place, spec.model, spec.runUid)
         attempt = outside.env.get(Env.ATTEMPT_UID) or "local"
@@ -120,7 +122,7 @@ class Attempt:
         log.info("training run=%s/%s model=%s seed=%d", spec.namespace, spec.run, spec.model, spec.seed)
         publish.mark(store, folder, spec, outside.env.get(Env.POD_NAME, attempt), started)
         code_digest = directory_digest(outside.paths.code)
-        data = [self._fetch(each.name) for each in spec.data]
+        data = [self._fetch(each) for each in spec.data]
         self._board.tell("training")
         try:
             trained = self._train(checkpoints)
@@ -143,9 +145,8 @@ class Attempt:
         checkpoints.clear()
         return fit(result)
 
-    def _fetch(self, name: str) -> DataResult:
-        data = next(each for each in self._spec.data if each.name == name)
-        self._board.tell(f"fetching data {name}")
+    def _fetch(self, data: DataSpec) -> DataResult:
+        self._board.tell(f"fetching data {data.name}")
         _, store = self._outside.open_place(data.store)
         got = fetch(store, data, self._outside.paths.data, self._board.tell)
         log.info("data fetched name=%s files=%d bytes=%d digest=%s", got.name, got.files, got.bytes, got.digest)
@@ -154,8 +155,6 @@ class Attempt:
     def _train(self, checkpoints: Checkpoints) -> Trained:
         shutil.rmtree(self._outside.paths.output, ignore_errors=True)
         self._outside.paths.output.mkdir(parents=True)
-        if bool(self._spec.entrypoint) == bool(self._spec.command):
-            raise TrainerError(failures.SPEC_INVALID, "write either spec.entrypoint or spec.command")
         if self._spec.entrypoint:
             return self._by_entrypoint(self._spec.entrypoint, checkpoints)
         return self._by_command(self._spec.command or [])

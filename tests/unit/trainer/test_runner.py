@@ -295,6 +295,7 @@ def test_wrong_data_end_the_run_before_the_code_is_loaded(tmp_path: Path) -> Non
     ("returned", "reason", "sentence"),
     [
         ("{'accuracy': float('nan')}", "MetricInvalid", "'accuracy' is nan: the training did not converge"),
+        ("[0.5]", "ReturnInvalid", "metrics is of type list: give a dict"),
         ("{'accuracy': 'good'}", "MetricInvalid", "'accuracy' is not one number"),
         ("{f'{i:060}': 1 for i in range(90)}", None, ""),
     ],
