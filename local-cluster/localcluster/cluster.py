@@ -95,6 +95,7 @@ class Local:
 
     def load(self) -> dict[str, str]:
         ours = images.ensure(images.OURS)
+        images.prune(days=14)
         with self.alone(), step("images loaded", quiet_below=1):
             self._node().load(ours.values())
         return {name: image.name for name, image in ours.items()}

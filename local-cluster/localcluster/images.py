@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from localcluster import debian, paths, pins, programs
+from localcluster import debian, inventory, paths, pins, programs
 from localcluster.oci import Layout, diff_ids
 from localcluster.progress import UserError, step
 from localcluster.shell import run
@@ -82,7 +82,13 @@ def prune(days: float) -> None:
         for record in names.glob("*"):
             if record.stat().st_mtime < time.time() - days * 86400:
                 record.unlink()
+                _inventory(record).unlink(missing_ok=True)
         store.prune(record.read_text() for record in names.glob("*"))
+
+
+def _inventory(record: Path) -> Path:
+    """Where the list of an image's packages is kept, by the file that holds its digest."""
+    return record.parents[1] / "inventories" / f"{record.name}.txt"
 
 
 def _ensure(image: str) -> Image:
@@ -96,6 +102,7 @@ def _ensure(image: str) -> Image:
             if not _stands(store, record):
                 with step(f"image {image} built"):
                     digest = recipe.make(store, base)
+                    inventory.write(store, digest, _inventory(record))
                     record.parent.mkdir(exist_ok=True)
                     fresh = record.with_suffix(".new")
                     fresh.write_text(digest)
