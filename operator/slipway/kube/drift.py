@@ -30,6 +30,8 @@ def differs(wanted: Any, live: Any, *, quantities: bool = False) -> bool:
     >>> differs({"a": ["x"]}, {"a": ["x", "y"]})
     True
     """
+    if wanted == live:
+        return False  # most of most objects, and an order of magnitude faster than to look at every leaf
     if isinstance(wanted, Mapping):
         if not isinstance(live, Mapping):
             return bool(wanted) or live is not None
