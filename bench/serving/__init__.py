@@ -1,7 +1,8 @@
 """The model server beside what a user would write by hand, beside MLServer, and beside bare inference.
 
 Everything compared runs in one go on the same cores, in turns (A B C A B C ...), and what counts are ratios within a
-round: a machine that is slower for ten seconds is slower for all of them.
+round: a machine that is slower for ten seconds is slower for all of them. Processor time a request is shown beside the
+rates: others on the machine change it much less.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterable
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
@@ -41,8 +43,16 @@ class Length:
     heavy_seconds: float
 
 
-FULL = Length(rounds=5, seconds=4.0, heavy_seconds=8.0)
-QUICK = Length(rounds=2, seconds=1.5, heavy_seconds=3.0)
+FULL = Length(rounds=7, seconds=2.0, heavy_seconds=3.0)
+QUICK = Length(rounds=2, seconds=1.0, heavy_seconds=2.0)
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One turn: what the load saw, and the server's processor seconds for one request."""
+
+    load: Load
+    cpu: float
 
 
 def run(quick: bool) -> Report:
@@ -73,9 +83,9 @@ def _tiny(report: Report, model: BenchModel, directory: Path, length: Length) ->
         "echo: our HTTP stack": servers.own_echo,
     }
     body = _json_body(model)
-    rates: dict[str, list[Load]] = {name: [] for name in compared}
+    rates: dict[str, list[Measured]] = {name: [] for name in compared}
     memory: dict[str, tuple[float, float]] = {}
-    bare: list[float] = []
+    bare: list[tuple[float, float]] = []
     with ExitStack() as stack:
         started = {
             name: stack.enter_context(servers.running(name, make, model, directory / "tiny" / _slug(name), cores))
@@ -91,19 +101,28 @@ def _tiny(report: Report, model: BenchModel, directory: Path, length: Length) ->
     rows = [
         [
             name,
-            f"{statistics.median(r.rate for r in got):,.0f}",
+            f"{_median(m.load.rate for m in got):,.0f}",
             f"{_ratio(rates[OURS], got):.2f}",
-            f"{1000 * statistics.median(r.p50 for r in got):.2f}",
-            f"{1000 * statistics.median(r.p99 for r in got):.2f}",
+            f"{1e6 * _median(m.cpu for m in got):,.0f}",
+            f"{1000 * _median(m.load.p50 for m in got):.2f}",
+            f"{1000 * _median(m.load.p99 for m in got):.2f}",
             f"{memory[name][0]:.0f} / {memory[name][1]:.0f}",
-            f"{sum(r.failed for r in got)}",
+            f"{sum(m.load.failed for m in got)}",
         ]
         for name, got in rates.items()
     ]
-    rows.append(["bare InferenceSession.run, 1 thread", f"{statistics.median(bare):,.0f}", "", "", "", "", ""])
+    rows.append(
+        [
+            "bare InferenceSession.run, 1 thread",
+            f"{_median(rate for rate, _ in bare):,.0f}",
+            "",
+            f"{1e6 * _median(cpu for _, cpu in bare):,.0f}",
+            *[""] * 4,
+        ]
+    )
     report.table(
         "Tiny model (digits, 64-64-10), JSON, one row a request, 8 connections, one worker on one core:",
-        ["server", "requests/s", "ours / this", "p50 ms", "p99 ms", "memory MiB, RSS / PSS", "failed"],
+        ["server", "requests/s", "ours / this", "CPU µs", "p50 ms", "p99 ms", "memory MiB, RSS / PSS", "failed"],
         rows,
     )
     ratio_tuned, ratio_slow = _ratio(rates[OURS], rates[tuned]), _ratio(rates[OURS], rates[slow])
@@ -119,12 +138,13 @@ def _tiny(report: Report, model: BenchModel, directory: Path, length: Length) ->
     report.bar(f"at least the tuned hand-written server: {ratio_tuned:.2f} times", ratio_tuned >= 1)
     report.bar(f"at least 5 times MLServer: {ratio_slow:.1f} times", ratio_slow >= 5)
     report.bar(f"memory at most 30 MiB above the tuned hand-written server: {extra:+.0f} MiB RSS", extra <= 30)
-    failed = sum(r.failed for r in rates[OURS])
+    failed = sum(m.load.failed for m in rates[OURS])
     report.bar(f"no failed request: {failed}", failed == 0)
 
 
 def _heavy(report: Report, model: BenchModel, directory: Path, length: Length) -> None:
     """Binary tensors, one row: on one core with the load on the other, and on all cores with the load among them."""
+    _large_bodies(report, model, directory, length)
     cores, rest = _split()
     everything = cores | rest
     binary, headers = _binary_body(model)
@@ -134,10 +154,9 @@ def _heavy(report: Report, model: BenchModel, directory: Path, length: Length) -
         ("one core", cores, rest, 4),
         (f"{len(everything)} cores, shared with the load", everything, everything, 8),
     ):
-        ours: list[float] = []
-        bare: list[float] = []
-        tuned: list[float] = []
-        failed = 0
+        ours: list[Measured] = []
+        tuned: list[Measured] = []
+        bare: list[tuple[float, float]] = []
         with ExitStack() as stack:
 
             def start(name: str, make: Maker, at: set[int] = where, on: ExitStack = stack) -> Running:
@@ -148,36 +167,71 @@ def _heavy(report: Report, model: BenchModel, directory: Path, length: Length) -
             server = start(OURS, servers.slipway())
             other = start("tuned", servers.handwritten(tuned=True))
             for _ in range(length.rounds):
-                bare.append(_bare(model, len(where), length.heavy_seconds, where))
-                for target, rates in ((server, ours), (other, tuned)):
-                    got = _ask(
-                        target, binary, headers, directory, length.heavy_seconds, connections=connections, cores=load_on
+                for target, got in ((server, ours), (other, tuned)):
+                    seconds = length.heavy_seconds
+                    got.append(
+                        _ask(target, binary, headers, directory, seconds, connections=connections, cores=load_on)
                     )
-                    rates.append(got.rate)
-                    failed += got.failed
+                bare.append(_bare(model, len(where), length.heavy_seconds, where))
             rss, pss = server.memory()
-        share = statistics.median(o / b for o, b in zip(ours, bare, strict=True))
+        share = _median(o.load.rate / rate for o, (rate, _) in zip(ours, bare, strict=True))
+        cpu_share = _median(cpu for _, cpu in bare) / _median(o.cpu for o in ours)
+        failed = sum(m.load.failed for m in ours)
         rows.append(
             [
                 words,
-                f"{statistics.median(bare):.1f}",
-                f"{statistics.median(ours):.1f}",
+                f"{_median(rate for rate, _ in bare):.1f}",
+                f"{_median(m.load.rate for m in ours):.1f}",
                 f"{100 * share:.1f}%",
-                f"{statistics.median(tuned):.1f}",
+                f"{1000 * _median(cpu for _, cpu in bare):.1f}",
+                f"{1000 * _median(m.cpu for m in ours):.1f}",
+                f"{100 * cpu_share:.1f}%",
+                f"{_median(m.load.rate for m in tuned):.1f}",
                 f"{rss:.0f} / {pss:.0f}",
                 str(failed),
             ]
         )
-        figures[words] = {"bare": bare, "ours": ours, "tuned": tuned, "share": share, "rss_mib": rss, "failed": failed}
-        report.bar(
-            f"heavy model, {words}: at least 95% of bare InferenceSession.run: {100 * share:.1f}%", share >= 0.95
-        )
+        figures[words] = {
+            "bare": bare,
+            "ours": [asdict(m) for m in ours],
+            "tuned": [asdict(m) for m in tuned],
+            "share": share,
+            "cpu_share": cpu_share,
+            "rss_mib": rss,
+        }
+        report.bar(f"heavy model, {words}: at least 95% of bare run: {100 * share:.1f}%", share >= 0.95)
     report.table(
         "Heavy model (ResNet-18 with random weights, 600 kB a request), binary tensors:",
-        ["on", "bare run/s", "slipway/s", "share of bare", "hand-written, tuned/s", "memory MiB, RSS / PSS", "failed"],
+        [
+            *("on", "bare run/s", "slipway/s", "share of bare", "CPU ms, bare", "CPU ms, slipway", "share by CPU"),
+            *("hand-written, tuned/s", "memory MiB, RSS / PSS", "failed"),
+        ],
         rows,
     )
     report.figures["heavy"] = figures
+
+
+def _large_bodies(report: Report, model: BenchModel, directory: Path, length: Length) -> None:
+    """What the HTTP stack alone costs for such a request: it must be small beside a run."""
+    cores, rest = _split()
+    binary, headers = _binary_body(model)
+    rows: list[list[str]] = []
+    with ExitStack() as stack:
+        compared = {"uvicorn, raw ASGI": servers.echo, "our HTTP stack": servers.own_echo}
+        started = {
+            name: stack.enter_context(servers.running(name, make, model, directory / "large" / _slug(name), cores))
+            for name, make in compared.items()
+        }
+        got: dict[str, list[Measured]] = {name: [] for name in compared}
+        for _ in range(length.rounds):
+            for name, server in started.items():
+                asked = (server, binary, headers, directory, 1.0)
+                got[name].append(_ask(*asked, connections=4, cores=rest))
+    for name, turns in got.items():
+        cpu = _median(m.cpu for m in turns)
+        rows.append([name, f"{_median(m.load.rate for m in turns):,.0f}", f"{1e6 * cpu:,.0f}"])
+    report.figures["large_bodies"] = {name: [asdict(m) for m in turns] for name, turns in got.items()}
+    report.table("A 600 kB body in, 200 bytes out, no inference, one core:", ["stack", "requests/s", "CPU µs"], rows)
 
 
 def _overload(report: Report, model: BenchModel, directory: Path, length: Length) -> None:
@@ -189,13 +243,13 @@ def _overload(report: Report, model: BenchModel, directory: Path, length: Length
         os.sched_setaffinity(0, rest)
         try:
             got = load.overload(
-                server.port, PATH, binary, headers, connections=4 * limit, seconds=2 * length.heavy_seconds
+                server.port, PATH, binary, headers, connections=4 * limit, seconds=4 * length.heavy_seconds
             )
         finally:
             os.sched_setaffinity(0, cores | rest)
     # A request waits for the one that runs and for those before it in the queue, and then runs itself. How long a run
     # takes is seen in the same seconds: the server was never without work.
-    run_seconds = 2 * length.heavy_seconds / max(1, got.accepted)
+    run_seconds = 4 * length.heavy_seconds / max(1, got.accepted)
     bound = (limit + 2) * run_seconds * 1.25
     report.table(
         f"Overload: heavy model, {4 * limit} clients, queueLimit {limit}, one core:",
@@ -226,28 +280,32 @@ def _ask(
     *,
     connections: int,
     cores: set[int],
-) -> Load:
+) -> Measured:
     """Load from these cores, after a moment that is not counted."""
     before = os.sched_getaffinity(0)
     os.sched_setaffinity(0, cores)  # wrk inherits it
     try:
         for measured in (min(1.0, seconds / 4), seconds):
+            used = server.cpu_seconds()
             got = load.closed_loop(
                 server.url, PATH, body, headers, directory, connections=connections, seconds=max(1, round(measured))
             )
+            used = server.cpu_seconds() - used
     finally:
         os.sched_setaffinity(0, before)
-    return got
+    return Measured(got, used / max(1, got.answers))
 
 
-def _bare(model: BenchModel, threads: int, seconds: float, cores: set[int]) -> float:
+def _bare(model: BenchModel, threads: int, seconds: float, cores: set[int]) -> tuple[float, float]:
+    """Runs a second, and processor seconds a run."""
     command = [
         *("taskset", "-c", ",".join(map(str, sorted(cores)))),
         *(sys.executable, "-m", "bench.serving.bare", str(model.path), str(threads), f"{seconds:g}"),
     ]
     environment = {"PATH": os.environ["PATH"], "PYTHONPATH": servers.PYTHONPATH}
     done = subprocess.run(command, check=True, capture_output=True, text=True, env=environment, cwd=ROOT)
-    return float(done.stdout)
+    rate, cpu = done.stdout.split()
+    return float(rate), float(cpu)
 
 
 def _row(model: BenchModel) -> np.ndarray:
@@ -274,8 +332,12 @@ def _binary_body(model: BenchModel) -> tuple[bytes, dict[str, str]]:
     return text + x.tobytes(), headers
 
 
-def _ratio(ours: list[Load], others: list[Load]) -> float:
-    return statistics.median(a.rate / b.rate for a, b in zip(ours, others, strict=True))
+def _ratio(ours: list[Measured], others: list[Measured]) -> float:
+    return _median(a.load.rate / b.load.rate for a, b in zip(ours, others, strict=True))
+
+
+def _median(values: Iterable[float]) -> float:
+    return statistics.median(list(values))
 
 
 def _split() -> tuple[set[int], set[int]]:

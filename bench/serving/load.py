@@ -27,8 +27,9 @@ class NoLoadError(RuntimeError):
 
 @dataclass(frozen=True)
 class Load:
-    """What came of it: answers a second, latencies in seconds, and answers that were not 2xx."""
+    """What came of it: answers and answers a second, latencies in seconds, and answers that were not 2xx."""
 
+    answers: int
     rate: float
     p50: float
     p99: float
@@ -76,11 +77,12 @@ def closed_loop(
         return float(number) * _UNITS[unit]
 
     rate = float(re.findall(r"Requests/sec:\s+([\d.]+)", text)[0])
+    answers = int(re.findall(r"(\d+) requests in", text)[0])
     wrong = re.findall(r"Non-2xx or 3xx responses: (\d+)", text)
     broken = re.findall(r"Socket errors: connect (\d+), read (\d+), write (\d+), timeout (\d+)", text)
     failed = int(wrong[0]) if wrong else 0
     failed += sum(int(n) for n in broken[0]) if broken else 0
-    return Load(rate=rate, p50=latency("50"), p99=latency("99"), failed=failed)
+    return Load(answers=answers, rate=rate, p50=latency("50"), p99=latency("99"), failed=failed)
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ import sys
 import uvloop
 
 from bench.serving.echo import ANSWER
+from slipway_server import resources
 from slipway_server.http import HttpLimits, Request, Server
 
 
@@ -16,6 +17,7 @@ def handle(request: Request) -> None:
 
 
 async def main(port: int) -> None:
+    resources.keep_memory()
     server = Server(handle, HttpLimits(body=10**7, bodies=10**8))
     await server.start("127.0.0.1", port)
     await asyncio.Event().wait()

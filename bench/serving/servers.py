@@ -65,6 +65,14 @@ class Running:
                     pss += int(value.split()[0]) / 1024
         return rss, pss
 
+    def cpu_seconds(self) -> float:
+        """Processor time used so far, by the process and all below it."""
+        ticks = 0
+        for pid in _tree(self.process.pid):
+            fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
+            ticks += int(fields[11]) + int(fields[12])  # proc(5): utime and stime, fields 14 and 15
+        return ticks / os.sysconf("SC_CLK_TCK")
+
 
 def slipway(queue_limit: int = 128) -> Maker:
     """Ours, as a pod runs it."""

@@ -203,6 +203,7 @@ async def _serve(spec: ServeSpec, options: Options) -> int:
         "connections": ("Open connections.", lambda: len(server.connections)),
     }
     app.serve(model, batcher, memory.json if memory else None)
+    resources.keep_memory()
     gc.collect()
     gc.freeze()  # what is there now stays: later collections need not look at it
     _log_ready("model is ready", spec, loaded)
