@@ -82,19 +82,13 @@ def workloads(tenant: Tenant) -> list[str]:
 def test_promote_goes_to_the_next_step_and_to_the_end(world: World, canary: Tenant) -> None:
     with world.load(canary.host) as load:
         to_ten_percent(canary)
+        (rule,) = canary.get(HTTP_ROUTES, MODEL)["spec"]["rules"]
+        assert sorted(b["weight"] for b in rule["backendRefs"]) == [10, 90]
+        assert all(b.get("namespace", canary.name) == canary.name for b in rule["backendRefs"])
         canary.say("promote")
         canary.until(DEPLOYMENTS, MODEL, at(50, phase="Paused"), what="paused at 50%")
         until(load, about(50, 25), seconds=15, what="half of the answers")
         canary.say("promote")
-        canary.until(DEPLOYMENTS, MODEL, settled_on(V2), what="promoted")
-        until(load, about(100, 0), seconds=15, what="answers of version 2 only")
-    load.check()
-
-
-def test_promote_full_skips_the_steps(world: World, canary: Tenant) -> None:
-    with world.load(canary.host) as load:
-        to_ten_percent(canary)
-        canary.say("promote-full")
         canary.until(DEPLOYMENTS, MODEL, settled_on(V2), what="promoted")
         until(load, about(100, 0), seconds=15, what="answers of version 2 only")
     load.check()
@@ -117,8 +111,10 @@ def test_abort_gives_everything_back_and_retry_begins_anew(world: World, canary:
         canary.say("retry")
         # Then it begins at the first step
         canary.until(DEPLOYMENTS, MODEL, at(10, phase="Paused"), what="paused at 10% again")
+        # and promote-full skips the rest
         canary.say("promote-full")
         canary.until(DEPLOYMENTS, MODEL, settled_on(V2), what="promoted")
+        until(load, about(100, 0), seconds=15, what="answers of version 2 only")
     load.check()
 
 
@@ -194,10 +190,3 @@ def test_a_candidate_that_never_starts_is_given_up_at_the_deadline(world: World,
         assert stable(after) == V1
         assert condition(after, "Ready")["status"] == "True"
     assert set(load.check().versions) == {"1"}
-
-
-def test_the_route_names_only_our_services_and_always_has_some_weight(canary: Tenant) -> None:
-    to_ten_percent(canary)
-    (rule,) = canary.get(HTTP_ROUTES, MODEL)["spec"]["rules"]
-    assert sorted(b["weight"] for b in rule["backendRefs"]) == [10, 90]
-    assert all(b.get("namespace", canary.name) == canary.name for b in rule["backendRefs"])
