@@ -45,7 +45,7 @@ test: ## Every level of tests; brings the cluster up and deploys
 	exec $(PYTHON) -m pytest tests/unit tests/image tests/integration tests/e2e $(ARGS)
 test-unit: ## Unit tests: no network, no root, under a minute
 	@$(LOCAL_CLUSTER) venv >/dev/null
-	exec $(PYTHON) -m pytest tests/unit $(ARGS)
+	exec $(PYTHON) -m pytest -n 2 tests/unit $(ARGS)
 test-integration: ## Tests on a real control plane without a node, and inside the images
 	@$(LOCAL_CLUSTER) venv >/dev/null
 	$(LOCAL_CLUSTER) binaries >/dev/null
