@@ -71,7 +71,8 @@ class Kube(Reader, Protocol):
         """Server-side apply with our field manager; with a resourceVersion only if that is still the newest.
 
         Raises:
-            Conflict: it is not.
+            Conflict: it is not, or its namespace is gone.
+            NotInstalled: the kind itself is unknown.
         """
 
     async def create(self, manifest: Manifest) -> dict[str, Any] | None:
@@ -134,7 +135,12 @@ class ApiServer:
         # Forced: a field of a child of ours that somebody else set is drift, and the child follows the spec.
         query = [("fieldManager", FIELD_MANAGER), ("force", "true")]
         path = resource.path(meta.get("namespace"), meta["name"])
-        return await self._call("PATCH", path, body, query, "application/apply-patch+yaml")
+        try:
+            return await self._call("PATCH", path, body, query, "application/apply-patch+yaml")
+        except KubeError as error:
+            # The namespace went, and with it the object that was observed.
+            self._absent(resource, error)
+            raise Conflict(error.status, str(error)) from None
 
     async def create(self, manifest: Manifest) -> dict[str, Any] | None:
         path = resource_of(manifest).path(manifest["metadata"].get("namespace"))
@@ -159,8 +165,7 @@ class ApiServer:
         try:
             return await self._call("PUT", path, body, [("fieldManager", FIELD_MANAGER)])
         except KubeError as error:
-            if error.status != 404:
-                raise
+            self._absent(resource, error)
             raise Conflict(error.status, str(error)) from None
 
     async def remove_annotation(self, resource: Resource, live: Manifest, key: str, value: str) -> None:
