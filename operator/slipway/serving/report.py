@@ -180,7 +180,8 @@ def _name_taken(s: Situation) -> Trouble | None:
 
 def _target(s: Situation) -> Trouble | None:
     target = s.observed.target
-    if s.state not in (State.EMPTY, State.HEALTHY) or target.fit or target.wanted == s.stable:
+    served = s.stable is not None and target.wanted == s.stable
+    if s.state not in (State.EMPTY, State.HEALTHY) or target.fit or served:
         return None
     return Trouble(target.reason, target.message, target.stalled)
 

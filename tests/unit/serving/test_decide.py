@@ -166,6 +166,14 @@ def states(world: World) -> dict[str, tuple[str, str]]:
     return {c["type"]: (c["status"], c["reason"]) for c in world.status["conditions"]}
 
 
+async def test_an_alias_that_nobody_holds_stalls_a_deployment_that_serves_nothing_yet() -> None:
+    world = world_with()
+    create(version=None, model="digits", alias="nobody")(world)
+    await run_until(world, says("holds the alias nobody"))
+    assert states(world)["Stalled"] == ("True", "ModelVersionMissing")
+    assert states(world)["Ready"][0] == "False"
+
+
 async def test_conditions_from_the_first_version_to_an_abort() -> None:
     world = await told(world_with(), Turn(create(steps=BY_HAND), says("0 of 2")))
     assert states(world) == {
