@@ -28,10 +28,11 @@ ROWS = (
     ("processor time in a minute of nothing (s)", "idle_cpu_a_minute"),
     ("requests in that minute, but for watches and the Lease", "idle_requests_a_minute"),
     ("of these, writes", "idle_writes_a_minute"),
+    ("load average of the machine, all that ran there", "load"),
 )
 
 
-def page(measured: list[Level], when: datetime, load: float) -> str:
+def page(measured: list[Level], when: datetime) -> str:
     """The page as Markdown."""
     cpu = next(
         (
@@ -47,14 +48,14 @@ def page(measured: list[Level], when: datetime, load: float) -> str:
     return f"""# What the operator costs
 
 Made by `python -m bench.operator` on {when:%Y-%m-%d}: a real etcd, kube-apiserver and kube-controller-manager without
-a kubelet, one replica of the operator with 4 workers, all on the same {os.cpu_count()} cores ({cpu}), Python
-{platform.python_version()}. The load average at the end was {load:.1f}, of everything that ran on that machine. What
-one object of each kind stands for is written in `bench/operator/measure.py`; the limits that it is held to are
-in `tests/scale/limits.json`.
+a kubelet, and one replica of the operator with 4 workers, all on the same {os.cpu_count()} cores ({cpu}), Python
+{platform.python_version()}. What one object of each kind stands for is written in `bench/operator/measure.py`; the limits
+that the operator is held to are in `tests/scale/limits.json`.
 
 {table}
 What is created in these times is created through the same API server on the same cores, so the times are those of a
-whole control plane and not of the operator alone. A row of writes that is not 0 is a defect.
+whole control plane and not of the operator alone; on a machine that is busy with other things they are longer. Memory,
+requests and writes do not depend on that. A row of writes that is not 0 is a defect.
 """
 
 
@@ -75,11 +76,9 @@ def main() -> int:
         for level in levels(cluster, tuple(sorted(chosen.sizes)), say):
             say(json.dumps(asdict(level)))
             measured.append(level)
-    if chosen.json:
-        print(json.dumps([asdict(level) for level in measured], indent=1))
-    else:
-        PAGE.write_text(page(measured, datetime.now(UTC), os.getloadavg()[0]), encoding="utf-8")
-        print(PAGE)
+            if not chosen.json:  # after each level: the last one takes long
+                PAGE.write_text(page(measured, datetime.now(UTC)), encoding="utf-8")
+    print(json.dumps([asdict(level) for level in measured], indent=1) if chosen.json else PAGE)
     return 0
 
 

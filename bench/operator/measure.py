@@ -8,6 +8,7 @@ Job each, ``n`` verified ModelVersions, and ``n`` Deployments with a workload, a
 from __future__ import annotations
 
 import functools
+import os
 import threading
 import time
 from collections import Counter
@@ -60,6 +61,8 @@ class Level:
     idle_requests_a_minute: int
     """Requests in that minute, watches and the Lease left out."""
     idle_writes_a_minute: int
+    load: float
+    """Load average of the machine over the last minute: what else ran there."""
 
 
 def levels(cluster: Cluster, sizes: tuple[int, ...], say: Callable[[str], None]) -> Iterator[Level]:
@@ -103,6 +106,7 @@ def levels(cluster: Cluster, sizes: tuple[int, ...], say: Callable[[str], None])
                 idle_cpu_a_minute=round(spent, 2),
                 idle_requests_a_minute=len(requests),
                 idle_writes_a_minute=sum(r.writes for r in requests),
+                load=round(os.getloadavg()[0], 1),
             )
 
 

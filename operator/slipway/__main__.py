@@ -19,6 +19,7 @@ from slipway.kube.client import ApiServer, Kube, NotInstalled
 from slipway.kube.controller import Controller, Room
 from slipway.kube.fence import Fence
 from slipway.kube.leader import lead
+from slipway.kube.memoryless import NoDiffs, NoProgress
 from slipway.kube.objects import (
     DEPLOYMENTS,
     ENDPOINT_SLICES,
@@ -53,6 +54,8 @@ def kopf_settings() -> kopf.OperatorSettings:
     # A scan would need the right to list every CRD and every namespace.
     made.scanning.disabled = True
     made.watching.chunk_size = 500
+    made.persistence.diffbase_storage = NoDiffs()
+    made.persistence.progress_storage = NoProgress()
     for resource in CHILDREN:
         # The API server filters: pods of strangers cost no memory here.
         selector = f"{Label.MANAGED_BY}={FIELD_MANAGER}"

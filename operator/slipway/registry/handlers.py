@@ -20,7 +20,7 @@ from slipway.settings import Settings
 
 def register(registry: kopf.OperatorRegistry, wake: Wake) -> None:
     """Tell Kopf."""
-    models, runners = References(), References()
+    models, runners, workloads = References(), References(), References()
 
     def version_changed(obj: Manifest, deleted: bool) -> None:
         key = key_of(obj)
@@ -37,12 +37,21 @@ def register(registry: kopf.OperatorRegistry, wake: Wake) -> None:
             assert isinstance(run, tuple)
             wake(run[0])
 
+    def workload_changed(obj: Manifest, deleted: bool) -> None:
+        # A Deployment names its candidate before the workload exists by which ``observe`` finds the Deployment. Only
+        # its coming and going matter, not every change of its status.
+        key, before = key_of(obj), workloads.targets(key_of(obj))
+        version = (obj["metadata"].get("labels") or {}).get(Label.MODEL_VERSION)
+        workloads.update(key, [Key(key.namespace, version)] if version and not deleted else [])
+        for run in before ^ workloads.targets(key):
+            assert isinstance(run, Key)
+            wake(run)
+
     watch(registry, MODEL_VERSIONS, version_changed, name="model-version")
     watch(registry, JOBS, wake_by_label(wake, Label.MODEL_VERSION, **{Label.ROLE: "verify"}), name="verify-job")
     watch(registry, PODS, wake_by_label(wake, Label.MODEL_VERSION, **{Label.ROLE: "verify"}), name="verify-pod")
     watch(registry, DEPLOYMENTS, deployment_changed, name="version-runner")
-    # A Deployment names its candidate before the workload exists by which ``observe`` finds the Deployment.
-    watch(registry, WORKLOADS, wake_by_label(wake, Label.MODEL_VERSION), name="version-workload")
+    watch(registry, WORKLOADS, workload_changed, name="version-workload")
 
 
 def versions_run_by(deployment: Manifest) -> frozenset[tuple[Key, str]]:
