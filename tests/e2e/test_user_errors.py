@@ -101,7 +101,7 @@ DEPLOYED: dict[str, Mistake] = {
         {"modelVersion": "nothing-v9"}, "ModelVersionMissing", ("nothing-v9",)
     ),
     "an alias that nobody holds": Mistake(
-        {"modelVersion": None, "model": "digits", "alias": "nobody"}, "ModelVersionMissing", ("nobody",), stalled=False
+        {"modelVersion": None, "model": "digits", "alias": "nobody"}, "ModelVersionMissing", ("nobody",)
     ),
     "a ModelVersion that is not Ready": Mistake({"modelVersion": "digits-v2"}, "ModelVersionNotReady", ("digits-v2",)),
     "a model file that was changed after it was registered": Mistake(
