@@ -1,0 +1,64 @@
+"""What the documents name exists: files, make targets, reasons."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from slipway.api.reasons import Reason
+from slipway_server import reasons as server_reasons
+from slipway_trainer import failures
+from slipway_trainer.failures import Reason as Failure
+
+ROOT = Path(__file__).parents[2]
+PAGES = sorted(
+    page
+    for page in ROOT.rglob("*.md")
+    if not {".venv", "node_modules", ".pytest_cache", "build"} & set(page.relative_to(ROOT).parts)
+)
+# Where nothing is wrong, or nothing is to be done.
+AT_REST = {
+    Reason.FIRST_STARTING,
+    Reason.HEALTHY,
+    Reason.PENDING,
+    Reason.PROMOTED,
+    Reason.QUEUED,
+    Reason.READY,
+    Reason.RECORDING,
+    Reason.REPLACING_PODS,
+    Reason.RESUMED,
+    Reason.RETIRED,
+    Reason.RETREATING,
+    Reason.ROLLOUT_STARTED,
+    Reason.RUNNING,
+    Reason.STEP_RUNNING,
+    Reason.SUCCEEDED,
+    Reason.SUPERSEDED,
+    Reason.SUSPENDED,
+    Reason.VERIFIED,
+}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_every_link_of_a_page_leads_somewhere(page: Path) -> None:
+    targets = re.findall(r"\]\(([^)#\s]+)[^)]*\)", page.read_text())
+    broken = [t for t in targets if "://" not in t and not (page.parent / t).exists()]
+    assert not broken
+
+
+@pytest.mark.parametrize("page", ["README.md", "CONTRIBUTING.md"])
+def test_every_make_target_that_is_named_exists(page: str) -> None:
+    targets = set(re.findall(r"^([a-z0-9-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    named = set(re.findall(r"(?:^|`|\()make (?:-s )?([a-z][a-z0-9-]*)", (ROOT / page).read_text(), re.MULTILINE))
+    assert named
+    assert named <= targets
+
+
+def test_a_runbook_speaks_of_every_reason_that_asks_for_somebody() -> None:
+    said = set(re.findall(r"`([A-Z][A-Za-z]+)`", "".join(p.read_text() for p in (ROOT / "docs/runbooks").glob("*.md"))))
+    assert {str(reason) for reason in Reason} - {str(reason) for reason in AT_REST} <= said
+    of_pods = {f.name for f in vars(failures).values() if isinstance(f, Failure)}
+    of_pods |= {value for name, value in vars(server_reasons).items() if name.isupper() and isinstance(value, str)}
+    assert said <= {str(reason) for reason in Reason} | of_pods
