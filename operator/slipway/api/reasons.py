@@ -24,6 +24,7 @@ class Reason(StrEnum):
         "InvalidSpec",
         "The spec asks for something that the schema cannot refuse but that cannot work.",
     )
+    WRITE_REFUSED = "WriteRefused", "The API server refused to write a child; the message holds its own words."
     NAME_TAKEN = "NameTaken", "An object of the name that a child needs exists already and is not ours."
 
     # ---------------------------------------------------------------------------------------- TrainingRun

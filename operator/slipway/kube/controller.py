@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Generic, Protocol, TypeVar
 
-from slipway.kube.act import act
-from slipway.kube.client import Conflict, Kube, Reader, Refused
+from slipway.api.reasons import Reason
+from slipway.kube.act import act, event_manifest
+from slipway.kube.client import Conflict, Kube, KubeError, Reader, Refused
 from slipway.kube.fence import LeadershipLost
 from slipway.kube.objects import Key, Manifest, Resource
-from slipway.kube.plan import Plan
+from slipway.kube.plan import Event, Plan
 from slipway.kube.workqueue import WorkQueue
 
 logger = logging.getLogger(__name__)
@@ -111,8 +113,20 @@ class Controller(Generic[O]):
             return None, 0, "gone"
         now = self._clock()
         plan = self.room.decide(observed, now)
-        writes = await act(self._kube, self.room.subject(observed), plan, now, self._instance)
+        subject = self.room.subject(observed)
+        try:
+            writes = await act(self._kube, subject, plan, now, self._instance)
+        except Refused as error:
+            await self._tell(subject, error, now)
+            raise
         if writes:
             logger.info("acted", extra={**extra, **plan.describe(), "writes": writes})
             return 0, writes, "ok"  # what was written is observed before anything else is decided
         return min(plan.again, self._resync) if plan.again is not None else self._resync, 0, "ok"
+
+    async def _tell(self, subject: Manifest, error: Refused, now: datetime) -> None:
+        """An Event with the API server's sentence (a quota, an admission policy): nothing else would show it to a
+        person. Its name holds what it says, so that the retries do not repeat it."""
+        event = Event("Warning", Reason.WRITE_REFUSED, f"the API server refused a write: {error}")
+        with contextlib.suppress(KubeError):  # a namespace that ends takes no Events either
+            await self._kube.post_event(event_manifest(self.room.resource, subject, event, now, self._instance))

@@ -110,3 +110,17 @@ async def test_workers_share_the_keys_and_end_together() -> None:
 def test_the_clock_is_utc() -> None:
     subject = controller(FakeKube(), running, Seen())
     assert subject._clock().tzinfo is UTC
+
+
+async def test_a_write_that_the_api_server_refuses_is_told_to_the_user_once() -> None:
+    class Quota(FakeKube):
+        async def write_status(self, *_: Any) -> dict[str, Any]:
+            raise Refused(403, "exceeded quota: small")
+
+    kube = Quota([RUN])
+    subject = controller(kube, running, Seen())
+    await one(subject)
+    await one(subject)
+    assert [(e["type"], e["reason"], e["note"]) for e in kube.events] == [
+        ("Warning", "WriteRefused", "the API server refused a write: exceeded quota: small")
+    ]
