@@ -49,8 +49,8 @@ def page(measured: list[Level], when: datetime) -> str:
 
 Made by `python -m bench.operator` on {when:%Y-%m-%d}: a real etcd, kube-apiserver and kube-controller-manager without
 a kubelet, and one replica of the operator with 4 workers, all on the same {os.cpu_count()} cores ({cpu}), Python
-{platform.python_version()}. What one object of each kind stands for is written in `bench/operator/measure.py`; the limits
-that the operator is held to are in `tests/scale/limits.json`.
+{platform.python_version()}. What one object of each kind stands for is written in `bench/operator/measure.py`; the
+limits that the operator is held to are in `tests/scale/limits.json`.
 
 {table}
 What is created in these times is created through the same API server on the same cores, so the times are those of a
