@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
 import subprocess
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -59,16 +59,44 @@ class ImageRoot:
 
 @contextmanager
 def image_root(image: str) -> Iterator[ImageRoot]:
-    """Unpack one of our images, built first where it is missing."""
+    """One of our images, unpacked; built first where it is missing.
+
+    It is kept for the next run, and goes when another of the same name is unpacked, unless somebody still uses it: a
+    shared lock says so, which the kernel takes back when its process ends, however it ends.
+    """
     made = images.ensure([image])[image]
-    folder = Path(tempfile.mkdtemp(dir=paths.cache(), prefix=f"root-{image}-"))
-    try:
-        store = images.layout()
-        for layer in store.layers(made.digest):
-            subprocess.run(["tar", "--extract", "--file", store.blob(layer), "--directory", folder], check=True)
-        yield ImageRoot(folder)
-    finally:
-        shutil.rmtree(folder)
+    roots = paths.cache() / "roots"
+    roots.mkdir(exist_ok=True)
+    name = f"{image}-{made.digest.removeprefix('sha256:')[:16]}"
+    with (roots / f"{image}.lock").open("w") as turn, (roots / f"{name}.lock").open("w") as used:
+        fcntl.flock(turn, fcntl.LOCK_EX)
+        fcntl.flock(used, fcntl.LOCK_SH)
+        for other in roots.iterdir():
+            if other.is_dir() and other.name.startswith(f"{image}-") and other.name != name:
+                _remove_unless_used(other)
+        if not (roots / name).is_dir():
+            _unpack(made.digest, roots / name)
+        fcntl.flock(turn, fcntl.LOCK_UN)
+        yield ImageRoot(roots / name)
+
+
+def _unpack(digest: str, target: Path) -> None:
+    store = images.layout()
+    fresh = target.with_name(f"{target.name}.new")
+    shutil.rmtree(fresh, ignore_errors=True)
+    fresh.mkdir()
+    for layer in store.layers(digest):
+        subprocess.run(["tar", "--extract", "--file", store.blob(layer), "--directory", fresh], check=True)
+    fresh.rename(target)
+
+
+def _remove_unless_used(root: Path) -> None:
+    with root.with_name(f"{root.name.removesuffix('.new')}.lock").open("w") as used:
+        try:
+            fcntl.flock(used, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return
+        shutil.rmtree(root)
 
 
 def writable(folder: Path) -> Path:

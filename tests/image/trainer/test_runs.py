@@ -19,7 +19,6 @@ import pytest
 
 from examples.quickstart.make_data import digits_csv
 from slipway.contract import (
-    PROGRESS_PORT,
     DataSpec,
     Env,
     Failure,
@@ -32,6 +31,12 @@ from tests.support.image_root import ImageRoot, writable
 from tests.support.s3_server import S3Server
 
 _numbers = itertools.count(1)
+# `python3 -m slipway_trainer`, but for the port: a pod has addresses of its own, these share this machine's.
+_START = """
+import runpy, slipway.contract
+slipway.contract.PROGRESS_PORT = {port}
+runpy.run_module("slipway_trainer", run_name="__main__", alter_sys=True)
+"""
 _QUICKSTART = Path(__file__).parents[3] / "examples" / "quickstart" / "train.py"
 
 
@@ -56,6 +61,9 @@ class Pod:
         folder = pods.folder / f"pod-{next(_numbers)}"
         self.log = folder / "log"
         self._message = folder / "termination-log"
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            self.port = probe.getsockname()[1]
         (folder / "code").mkdir(parents=True)
         (folder / "code" / "train.py").write_text(code)
         self._message.touch()
@@ -76,7 +84,7 @@ class Pod:
         }
         with self.log.open("w") as log:
             self.process = pods.trainer.start(
-                ["python3", "-m", "slipway_trainer"], facts, mounts, stdout=log, stderr=subprocess.STDOUT
+                ["python3", "-c", _START.format(port=self.port)], facts, mounts, stdout=log, stderr=subprocess.STDOUT
             )
 
     def end(self) -> int:
@@ -98,7 +106,7 @@ class Pod:
         deadline = time.monotonic() + 60
         while time.monotonic() < deadline and self.process.poll() is None:
             try:
-                with urllib.request.urlopen(f"http://127.0.0.1:{PROGRESS_PORT}/progress", timeout=2) as answer:
+                with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/progress", timeout=2) as answer:
                     progress = loads(Progress, answer.read())
             except OSError:
                 progress = Progress()
@@ -110,9 +118,6 @@ class Pod:
 
 @pytest.fixture
 def pods(trainer: ImageRoot, s3: S3Server, tmp_path: Path) -> Iterator[Pods]:
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        probe.bind(("", PROGRESS_PORT))  # tells plainly, instead of a test that fails, that somebody has the port
     s3.client.put_object("data", "digits/train.csv", io.BytesIO(digits_csv()), len(digits_csv()))
     made = Pods(trainer, s3, tmp_path)
     yield made
