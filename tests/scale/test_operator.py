@@ -1,8 +1,8 @@
 """The operator keeps within the limits that ``limits.json`` writes down. ``make test`` leaves this out: ask for it by
 ``pytest tests/scale``; it takes about five minutes.
 
-Times depend on the machine, and requests on whether a resync falls into the minute, so there is no limit on them; memory
-and writes depend on nothing but the operator.
+Times depend on the machine, and requests on whether a resync falls into the minute, so there is no limit on them;
+memory and writes depend on nothing but the operator.
 """
 
 from __future__ import annotations
