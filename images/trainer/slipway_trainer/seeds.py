@@ -35,6 +35,16 @@ def process_environment(seed: int, threads: int, env: Mapping[str, str]) -> dict
     return {name: value for name, value in wanted.items() if name == "PYTHONHASHSEED" or name not in env}
 
 
+def thread_count(env: Mapping[str, str]) -> int:
+    """Threads of one operation: what ``OMP_NUM_THREADS`` says where somebody set it, else the CPU limit.
+
+    >>> thread_count({"OMP_NUM_THREADS": "3"})
+    3
+    """
+    given = env.get("OMP_NUM_THREADS", "")
+    return int(given) if given.isdecimal() and int(given) > 0 else cpu_limit()
+
+
 def cpu_limit(cgroup: Path = _CGROUP) -> int:
     """Whole CPUs that this container may use: its limit rounded up, or the CPUs it may run on. At least 1."""
     usable = len(os.sched_getaffinity(0))

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from slipway_trainer.seeds import cpu_limit, process_environment, seed_everything
+from slipway_trainer.seeds import cpu_limit, process_environment, seed_everything, thread_count
 
 CPUS = len(os.sched_getaffinity(0))
 
@@ -45,6 +45,12 @@ def test_threads_follow_the_containers_limit_not_the_node(tmp_path: Path, files:
     for name, text in files.items():
         (tmp_path / name).write_text(text + "\n")
     assert cpu_limit(tmp_path) == threads
+
+
+def test_a_number_of_threads_that_somebody_set_is_kept() -> None:
+    assert thread_count({"OMP_NUM_THREADS": "3"}) == 3
+    for given in ("0", "many", "", "-1"):
+        assert thread_count({"OMP_NUM_THREADS": given}) == cpu_limit()
 
 
 def test_random_and_numpy_are_seeded() -> None:
