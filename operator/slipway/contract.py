@@ -293,7 +293,7 @@ class ServeSpec:
 
 @dataclass(frozen=True)
 class VerifyResult:
-    """``verify`` loaded the file: its digest, the execution provider that took it and a warm-up time."""
+    """``verify`` loaded the file: its digest, the execution provider that took it, and its opset."""
 
     digest: str
     provider: str
