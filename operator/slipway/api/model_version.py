@@ -66,7 +66,6 @@ class Artifact(Model):
     store: PlaceName = "default"
     """The S3 place whose endpoint and credentials reach it."""
 
-
     def fault(self) -> str | None:
         """What the API server would refuse about an artifact that a pod or a person names somewhere else than in a
         spec; None where it is good. (Reading checks no CEL rule.)"""
