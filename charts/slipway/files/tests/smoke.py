@@ -6,13 +6,14 @@ import ssl
 import sys
 import time
 import urllib.request
+from pathlib import Path
 
 ACCOUNT = "/var/run/secrets/kubernetes.io/serviceaccount"
 DEADLINE = time.monotonic() + float(os.environ["DEADLINE_SECONDS"])
 
 
 def served_kinds():
-    with open(f"{ACCOUNT}/token") as token:
+    with Path(f"{ACCOUNT}/token").open() as token:
         headers = {"Authorization": f"Bearer {token.read()}"}
     host, port = os.environ["KUBERNETES_SERVICE_HOST"], os.environ["KUBERNETES_SERVICE_PORT"]
     host = f"[{host}]" if ":" in host else host
