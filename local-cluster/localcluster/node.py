@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 import subprocess
+import time
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -266,12 +267,28 @@ def remove(state: Path, addresses: Addresses) -> None:
         raise UserError(f"These processes do not end: {', '.join(str(p.pid) for p in left)}.")
     run(["ip", "link", "delete", addresses.link], check=False)
     cgroups.remove(addresses.cgroup)
-    shutil.rmtree(state)
+    _remove_files(state)
     if not any(state.parent.glob("*/namespaces.json")):
         # The last cluster of this machine: its kubelet's built-in paths were made by us if nothing lies in them.
         for path in namespaces.MASKED:
             with contextlib.suppress(OSError):
                 path.rmdir()
+
+
+def _remove_files(state: Path) -> None:
+    """Remove the state directory, what a later `down` would need to know last.
+
+    The node's mounts go a moment after its last process, and a directory that is one cannot be removed.
+    """
+    parts = [entry for entry in state.iterdir() if entry.name != "addresses.json"]
+    for part in parts:
+        for pause in (0.2, 0.5, 1.0, 2.0, 5.0):
+            with contextlib.suppress(OSError):
+                shutil.rmtree(part) if part.is_dir() else part.unlink()
+            if not part.exists():
+                break
+            time.sleep(pause)
+    shutil.rmtree(state)
 
 
 def end_all(processes: list[Identity]) -> None:
