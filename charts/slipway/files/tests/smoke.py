@@ -30,7 +30,7 @@ def the_three_kinds_are_served():
 
 
 def the_operator_is_ready():
-    with urllib.request.urlopen(os.environ["READY_URL"], timeout=5) as answer:
+    with urllib.request.urlopen(os.environ["READY_URL"], timeout=5) as answer:  # noqa: S310 - the chart wrote the URL
         answer.read()
 
 
