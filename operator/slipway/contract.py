@@ -109,6 +109,31 @@ def store_env(place: str, key: str) -> str:
     return f"SLIPWAY_STORE_{place}_{key}".replace("-", "_").replace(".", "_").upper()
 
 
+# ------------------------------------------------------------------------------------------------- model files
+
+ONNX_DATATYPES: Final = {
+    "tensor(bool)": "BOOL",
+    "tensor(uint8)": "UINT8",
+    "tensor(uint16)": "UINT16",
+    "tensor(uint32)": "UINT32",
+    "tensor(uint64)": "UINT64",
+    "tensor(int8)": "INT8",
+    "tensor(int16)": "INT16",
+    "tensor(int32)": "INT32",
+    "tensor(int64)": "INT64",
+    "tensor(float16)": "FP16",
+    "tensor(float)": "FP32",
+    "tensor(double)": "FP64",
+    "tensor(string)": "BYTES",
+}
+"""onnxruntime's name of a type to that of the Open Inference Protocol v2 (open-inference/open-inference-protocol,
+specification/protocol/inference_rest.md, "Tensor Data Types"). What is not here (bfloat16, maps) is neither
+registered nor served."""
+
+ONNX_DOMAINS: Final = frozenset({"", "ai.onnx", "ai.onnx.ml"})
+"""Operators outside these need code that the server does not have, or bring their own."""
+
+
 # --------------------------------------------------------------------------------------------- shared documents
 
 

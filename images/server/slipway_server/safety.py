@@ -18,10 +18,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from slipway.contract import ONNX_DOMAINS
 from slipway_server import reasons
 from slipway_server.reasons import LoadError
 
-STANDARD_DOMAINS: Final = frozenset({"", "ai.onnx", "ai.onnx.ml"})
 MAX_FIELDS: Final = 3_000_000
 """Fields walked in one file. A ResNet-50 has about 10,000, a large transformer 500,000; an empty message costs a
 parser a hundred times its two bytes, which is how a small file exhausts memory."""
@@ -124,7 +124,7 @@ def _walk(data: mmap.mmap) -> Summary:
                     version = value
             elif number == _DOMAIN.get(message):
                 found = _text(data, content, position)
-                if found not in STANDARD_DOMAINS:
+                if found not in ONNX_DOMAINS:
                     raise _unsafe(
                         f"{message.removesuffix('Proto').lower()} {_name(data, message, start, end)!r} is of the "
                         f"operator domain {found!r}: export the model with ONNX's own operators only"

@@ -9,7 +9,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from slipway.contract import Signature, Tensor
+from slipway.contract import ONNX_DATATYPES, Signature, Tensor
 from slipway_server import reasons
 from slipway_server.reasons import LoadError
 
@@ -33,23 +33,6 @@ DTYPES: Final[dict[str, np.dtype[Any]]] = {
     BYTES: np.dtype(object),
 }
 """Datatype of the Open Inference Protocol -> numpy type; ``BYTES`` is ONNX's string, an array of ``str``."""
-
-FROM_ONNX: Final = {
-    "tensor(bool)": "BOOL",
-    "tensor(uint8)": "UINT8",
-    "tensor(uint16)": "UINT16",
-    "tensor(uint32)": "UINT32",
-    "tensor(uint64)": "UINT64",
-    "tensor(int8)": "INT8",
-    "tensor(int16)": "INT16",
-    "tensor(int32)": "INT32",
-    "tensor(int64)": "INT64",
-    "tensor(float16)": "FP16",
-    "tensor(float)": "FP32",
-    "tensor(double)": "FP64",
-    "tensor(string)": BYTES,
-}
-"""Type as onnxruntime names it -> datatype of the protocol. What is not here (bfloat16, maps) is not served."""
 
 
 @dataclass(frozen=True)
@@ -174,7 +157,7 @@ def compare(plan: Plan, inputs: list[Declared], outputs: list[Declared]) -> None
             )
         for tensor in wanted:
             have = declared[tensor.name]
-            datatype = FROM_ONNX.get(have.type, have.type)
+            datatype = ONNX_DATATYPES.get(have.type, have.type)
             if datatype != tensor.datatype or not _fits(tensor.shape, have.shape, kind):
                 raise LoadError(
                     reasons.SIGNATURE_MISMATCH,

@@ -10,13 +10,13 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, Final
 
+from slipway.contract import ONNX_DOMAINS
+
 from . import failures
 from .failures import TrainerError
 
 SIZE_LIMIT: Final = 2**31 - 1
 """Bytes; protobuf reads no larger message."""
-DOMAINS: Final = frozenset({"", "ai.onnx", "ai.onnx.ml"})
-"""Operators outside these need code that the server does not have, or bring their own."""
 
 
 def read_model(path: Path) -> Any:
@@ -60,7 +60,7 @@ def refuse_unserved(model: Any) -> None:
         )
     # An import that no operator uses runs nothing, so it is no reason; torch's exporters leave some.
     used = {node.domain for node in _nodes(model)} | {function.domain for function in model.functions}
-    strange = sorted(used - DOMAINS)
+    strange = sorted(used - ONNX_DOMAINS)
     if strange:
         raise TrainerError(
             failures.MODEL_REFUSED,

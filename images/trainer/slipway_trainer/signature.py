@@ -4,31 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
-from slipway.contract import Signature, Tensor
+from slipway.contract import ONNX_DATATYPES, Signature, Tensor
 
 from . import failures
 from .failures import TrainerError
 from .model_file import without_schema_noise
-
-DATATYPES: Final = {
-    "tensor(bool)": "BOOL",
-    "tensor(uint8)": "UINT8",
-    "tensor(uint16)": "UINT16",
-    "tensor(uint32)": "UINT32",
-    "tensor(uint64)": "UINT64",
-    "tensor(int8)": "INT8",
-    "tensor(int16)": "INT16",
-    "tensor(int32)": "INT32",
-    "tensor(int64)": "INT64",
-    "tensor(float16)": "FP16",
-    "tensor(float)": "FP32",
-    "tensor(double)": "FP64",
-    "tensor(string)": "BYTES",
-}
-"""onnxruntime's name of a type to that of the Open Inference Protocol v2 (open-inference/open-inference-protocol,
-specification/protocol/inference_rest.md, "Tensor Data Types")."""
 
 
 def open_model(path: Path, threads: int = 1) -> Any:
@@ -62,7 +44,7 @@ def signature_of(session: Any) -> Signature:
 
 
 def _tensor(value: Any, kind: str) -> Tensor:
-    if value.type not in DATATYPES:
+    if value.type not in ONNX_DATATYPES:
         raise TrainerError(
             failures.MODEL_REFUSED,
             f"the {kind} {value.name!r} of the model is a {value.type}: use tensors of numbers, booleans or text "
@@ -75,7 +57,7 @@ def _tensor(value: Any, kind: str) -> Tensor:
             f"the {kind} {value.name!r} of the model has the shape {list(value.shape)}: export it with a first "
             f"dimension of any size, because requests are put together into batches",
         )
-    return Tensor(value.name, DATATYPES[value.type], shape)
+    return Tensor(value.name, ONNX_DATATYPES[value.type], shape)
 
 
 def _shape(dimensions: Sequence[Any]) -> list[int]:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from slipway.contract import Signature, Tensor
+from slipway.contract import ONNX_DATATYPES, Signature, Tensor
 from slipway_server import reasons
 from slipway_server.reasons import LoadError
-from slipway_server.signature import DTYPES, FROM_ONNX, Declared, Plan, compare
+from slipway_server.signature import DTYPES, Declared, Plan, compare
 
 PLAN = Plan.of(Signature([Tensor("x", "FP32", [-1, 64])], [Tensor("y", "FP32", [-1, 10])]))
 Y = Declared("y", "tensor(float)", (-1, 10))
@@ -61,4 +61,4 @@ def test_a_signature_that_cannot_be_served(signature: Signature, sentence: str) 
 
 
 def test_every_datatype_has_an_onnx_type() -> None:
-    assert set(FROM_ONNX.values()) == set(DTYPES)
+    assert set(ONNX_DATATYPES.values()) == set(DTYPES)

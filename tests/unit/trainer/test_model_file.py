@@ -10,11 +10,11 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from slipway.contract import Signature, Tensor
+from slipway.contract import ONNX_DATATYPES, Signature, Tensor
 from slipway_trainer import model_file
 from slipway_trainer.failures import TrainerError
 from slipway_trainer.model_file import read_model
-from slipway_trainer.signature import DATATYPES, open_model, signature_of
+from slipway_trainer.signature import open_model, signature_of
 from tests.support import onnx_models
 
 
@@ -139,7 +139,7 @@ def test_a_file_beyond_protobufs_limit_is_refused_before_it_is_read(
         read_model(save(onnx_models.digits(), tmp_path))
 
 
-@pytest.mark.parametrize("datatype", list(DATATYPES.values()))
+@pytest.mark.parametrize("datatype", list(ONNX_DATATYPES.values()))
 def test_each_datatype_of_the_protocol_is_read(tmp_path: Path, datatype: str) -> None:
     model, signature = onnx_models.identity(datatype)
     assert signature_of(open_model(save(model, tmp_path))) == signature
