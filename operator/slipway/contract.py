@@ -42,7 +42,7 @@ PROGRESS_PORT: Final = 9090
 SERVE_PORT: Final = 8080
 """Server pod: Open Inference Protocol v2."""
 METRICS_PORT: Final = 9091
-"""Server pod: ``GET /metrics`` in Prometheus text format; nothing else listens there."""
+"""Server pod: ``GET /metrics`` in Prometheus text format, and ``POST /answers`` for a shadow that compares."""
 
 EXIT_OK: Final = 0
 EXIT_ERROR: Final = 1
@@ -292,6 +292,22 @@ class Progress:
 
 
 @dataclass(frozen=True)
+class Comparison:
+    """A shadow compares its own answers, by request id, with those of the pods whose requests it gets a copy of.
+
+    ``peers`` is ``host:port`` of a headless Service whose addresses are those pods, and their METRICS_PORT. Two
+    numbers agree where they differ by at most ``absolute + relative * |the peer's|``; both are decimals as text (no
+    floats in Kubernetes objects). ``examples`` is how many answers that disagree are kept, with their inputs, for who
+    may exec into the pod; 0 keeps none.
+    """
+
+    peers: str
+    absolute: str = "0"
+    relative: str = "0"
+    examples: int = 0
+
+
+@dataclass(frozen=True)
 class ServeSpec:
     """What the server (or ``verify``) is asked to load.
 
@@ -313,6 +329,7 @@ class ServeSpec:
     timeoutMs: int = 30_000
     maxBodyBytes: int = 64 * 1024 * 1024
     drainSeconds: int = 10
+    comparison: Comparison | None = None
     v: int = VERSION
 
 
