@@ -29,8 +29,8 @@ from slipway_server.signature import Array
 
 log = logging.getLogger("slipway.server")
 
-Done = Callable[["list[Array] | Exception"], None]
-"""Called once with the outputs of the request's own rows, or with why there are none."""
+Done = Callable[["Work", "list[Array] | Exception"], None]
+"""Called once with the request, and with the outputs of its own rows or why there are none."""
 
 
 class Runner(Protocol):
@@ -49,8 +49,8 @@ class Observer(Protocol):
     def batch(self, rows: int, waited: list[float]) -> None:
         """A batch of so many rows starts; ``waited`` holds each request's seconds in the queue."""
 
-    def outputs(self, outputs: list[Array]) -> None:
-        """A batch came out; called in any thread."""
+    def outputs(self, outputs: list[Array]) -> Array | None:
+        """A batch came out; which of its rows are no answer (NaN, infinite), None if all are. Called in any thread."""
 
 
 class QueueFullError(Exception):
@@ -88,12 +88,14 @@ class Work:
     since: float
     over: bool = False
     """Answered, or its client is gone: nothing is to be called any more."""
+    invalid: bool = False
+    """One of its rows came out as a NaN or an infinity."""
 
     def finish(self, result: list[Array] | Exception) -> None:
         """Answer, unless somebody already did."""
         if not self.over:
             self.over = True
-            self.done(result)
+            self.done(self, result)
 
 
 @dataclass(frozen=True)
@@ -255,7 +257,7 @@ class Batcher:
         try:
             if len(works) == 1:
                 outputs = self._run_single(works[0])
-                self._observe(outputs)
+                works[0].invalid = self._observe(outputs) is not None
                 return [outputs]
             return list(self._run_joined(works))
         except ModelRunError as error:
@@ -289,20 +291,22 @@ class Batcher:
         for output in outputs:
             if output.shape[0] != total:
                 raise ModelRunError(f"{total} rows went in and {output.shape[0]} came out")
-        self._observe(outputs)
+        invalid = self._observe(outputs)
         results: list[list[Array]] = []
         start = 0
         for work in works:
             end = start + work.rows
             results.append([o[start:end] for o in outputs])
+            work.invalid = invalid is not None and bool(invalid[start:end].any())
             start = end
         return results
 
-    def _observe(self, outputs: list[Array]) -> None:
+    def _observe(self, outputs: list[Array]) -> Array | None:
         try:
-            self.observer.outputs(outputs)
+            return self.observer.outputs(outputs)
         except Exception:
             log.exception("outputs could not be counted")
+            return None
 
     def _blame(self, error: ModelRunError) -> Exception:
         """The input's fault, if the model still runs on what it was warmed up with; else the model's."""

@@ -77,6 +77,9 @@ class ServerMetrics(Collector):
     model: str
     version: str
     requests: Counter[int] = field(default_factory=Counter)
+    invalid_requests: int = 0
+    """Requests answered with a NaN or an infinite number. Each was answered 2xx, so that the bad ones among all
+    requests are these and those of ``requests`` from 500 on."""
     latency: Buckets = field(default_factory=lambda: Buckets(SECONDS))
     queue: Buckets = field(default_factory=lambda: Buckets(SECONDS))
     rows: Buckets = field(default_factory=lambda: Buckets(ROWS))
@@ -95,10 +98,9 @@ class ServerMetrics(Collector):
         for seconds in waited:
             self.queue.add(seconds)
 
-    def outputs(self, outputs: list[Array]) -> None:
+    def outputs(self, outputs: list[Array]) -> Array | None:
         """See ``batching.Observer``."""
-        if self.predictions is not None:
-            self.predictions.add(outputs)
+        return None if self.predictions is None else self.predictions.add(outputs)
 
     def collect(self) -> Iterator[Metric]:
         """The families, for prometheus-client."""
@@ -110,6 +112,13 @@ class ServerMetrics(Collector):
         for code, count in sorted(self.requests.copy().items()):
             requests.add_metric([*values, str(code)], count)
         yield requests
+        invalid = CounterMetricFamily(
+            "slipway_server_invalid_requests",
+            "Inference requests answered 2xx with a NaN or an infinite number.",
+            labels=keys,
+        )
+        invalid.add_metric(values, self.invalid_requests)
+        yield invalid
         yield self.latency.family(
             "slipway_server_request_seconds",
             "Seconds from the last byte of an inference request to its answer.",
@@ -161,17 +170,20 @@ class Predictions:
         }
         self._invalid = 0
 
-    def add(self, outputs: list[Array]) -> None:
-        """Count one batch's outputs. Any thread."""
+    def add(self, outputs: list[Array]) -> Array | None:
+        """Count one batch's outputs. Any thread. Which rows are no answer; None if all are."""
+        bad: Array | None = None
         invalid = False
         for i in self._floats:
             # One number tells whether any element is NaN or infinite; only then is it worth a closer look.
             with np.errstate(all="ignore"):
                 if not np.isfinite(np.add.reduce(outputs[i], axis=None)):
                     invalid = True
+        if invalid:
+            bad = self._invalid_rows(outputs)
         with self._lock:
-            if invalid:
-                self._invalid += self._invalid_rows(outputs)
+            if bad is not None:
+                self._invalid += int(bad.sum())
             for i, name, _ in self._scores:
                 top = outputs[i].argmax(axis=1)
                 counts = self._counts[name]
@@ -183,6 +195,7 @@ class Predictions:
                 values = outputs[i].reshape(-1)
                 place = np.where((values >= 0) & (values < MAX_CLASSES), values, MAX_CLASSES)
                 self._counts[name] += np.bincount(place.astype(np.int64), minlength=MAX_CLASSES + 1)
+        return bad
 
     def collect(self, labels: dict[str, str]) -> Iterator[Metric]:
         """The families, for prometheus-client."""
@@ -206,13 +219,16 @@ class Predictions:
         rows.add_metric(values, invalid)
         yield rows
 
-    def _invalid_rows(self, outputs: list[Array]) -> int:
+    def _invalid_rows(self, outputs: list[Array]) -> Array | None:
+        """Whether each row is no answer; None if each is one. Outputs of unlike lengths count as one row."""
         bad: Array | None = None
         for i in self._floats:
             array = outputs[i]
             rows: Array = np.logical_not(np.isfinite(array.reshape(len(array) if array.ndim else 1, -1)).all(axis=1))
-            bad = rows if bad is None or len(bad) != len(rows) else bad | rows
-        return 0 if bad is None else int(bad.sum())
+            if bad is not None:
+                rows = bad | rows if len(bad) == len(rows) else np.array([bad.any() or rows.any()])
+            bad = rows
+        return bad if bad is not None and bad.any() else None
 
 
 class Exposition:

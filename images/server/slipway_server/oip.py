@@ -234,7 +234,7 @@ class App:
         request.body = b""
         return batcher.submit(parsed.arrays, parsed.rows, parsed.tails, partial(self._done, request, parsed))
 
-    def _done(self, request: Request, parsed: InferRequest, result: list[Array] | Exception) -> None:
+    def _done(self, request: Request, parsed: InferRequest, work: Work, result: list[Array] | Exception) -> None:
         """The batcher's answer."""
         request.on_gone = None
         if isinstance(result, list):
@@ -244,6 +244,8 @@ class App:
                 log.exception("outputs could not be written")
                 self._answer(request, 500, self.error("the model's outputs could not be written; see the log"))
                 return
+            if work.invalid:
+                self._metrics.invalid_requests += 1
             self._answer(request, 200, body, OCTETS if headers else JSON, headers)
         elif isinstance(result, BadInputError):
             sentence = f"the inputs fit the signature, but the model cannot compute on them: {result}"

@@ -66,8 +66,11 @@ class Seen:
     def batch(self, rows: int, waited: list[float]) -> None:
         self.batches.append((rows, waited))
 
-    def outputs(self, outputs: list[Array]) -> None:
+    def outputs(self, outputs: list[Array]) -> Array | None:
+        """A value of 666 is taken for no answer."""
         self.rows += len(outputs[0])
+        bad = (outputs[0] == 666).any(axis=1)
+        return bad if bad.any() else None
 
 
 Result = list[Array] | Exception
@@ -79,13 +82,16 @@ class Bench:
     clock: Clock
     seen: Seen
     answers: dict[float, Result] = field(default_factory=dict)
+    invalid: set[float] = field(default_factory=set)
 
     def ask(self, *values: float, tails: tuple[tuple[int, ...], ...] | None = None) -> Work:
         array = np.array(values, dtype=np.float32).reshape(-1, 1)
 
-        def done(result: Result) -> None:
+        def done(work: Work, result: Result) -> None:
             assert values[0] not in self.answers, "answered twice"
             self.answers[values[0]] = result
+            if work.invalid:
+                self.invalid.add(values[0])
 
         return self.batcher.submit([array], len(values), tails, done)
 
@@ -150,6 +156,19 @@ async def test_a_batch_holds_no_more_rows_than_it_may_and_splits_by_request() ->
         await b.settle(3)
         assert runner.runs == [[1, 2, 3], [4, 5]]
         assert b.answer(4) == [8, 10]
+
+
+async def test_of_requests_that_run_together_only_those_with_a_row_that_is_no_answer_are_invalid() -> None:
+    async with bench(Doubler()) as b:
+        b.ask(1, 2)
+        b.ask(3, 333)
+        b.ask(4)
+        await b.settle(3)
+        assert b.seen.batches == [(4, [0, 0]), (1, [0])]
+        assert b.invalid == {3}
+        b.ask(333)
+        await b.settle(4)
+        assert b.invalid == {3, 333}
 
 
 async def test_requests_of_other_tails_are_not_joined() -> None:

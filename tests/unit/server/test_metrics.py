@@ -125,6 +125,18 @@ def test_rows_that_are_no_answer_are_counted() -> None:
     assert scrape(metrics)[("slipway_server_invalid_rows_total",)] == 3
 
 
+def test_a_batch_says_which_of_its_rows_are_no_answer() -> None:
+    metrics = server_metrics([Tensor("y", "FP32", [-1, 2]), Tensor("z", "FP64", [-1])])
+    y = np.array([[1, 2], [np.nan, 0], [0, 0]], dtype=np.float32)
+    assert metrics.outputs([y[:1], np.zeros(1)]) is None
+    bad = metrics.outputs([y, np.array([0.0, 0, np.inf])])
+    assert bad is not None
+    assert bad.tolist() == [False, True, True]
+    unlike = metrics.outputs([y, np.array([0.0])])  # rows that do not line up are one answer
+    assert unlike is not None
+    assert unlike.tolist() == [True]
+
+
 def test_large_finite_numbers_are_no_fault() -> None:
     metrics = server_metrics([Tensor("y", "FP32", [-1, 2])])
     metrics.outputs([np.full((2, 2), 3e38, dtype=np.float32)])

@@ -9,11 +9,20 @@ from typing import Any
 import numpy as np
 import orjson
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 
 from slipway.contract import Artifact, Signature, Tensor
-from slipway_server.batching import Batcher, Done, Limits, QueueFullError, Work
+from slipway_server.batching import (
+    BadInputError,
+    Batcher,
+    Done,
+    Limits,
+    QueueFullError,
+    RunTimeoutError,
+    Work,
+)
 from slipway_server.http import JSON, Request
-from slipway_server.metrics import ServerMetrics
+from slipway_server.metrics import Exposition, ServerMetrics
 from slipway_server.model import Profile
 from slipway_server.oip import OCTETS, App
 from slipway_server.signature import Array
@@ -64,6 +73,7 @@ class FakeBatcher:
     result: list[Array] | Exception = field(default_factory=lambda: [np.array([[3, 4]], dtype=np.float32)])
     full: bool = False
     holds: bool = False
+    invalid: bool = False
     cancelled: int = 0
 
     def check(self) -> None:
@@ -73,7 +83,8 @@ class FakeBatcher:
     def submit(self, arrays: list[Array], rows: int, tails: Any, done: Done) -> Work:
         work = Work(arrays, rows, tails, done, 0.0)
         if not self.holds:
-            done(self.result)
+            work.invalid = self.invalid
+            done(work, self.result)
         return work
 
     def cancel(self, work: Work) -> None:
@@ -167,6 +178,38 @@ def test_an_answer_says_who_answered_and_what_was_asked(path: str) -> None:
     }
     assert codes(made) == {200: 1}
     assert made.in_flight == 0
+
+
+def bad_requests(made: App) -> float:
+    """What a rollout's analysis counts: answers from 500 on, and those whose outputs are none."""
+    _, text = Exposition(made._metrics).render("")
+    bad = 0.0
+    for family in text_string_to_metric_families(text.decode()):
+        for sample in family.samples:
+            server_error = sample.name == "slipway_server_requests_total" and int(sample.labels["code"]) >= 500
+            if server_error or sample.name == "slipway_server_invalid_requests_total":
+                bad += sample.value
+    return bad
+
+
+@pytest.mark.parametrize(
+    ("batcher", "code", "bad"),
+    [
+        (FakeBatcher(), 200, 0),
+        (FakeBatcher(invalid=True), 200, 1),
+        (FakeBatcher(BadInputError("no")), 422, 0),
+        (FakeBatcher(RunTimeoutError()), 504, 1),
+        (FakeBatcher(RunTimeoutError(), invalid=True), 504, 1),
+        (FakeBatcher([np.array([object()])], invalid=True), 500, 1),
+        (FakeBatcher(full=True), 503, 1),
+    ],
+    ids=["good", "NaN", "bad input", "timeout", "timeout, then NaN", "not written", "queue full"],
+)
+def test_a_bad_request_counts_once(batcher: FakeBatcher, code: int, bad: float) -> None:
+    made = app(batcher)
+    assert bad_requests(made) == 0
+    assert ask(made, "POST", INFER, BODY).status == code
+    assert bad_requests(made) == bad
 
 
 def test_an_id_that_was_not_given_is_not_made_up() -> None:
