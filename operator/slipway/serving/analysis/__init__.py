@@ -1,0 +1,1 @@
+"""Evidence: the counters of the pods, and what they say."""

@@ -1,0 +1,514 @@
+"""Is the candidate worse than the stable version? A test that may be looked at as often as one likes.
+
+Every metric is a proportion of bad requests (failed, slow, disagreeing). At each look the operator has one block: how
+many requests each side answered since the last look, and how many of them were bad. Two evidences are kept, each an
+*e-value*, a fair bet against a hypothesis that starts at 1:
+
+* ``harm`` bets against "candidate - stable <= margin". At 1/alpha the rollout is aborted.
+* ``no_harm`` bets against "candidate - stable >= margin". At 1/alpha the step passes.
+
+**Guarantee.** Let the requests be independent, given their rates, and let in every block the candidate's mean rate be at
+most the stable's mean rate plus the margin. Then P(``harm`` ever reaches 1/alpha) <= alpha: over all looks, however many
+and whenever, and whoever decides when to stop. The rates may change from block to block and from request to request (day
+and night, a slow database that both sides feel), the share of traffic may change, and the sizes of the blocks may be
+anything that does not look at the outcomes inside them. The same holds for ``no_harm`` with the other hypothesis.
+
+**Proof.** Write a block as n_s and n_c independent requests, and compare its likelihood under an alternative
+a = (a_s, a_c), which depends on earlier blocks only, with that under o = (o_s, o_c), the point of the null hypothesis N
+(a convex set of pairs of rates) that minimises n_s KL(a_s, o_s) + n_c KL(a_c, o_c)::
+
+    S = prod over requests of  a_j / o_j  if it was bad,  (1 - a_j) / (1 - o_j)  if it was good
+
+1. One request with rate t has the mean factor L_j(t) = t a_j/o_j + (1 - t)(1 - a_j)/(1 - o_j), linear in t, and L_j(o_j) = 1.
+2. Of independent factors the mean is the product: E[S] = prod L_j(t_i) <= (mean over the n requests of L_j(t_i))^n, since a
+   geometric mean is at most the arithmetic one; by 1 that mean is (n_s L_s(t_s) + n_c L_c(t_c)) / n, t_s and t_c the mean rates.
+3. o minimises a convex function over a convex set, so no step from o to a point t of N goes downhill:
+   sum n_j (a_j/o_j - (1 - a_j)/(1 - o_j)) (t_j - o_j) <= 0. By 1 the left side is n_s (L_s(t_s) - 1) + n_c (L_c(t_c) - 1).
+   So E[S] <= 1 for every t in N.
+4. A product of such S over blocks is a nonnegative supermartingale, and so is a mixture of products with fixed weights, also
+   if some begin late (their weight waits in a reserve). Ville's inequality gives the guarantee.
+
+Sources: 1 to 3 are R. Turner, A. Ly, P. Grünwald, "Generic E-variables for exact sequential k-sample tests that allow for
+optional stopping" (2021, arXiv:2106.02693) and R. Turner, P. Grünwald, "Exact anytime-valid confidence intervals for
+contingency tables and beyond" (2022, arXiv:2203.09785); 4 is J. Ville (1939), and for the mixture over beginnings
+J. Shin, A. Ramdas, A. Rinaldo, "E-detectors" (2022, arXiv:2203.03532).
+
+**Not promised.** Failures that come in bursts on one side only (a crashed pod) are a worse rate of that side, and count as
+such. A client that retries a bad request at once makes outcomes depend on each other: the test then sees more evidence than
+there is. ``harm`` says that the candidate was worse at some time, not on average over all time; ``no_harm`` likewise.
+
+Standard library only: docs/design/0008 has what numpy and scipy would cost the operator's process.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+
+_NAT = 1_000_000
+"""Logarithms are kept as whole millionths of a nat, rounded down: what is written into status is then all of the state,
+and no rounding ever adds evidence."""
+
+_LEAST = -999 * _NAT
+"""A bet that has lost all is kept as e^-999 of its stake (so it is short to write); at 1e9 blocks that adds e^-978."""
+
+_MOST = 999 * _NAT
+
+_EDGE = 1e-9
+"""Rates stay this far from 0 and 1: a likelihood of exactly 0 could never be outweighed."""
+
+_WIDEST = 0.999
+"""For ``no_harm`` a wider margin is taken for this one: its hypothesis is larger then, so what is promised holds."""
+
+_KEPT = 128
+"""A side's rate is taken from about the last 128 to 256 bad (or good, what is rarer) requests: to within 8 %, and it
+follows the day. The guarantee does not depend on it."""
+
+_PRIOR_BAD, _PRIOR_N = 0.5, 50.0
+"""Before there is traffic a rate is taken for 1 %, with the weight of 50 requests."""
+
+_FACTORS = (1.25, 1.6, 2.5, 6.0, 30.0)
+"""How much worse (better) the alternatives' odds are than the margin's; one more follows the candidate's own rate."""
+
+_LEAST_FACTOR = 1.15
+"""The alternative that follows the candidate's own rate stays at least that far on its side."""
+
+_WEIGHTS = (0.1, 0.15, 0.2, 0.2, 0.1, 0.25)
+
+_LATE = 0.3
+"""Share of ``harm`` that waits for harm that begins late."""
+
+_UNHURRIED = 256.0
+"""Candidate requests after which half of what drips into play within a step has done so, roughly."""
+
+_SURPRISE = 4
+"""A block that is this many times larger than all that was seen before is judged at several guesses of the rate."""
+
+_GUESSES = (0.001, 0.01, 0.1, 0.4)
+
+
+@dataclass(frozen=True)
+class Block:
+    """Requests answered and how many of them were bad, on both sides over the same time."""
+
+    stable_n: int = 0
+    stable_bad: int = 0
+    candidate_n: int = 0
+    candidate_bad: int = 0
+
+    def __post_init__(self) -> None:
+        """Raise ValueError where more requests are bad than there are, or fewer than none."""
+        if not (0 <= self.stable_bad <= self.stable_n and 0 <= self.candidate_bad <= self.candidate_n):
+            raise ValueError(f"a block needs 0 <= bad <= n on both sides, not {self}")
+
+    def __add__(self, other: Block) -> Block:
+        """The requests of both."""
+        return Block(
+            self.stable_n + other.stable_n,
+            self.stable_bad + other.stable_bad,
+            self.candidate_n + other.candidate_n,
+            self.candidate_bad + other.candidate_bad,
+        )
+
+    @property
+    def one_sided(self) -> bool:
+        """Nothing to compare yet."""
+        return not (self.stable_n and self.candidate_n)
+
+
+@dataclass(frozen=True)
+class _Seen:
+    """The recent requests of one side, from which its rate is taken."""
+
+    n: int = 0
+    bad: int = 0
+
+    def add(self, n: int, bad: int) -> _Seen:
+        """With a block more; the older half forgotten while more is known than needed.
+
+        >>> _Seen(1000, 100).add(1000, 60), _Seen(10, 10).add(30, 0)
+        (_Seen(n=2000, bad=160), _Seen(n=40, bad=10))
+        >>> _Seen(1000, 100).add(1000, 200)
+        _Seen(n=1000, bad=150)
+        """
+        n, bad = self.n + n, self.bad + bad
+        while min(bad, n - bad) > 2 * _KEPT:
+            n, bad = n // 2, bad // 2
+        return _Seen(n, bad)
+
+    @property
+    def rate(self) -> float:
+        """
+        >>> _Seen().rate, _Seen(50, 49).rate
+        (0.01, 0.495)
+        """
+        return (self.bad + _PRIOR_BAD) / (self.n + _PRIOR_N)
+
+
+@dataclass(frozen=True)
+class _Bets:
+    """A mixture of bets, one for each alternative, and what waits to be put into play later.
+
+    ``logs`` are those of the money in each bet, ``reserve`` that of the reserve at the last beginning, in millionths of a
+    nat; ``clock`` counts the candidate's requests since then.
+    """
+
+    logs: tuple[int, ...]
+    reserve: int
+    clock: int = 0
+
+    @classmethod
+    def start(cls, late: float) -> _Bets:
+        """All money but ``late`` in play."""
+        return cls(tuple(_down(_log(weight * (1 - late))) for weight in _WEIGHTS), _down(_log(late)))
+
+    def waiting(self, clock: int) -> float:
+        """What of the reserve is not in play after that many requests: half of it drips in slowly, half never does.
+
+        >>> [round(_Bets.start(0.5).waiting(n), 3) for n in (0, 256, 10**6)]
+        [0.5, 0.398, 0.277]
+        """
+        return math.exp(self.reserve / _NAT) * (0.5 + 0.5 / (1 + math.log1p(clock / _UNHURRIED)))
+
+    def see(self, candidate_n: int, factors: Iterable[float]) -> _Bets:
+        """Win or lose a block: ``factors`` are log S of each alternative."""
+        fresh = self.waiting(self.clock) - self.waiting(self.clock + candidate_n)
+        logs = (
+            _down(_sum(log / _NAT, _log(fresh * w)) + f) for log, w, f in zip(self.logs, _WEIGHTS, factors, strict=True)
+        )
+        return replace(self, logs=tuple(logs), clock=self.clock + candidate_n)
+
+    def next_step(self) -> _Bets:
+        """Half of the reserve comes into play at once: harm often begins with more weight."""
+        half = self.waiting(self.clock) / 2
+        logs = tuple(_down(_sum(log / _NAT, _log(half * w))) for log, w in zip(self.logs, _WEIGHTS, strict=True))
+        return _Bets(logs, _down(_log(half)))
+
+    @property
+    def value(self) -> float:
+        """All money: the e-value."""
+        logs = [log / _NAT for log in self.logs]
+        return min(math.fsum(math.exp(min(log, 600.0)) for log in logs) + self.waiting(self.clock), 1e250)
+
+
+@dataclass(frozen=True)
+class TwoSample:
+    """The candidate against the stable version, over the same time; see the module for what is guaranteed.
+
+    ``margin`` is the increase of the proportion of bad requests that is tolerated (``maxIncrease``, 0 to 1).
+
+    >>> test = TwoSample.start(margin=0.01)
+    >>> for second in range(6):
+    ...     test = test.see(Block(stable_n=90, stable_bad=0, candidate_n=10, candidate_bad=2))
+    >>> test.harm > 20, test.no_harm < 0.05
+    (True, True)
+    >>> TwoSample.load(test.dump()) == test
+    True
+    """
+
+    margin: float
+    open: Block
+    """Traffic of one side that waits for some of the other. What closes it is counts, never outcomes."""
+    stable: _Seen
+    candidate: _Seen
+    bets_harm: _Bets
+    bets_no_harm: _Bets
+
+    @classmethod
+    def start(cls, margin: float) -> TwoSample:
+        """No evidence: both e-values are 1. Raises ValueError for a margin below 0.
+
+        XX
+        """
+        if not margin >= 0:
+            raise ValueError(f"the margin is a proportion, 0 or more, not {margin}")
+        return cls(margin, Block(), _Seen(), _Seen(), _Bets.start(_LATE), _Bets.start(0))
+
+    def see(self, block: Block) -> TwoSample:
+        """With the requests of one look more.
+
+        A look at which only one side had traffic waits for the other side:
+
+        >>> start = TwoSample.start(0.01)
+        >>> waiting = start.see(Block(stable_n=9, stable_bad=1))
+        >>> round(waiting.harm, 6)
+        1.0
+        >>> waiting.see(Block(candidate_n=1)) == start.see(Block(9, 1, 1, 0))
+        True
+        """
+        block = self.open + block
+        if block.one_sided:
+            return replace(self, open=block)
+        return TwoSample(
+            self.margin,
+            Block(),
+            self.stable.add(block.stable_n, block.stable_bad),
+            self.candidate.add(block.candidate_n, block.candidate_bad),
+            self.bets_harm.see(block.candidate_n, self._factors(block, harm=True)),
+            self.bets_no_harm.see(block.candidate_n, self._factors(block, harm=False)),
+        )
+
+    def next_step(self) -> TwoSample:
+        """The weight changes: ``no_harm`` starts anew, ``harm`` goes on and puts more into play.
+
+        Traffic of one side that still waits is dropped: it belongs to the old weight, and perhaps to another rate.
+        """
+        return replace(self, open=Block(), bets_harm=self.bets_harm.next_step(), bets_no_harm=_Bets.start(0))
+
+    @property
+    def harm(self) -> float:
+        """The e-value against "candidate - stable <= margin"."""
+        return self.bets_harm.value
+
+    @property
+    def no_harm(self) -> float:
+        """The e-value against "candidate - stable >= margin"."""
+        return self.bets_no_harm.value
+
+    def dump(self) -> str:
+        """All of the state in at most 300 characters: ``load`` gives back an equal test."""
+        block, s, c = self.open, self.stable, self.candidate
+        counts = (block.stable_n, block.stable_bad, block.candidate_n, block.candidate_bad, s.n, s.bad, c.n, c.bad)
+        return _pack(self.margin, counts, *_flat(self.bets_harm), *_flat(self.bets_no_harm))
+
+    @classmethod
+    def load(cls, text: str) -> TwoSample:
+        """The test that ``dump`` wrote. Raises ValueError for any other text."""
+        margin, (counts, harm, no_harm) = _unpack(text, 8, _BETS, _BETS)
+        return cls(margin, Block(*counts[:4]), _Seen(*counts[4:6]), _Seen(*counts[6:]), _bets(harm), _bets(no_harm))
+
+    def _factors(self, block: Block, *, harm: bool) -> list[float]:
+        """log S of each alternative."""
+        seen = self.stable.n + self.candidate.n
+        guesses = [(self.stable.rate, self.candidate.rate)]
+        if block.stable_n + block.candidate_n > _SURPRISE * (seen + 16):
+            guesses += [(rate, rate) for rate in _GUESSES]
+        return [
+            _log_mean([self._factor(block, stable, own, factor, harm=harm) for stable, own in guesses])
+            for factor in (*_FACTORS, None)
+        ]
+
+    def _factor(self, block: Block, stable: float, own: float, factor: float | None, *, harm: bool) -> float:
+        margin = self.margin if harm else min(self.margin, _WIDEST)
+        alternative = _alternative(stable + margin, own, factor, harm=harm)
+        if alternative is None:
+            return 0.0
+        null = project(block.stable_n, block.candidate_n, stable, alternative, margin)
+        if null + margin > 1 - _EDGE:
+            return 0.0
+        return _log_ratio(block.stable_n, block.stable_bad, stable, null) + _log_ratio(
+            block.candidate_n, block.candidate_bad, alternative, null + margin
+        )
+
+
+@dataclass(frozen=True)
+class OneSample:
+    """A rate against a fixed bound: disagreement in a shadow, or a stable version that is no longer there to compare with.
+
+    The same bets as those of ``TwoSample``, with nothing to project: of rates up to the bound the bound itself is nearest.
+
+    >>> test = OneSample.start(bound=0.01)
+    >>> test.see(1000, 40).harm > 20, test.see(1000, 1).no_harm > 20
+    (True, True)
+    >>> test.see(1000, 10).harm < 20, test.see(1000, 10).no_harm < 20
+    (True, True)
+    >>> OneSample.load(test.see(1000, 40).dump()) == test.see(1000, 40)
+    True
+    """
+
+    bound: float
+    seen: _Seen
+    bets_harm: _Bets
+    bets_no_harm: _Bets
+
+    @classmethod
+    def start(cls, bound: float) -> OneSample:
+        """No evidence. Raises ValueError for a bound below 0."""
+        if not bound >= 0:
+            raise ValueError(f"the bound is a proportion, 0 or more, not {bound}")
+        return cls(bound, _Seen(), _Bets.start(_LATE), _Bets.start(0))
+
+    def see(self, n: int, bad: int) -> OneSample:
+        """With ``n`` requests more, of which ``bad`` were bad."""
+        if not 0 <= bad <= n:
+            raise ValueError(f"0 <= bad <= n is needed, not bad={bad}, n={n}")
+        if not n:
+            return self
+        return OneSample(
+            self.bound,
+            self.seen.add(n, bad),
+            self.bets_harm.see(n, [self._factor(n, bad, f, harm=True) for f in (*_FACTORS, None)]),
+            self.bets_no_harm.see(n, [self._factor(n, bad, f, harm=False) for f in (*_FACTORS, None)]),
+        )
+
+    def next_step(self) -> OneSample:
+        """As of ``TwoSample``."""
+        return replace(self, bets_harm=self.bets_harm.next_step(), bets_no_harm=_Bets.start(0))
+
+    @property
+    def harm(self) -> float:
+        """The e-value against "rate <= bound"."""
+        return self.bets_harm.value
+
+    @property
+    def no_harm(self) -> float:
+        """The e-value against "rate >= bound"."""
+        return self.bets_no_harm.value
+
+    def dump(self) -> str:
+        """All of the state: ``load`` gives back an equal test."""
+        return _pack(self.bound, (self.seen.n, self.seen.bad), *_flat(self.bets_harm), *_flat(self.bets_no_harm))
+
+    @classmethod
+    def load(cls, text: str) -> OneSample:
+        """The test that ``dump`` wrote. Raises ValueError for any other text."""
+        bound, (counts, harm, no_harm) = _unpack(text, 2, _BETS, _BETS)
+        return cls(bound, _Seen(*counts), _bets(harm), _bets(no_harm))
+
+    def _factor(self, n: int, bad: int, factor: float | None, *, harm: bool) -> float:
+        bound = min(max(self.bound, _EDGE), 1 - _EDGE)
+        alternative = _alternative(bound, self.seen.rate, factor, harm=harm)
+        return 0.0 if alternative is None or self.bound >= 1 and harm else _log_ratio(n, bad, alternative, bound)
+
+
+def upper_bound(n: int, bad: int, level: float) -> float:
+    """A bound that the rate exceeds with probability at most ``level``, whenever one looks (say 0.05).
+
+    The set of rates that a mixture of bets (Beta(1/2, 1/2) over the alternatives) has not yet rejected at 1/level; H. Robbins,
+    "Statistical methods related to the law of the iterated logarithm" (1970). A little wider than Clopper and Pearson's,
+    whose level holds only for a number of requests that was fixed in advance.
+
+    >>> upper_bound(0, 0, 0.05)
+    1.0
+    >>> [round(upper_bound(n, n // 100, 0.05), 4) for n in (100, 1000, 10_000, 1_000_000)]
+    [0.084, 0.0262, 0.0145, 0.0105]
+    """
+    if not (0 <= bad <= n and 0 < level < 1):
+        raise ValueError(f"0 <= bad <= n and 0 < level < 1 are needed, not bad={bad}, n={n}, level={level}")
+    if bad == n:
+        return 1.0
+    mixture = math.lgamma(bad + 0.5) + math.lgamma(n - bad + 0.5) - math.lgamma(n + 1) - math.log(math.pi)
+    # lgamma of 1e9 is 2e10: its last digits are 1e-5 nats.
+    least = mixture + math.log(level) - 1e-15 * math.lgamma(n + 2)
+    low, high = bad / n, 1.0
+    for _ in range(60):
+        middle = (low + high) / 2
+        if bad * _log(middle) + (n - bad) * math.log1p(-min(middle, 1 - _EDGE / 10)) >= least:
+            low = middle
+        else:
+            high = middle
+    return high
+
+
+def project(stable_n: int, candidate_n: int, stable: float, candidate: float, margin: float) -> float:
+    """The stable's rate at the point (rate, rate + margin) that is nearest to the given rates in Kullback-Leibler divergence.
+
+    With margin 0 it is the mean of all requests:
+
+    >>> project(90, 10, 0.1, 0.6, 0.0)
+    0.15
+    >>> nearest = project(90, 10, 0.1, 0.6, 0.2)
+    >>> round(nearest, 4)
+    0.1149
+    >>> slope = 90 * (nearest - 0.1) / (nearest * (1 - nearest)) + 10 * (nearest + 0.2 - 0.6) / ((nearest + 0.2) * (0.8 - nearest))
+    >>> abs(slope) < 1e-9
+    True
+    """
+    if margin == 0:
+        return (stable_n * stable + candidate_n * candidate) / (stable_n + candidate_n)
+    low, high = max(min(stable, candidate - margin), 0.0), min(max(stable, candidate - margin), 1 - margin)
+    x = (low + high) / 2
+    for _ in range(200):  # a step of Newton's, or half of the bracket where that would leave it
+        y = x + margin
+        from_s, from_c = stable_n * (x - stable), candidate_n * (y - candidate)
+        slope = from_s * y * (1 - y) + from_c * x * (1 - x)
+        steep = stable_n * y * (1 - y) + from_s * (1 - 2 * y) + candidate_n * x * (1 - x) + from_c * (1 - 2 * x)
+        low, high = (x, high) if slope < 0 else (low, x)
+        nearer = x - slope / steep if steep > 0 else low
+        if not low < nearer < high:
+            nearer = (low + high) / 2
+        if abs(nearer - x) <= 1e-15 * x:
+            break
+        x = nearer
+    return x
+
+
+def _alternative(limit: float, own: float, factor: float | None, *, harm: bool) -> float | None:
+    """The candidate's rate under an alternative: beyond ``limit`` by a factor in odds, or its own if that is beyond.
+
+    >>> round(_alternative(0.5, 0.1, 3.0, harm=True), 6), round(_alternative(0.5, 0.1, 3.0, harm=False), 6)
+    (0.75, 0.25)
+    >>> round(_alternative(0.02, 0.5, None, harm=True), 6), _alternative(1.2, 0.5, 3.0, harm=True)
+    (0.5, None)
+    """
+    if harm and limit >= 1 - _EDGE:
+        return None
+    limit = min(limit, 1 - _EDGE)
+    times = factor or _LEAST_FACTOR
+    odds = limit / (1 - limit) * (times if harm else 1 / times)
+    rate = odds / (1 + odds)
+    if factor is None:
+        rate = max(rate, own) if harm else min(rate, own)
+    rate = min(max(rate, _EDGE), 1 - _EDGE)
+    return rate if (rate > limit) == harm and rate != limit else None
+
+
+def _log_ratio(n: int, bad: int, rate: float, null: float) -> float:
+    """The log likelihood of a side's requests at ``rate`` less that at ``null``.
+
+    >>> round(math.exp(_log_ratio(10, 1, 0.5, 0.25)), 6) == round((0.5 / 0.25) * (0.5 / 0.75) ** 9, 6)
+    True
+    """
+    return bad * math.log(rate / null) + (n - bad) * (math.log1p(-rate) - math.log1p(-null))
+
+
+def _log(x: float) -> float:
+    return math.log(x) if x > 0 else -math.inf
+
+
+def _sum(a: float, b: float) -> float:
+    """log(e^a + e^b).
+
+    >>> round(math.exp(_sum(math.log(2), math.log(3))), 9), _sum(1.0, -math.inf)
+    (5.0, 1.0)
+    """
+    return max(a, b) + math.log1p(math.exp(-abs(a - b))) if min(a, b) > -math.inf else max(a, b)
+
+
+def _log_mean(logs: list[float]) -> float:
+    """The log of the mean of e^logs."""
+    most = max(logs)
+    return most + math.log(math.fsum(math.exp(log - most) for log in logs) / len(logs))
+
+
+def _down(log: float) -> int:
+    """A logarithm in millionths of a nat, rounded down and kept writable.
+
+    >>> _down(-0.1234567), _down(-math.inf)
+    (-123457, -999000000)
+    """
+    return _LEAST if log < -999 else min(math.floor(log * _NAT), _MOST)
+
+
+_BETS = len(_WEIGHTS) + 2
+
+
+def _flat(bets: _Bets) -> tuple[int, ...]:
+    return (*bets.logs, bets.reserve, bets.clock)
+
+
+def _bets(numbers: tuple[int, ...]) -> _Bets:
+    return _Bets(numbers[:-2], numbers[-2], numbers[-1])
+
+
+def _pack(number: float, counts: tuple[int, ...], *rest: int) -> str:
+    return " ".join(["1", repr(number), *(str(n) for n in (*counts, *rest))])
+
+
+def _unpack(text: str, *lengths: int) -> tuple[float, list[tuple[int, ...]]]:
+    words = text.split(" ")
+    if words[0] != "1" or len(words) != 2 + sum(lengths):
+        raise ValueError(f"not the state of an analysis of this version: {text[:40]!r}")
+    numbers = iter([int(word) for word in words[2:]])
+    return float(words[1]), [tuple(next(numbers) for _ in range(length)) for length in lengths]
