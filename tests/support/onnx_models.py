@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -110,7 +111,7 @@ def save(model: onnx.ModelProto, path: Path) -> Artifact:
     )
 
 
-def spec(artifact: Artifact, signature: Signature, **more: int) -> ServeSpec:
+def spec(artifact: Artifact, signature: Signature, **more: Any) -> ServeSpec:
     """A ServeSpec for model ``m`` version 3."""
     return ServeSpec(
         namespace="n", model="m", modelVersion="m-v3", version=3, artifact=artifact, signature=signature, **more

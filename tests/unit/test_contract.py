@@ -18,6 +18,7 @@ from slipway import contract
 from slipway.contract import (
     TERMINATION_MESSAGE_LIMIT,
     Artifact,
+    Comparison,
     ContractError,
     DataResult,
     DataSpec,
@@ -56,7 +57,9 @@ RESULT = TrainResult(
 )
 DOCUMENTS = [
     TrainSpec("team", "digits-1", "uid", "digits", entrypoint="train:main", data=[DataSpec("train", "s3://d/x")]),
-    ServeSpec("team", "digits", "digits-v1", 1, ARTIFACT, SIGNATURE),
+    ServeSpec(
+        "team", "digits", "digits-v1", 1, ARTIFACT, SIGNATURE, comparison=Comparison("peers:9091", "1e-4", "1e-3", 2)
+    ),
     RESULT,
     Failure("NoData", "give a bucket"),
     Progress(1, 20, [Metric("loss", "0.5")], "training"),

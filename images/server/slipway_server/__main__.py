@@ -1,4 +1,4 @@
-"""Wiring: ``python3 -m slipway_server serve`` and ``python3 -m slipway_server verify``."""
+"""Wiring: ``python3 -m slipway_server serve``, ``verify`` or ``examples``."""
 
 from __future__ import annotations
 
@@ -6,15 +6,32 @@ import argparse
 import sys
 from pathlib import Path
 
-from slipway_server import lifecycle, log
-from slipway_server.lifecycle import Options
+from slipway.contract import MODEL_DIR
+from slipway_server import examples
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Parse the command line and act; the exit status is one of ``slipway.contract``'s."""
+    given = sys.argv[1:] if arguments is None else arguments
+    return _examples(given[1:]) if given[:1] == ["examples"] else _run(given)
+
+
+def _examples(arguments: list[str]) -> int:
+    parser = argparse.ArgumentParser(
+        prog="slipway_server examples", description="Print the answers that disagreed with those of the peers."
+    )
+    parser.add_argument("--model-dir", type=Path, default=Path(MODEL_DIR), help="default: %(default)s")
+    return examples.show(parser.parse_args(arguments).model_dir)
+
+
+def _run(arguments: list[str]) -> int:
+    # Here, because it takes onnxruntime along: `examples` runs beside a server, within the same limit of memory.
+    from slipway_server import lifecycle, log
+    from slipway_server.lifecycle import Options
+
     defaults = Options()
     parser = argparse.ArgumentParser(prog="slipway_server", description="The model server of Slipway.")
-    parser.add_argument("action", choices=["serve", "verify"])
+    parser.add_argument("action", choices=["serve", "verify"], help="or examples, which has a --help")
     parser.add_argument("--host", default=defaults.host, help="address to listen on (default: all)")
     parser.add_argument("--port", type=int, default=defaults.port, help="inference (default: %(default)s)")
     parser.add_argument("--metrics-port", type=int, default=defaults.metrics_port, help="default: %(default)s")

@@ -15,6 +15,7 @@ import logging
 import os
 import signal
 import threading
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
@@ -41,19 +42,27 @@ from slipway.contract import (
 )
 from slipway_server import model as models
 from slipway_server import reasons, resources, store
+from slipway_server.agreement import Judge, Tolerance
+from slipway_server.answers import MAX_BYTES, Ring
 from slipway_server.batching import Batcher, Limits
-from slipway_server.http import HttpLimits, Request, Server
-from slipway_server.metrics import Exposition, Predictions, ServerMetrics
+from slipway_server.examples import Examples
+from slipway_server.http import HttpLimits, Server
+from slipway_server.inside import LIMITS, Inside
+from slipway_server.metrics import Predictions, ServerMetrics
 from slipway_server.model import GPU, Model, Profile
 from slipway_server.oip import App
+from slipway_server.peers import HttpPeers
 from slipway_server.reasons import LoadError
 from slipway_server.resources import MemoryPlan
+from slipway_server.shadow import Shadow
 from slipway_server.signature import Plan
 
 log = logging.getLogger("slipway.server")
 
 SPARE: Final = 3.0
 """Seconds beyond a request's own timeout that a stopping server waits for it."""
+SWEEP: Final = 5.0
+"""Seconds between two looks for answers that were kept long enough."""
 
 
 @dataclass(frozen=True)
@@ -148,12 +157,18 @@ async def _serve(spec: ServeSpec, options: Options) -> int:
         loop.add_signal_handler(number, stop.set)
 
     metrics = ServerMetrics(model=spec.model, version=str(spec.version))
-    app = App(spec, metrics)
+    listener = _listener(spec, options)
+    if isinstance(listener, Shadow):
+        metrics.comparison = listener.counts
+    app = App(spec, metrics, listener)
     server = Server(app, HttpLimits(body=spec.maxBodyBytes, bodies=2 * spec.maxBodyBytes), app.error)
-    shown = Server(_metrics_handler(metrics), HttpLimits(body=0, bodies=0, connections=64))
+    shown = Server(Inside(metrics, listener if isinstance(listener, Ring) else None), LIMITS)
     await server.start(options.host, options.port)
     await shown.start(options.host, options.metrics_port)
     log.info("server listens", extra={"port": server.port, "metrics_port": shown.port})
+
+    # From the start, so that peers keep their answers before the first copy of a request comes here.
+    beside = loop.create_task(listener.run() if isinstance(listener, Shadow) else _sweep(listener))
 
     # A daemon thread, not the loop's executor: a pod that is stopped while it downloads must not wait for it.
     loading = _in_thread(loop, lambda: prepare(spec, options))
@@ -172,6 +187,7 @@ async def _serve(spec: ServeSpec, options: Options) -> int:
             bodies=min(2 * spec.maxBodyBytes, memory.bodies),
         )
 
+    listener.limit = memory.answers if memory else MAX_BYTES
     batcher = Batcher(
         runner=model,
         profile=profile,
@@ -214,25 +230,31 @@ async def _serve(spec: ServeSpec, options: Options) -> int:
     log.info("server drains", extra={"seconds": spec.drainSeconds, "in_flight": app.in_flight})
     await asyncio.sleep(spec.drainSeconds)
     await server.close(spec.timeoutMs / 1000 + SPARE)
+    beside.cancel()
     await shown.close(1.0)
     batcher.close()
     log.info("server stops", extra={"answered": sum(metrics.requests.values())})
     return EXIT_OK
 
 
-def _metrics_handler(metrics: ServerMetrics) -> Callable[[Request], None]:
-    exposition = Exposition(metrics)
+def _listener(spec: ServeSpec, options: Options) -> Ring | Shadow:
+    """Who is told of every answer.
 
-    def handle(request: Request) -> None:
-        if request.path != b"/metrics":
-            request.respond(404, b"only /metrics is here\n", b"text/plain")
-        elif request.method not in (b"GET", b"HEAD"):
-            request.respond(405, b"only GET is allowed\n", b"text/plain", ((b"allow", b"GET, HEAD"),))
-        else:
-            content_type, body = exposition.render(request.headers.get(b"accept", b"").decode("latin-1"))
-            request.respond(200, body, content_type.encode())
+    Raises:
+        LoadError: the comparison that is asked for makes no sense.
+    """
+    plan = Plan.of(spec.signature)
+    if spec.comparison is None:
+        return Ring(plan.outputs)
+    judge = Judge(plan.outputs, Tolerance.of(spec.comparison))
+    examples = Examples(options.model_dir, spec.comparison.examples)
+    return Shadow(plan, judge, HttpPeers(spec.comparison), examples)
 
-    return handle
+
+async def _sweep(ring: Ring) -> None:
+    while True:
+        await asyncio.sleep(SWEEP)
+        ring.sweep(time.perf_counter())
 
 
 def _in_thread(loop: asyncio.AbstractEventLoop, work: Callable[[], Loaded]) -> asyncio.Future[Loaded]:

@@ -26,7 +26,8 @@ from prometheus_client.core import (
 )
 from prometheus_client.registry import Collector
 
-from slipway_server.signature import Array, Plan
+from slipway_server.agreement import KINDS, UNCOMPARED
+from slipway_server.signature import MAX_CLASSES, Array, Plan, Role
 
 SECONDS: Final = (
     0.0005, 0.001, 0.002, 0.003, 0.005, 0.0075, 0.01, 0.015, 0.02, 0.03, 0.05, 0.075, 0.1, 0.15, 0.2, 0.25, 0.3, 0.5,
@@ -35,8 +36,6 @@ SECONDS: Final = (
 """Edges of the latency histograms. A rollout's analysis takes "slow" from the edge at its threshold, so there is one
 at each number a person is likely to write, at most a factor of two apart."""
 ROWS: Final = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0, 1024.0)
-MAX_CLASSES: Final = 100
-"""Classes told apart in the prediction distribution; a label value costs memory in every Prometheus that scrapes."""
 OTHER: Final = "other"
 
 
@@ -86,6 +85,8 @@ class ServerMetrics(Collector):
     gauges: dict[str, tuple[str, Callable[[], float]]] = field(default_factory=dict)
     info: dict[str, str] = field(default_factory=dict)
     predictions: Predictions | None = None
+    comparison: Counts | None = None
+    """Of a shadow that compares."""
 
     def answered(self, code: int, seconds: float) -> None:
         """An inference request was answered, so long after its last byte had come."""
@@ -142,13 +143,41 @@ class ServerMetrics(Collector):
             yield info
         if self.predictions is not None:
             yield from self.predictions.collect(labels)
+        if self.comparison is not None:
+            yield from self.comparison.collect(labels)
+
+
+@dataclass(eq=False)
+class Counts:
+    """What came of comparing the answers of a shadow. ``disagreed`` is part of ``compared``."""
+
+    compared: int = 0
+    disagreed: dict[str, int] = field(default_factory=lambda: dict.fromkeys(KINDS, 0))
+    unmatched: int = 0
+    uncompared: dict[str, int] = field(default_factory=lambda: dict.fromkeys(UNCOMPARED, 0))
+
+    def collect(self, labels: dict[str, str]) -> Iterator[Metric]:
+        """The families, for prometheus-client."""
+        keys, values = list(labels), list(labels.values())
+        for name, meaning, label, counted in (
+            ("compared", "Requests whose answer was compared with that of a peer.", None, {"": self.compared}),
+            ("disagreed", "Requests compared whose answers disagree.", "kind", self.disagreed),
+            ("unmatched", "Requests that no peer knew.", None, {"": self.unmatched}),
+            ("uncompared", "Requests that were not compared for another reason.", "reason", self.uncompared),
+        ):
+            made = CounterMetricFamily(
+                f"slipway_server_{name}", meaning, labels=[*keys, label] if label is not None else keys
+            )
+            for key, count in counted.items():
+                made.add_metric([*values, key] if label is not None else values, count)
+            yield made
 
 
 class Predictions:
     """What the model answers: how often each class came out on top, and rows that are no answer (NaN, infinite).
 
-    An output is read as a classifier's if it is FP32, FP64 or FP16 of shape [-1, C] with 2 <= C <= ``MAX_CLASSES``
-    (the largest value of a row is the class) or an integer of shape [-1] or [-1, 1] (the value is the class).
+    What an output is read as: ``signature.Role``. Of labels only integers are counted, those below ``MAX_CLASSES`` one
+    by one: a label value costs memory in every Prometheus that scrapes.
     """
 
     def __init__(self, plan: Plan) -> None:
@@ -159,9 +188,9 @@ class Predictions:
         for i, tensor in enumerate(plan.outputs):
             if tensor.dtype.kind == "f":
                 self._floats.append(i)
-                if tensor.batched and len(tensor.tail) == 1 and 2 <= tensor.tail[0] <= MAX_CLASSES:
+                if tensor.role is Role.SCORES:
                     self._scores.append((i, tensor.name, tensor.tail[0]))
-            elif tensor.dtype.kind in "iu" and tensor.batched and tensor.tail in ((), (1,)):
+            elif tensor.dtype.kind in "iu" and tensor.role is Role.LABELS:
                 self._labels.append((i, tensor.name))
         # The last place counts what is not one of the classes.
         self._counts = {

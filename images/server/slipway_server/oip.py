@@ -15,7 +15,7 @@ import logging
 import time
 from collections.abc import Callable
 from functools import partial
-from typing import Any, Final
+from typing import Any, Final, Protocol
 from urllib.parse import unquote
 
 from slipway.contract import ServeSpec
@@ -38,18 +38,39 @@ log = logging.getLogger("slipway.server")
 
 OCTETS: Final = b"application/octet-stream"
 _BINARY_HEADER: Final = b"inference-header-content-length"
+_REQUEST_ID: Final = b"x-request-id"
 _CLIENT_GONE: Final = 499
 _GET: Final = frozenset({b"GET", b"HEAD"})
 
 Headers = tuple[tuple[bytes, bytes], ...]
 
 
+class Listener(Protocol):
+    """Who is told of each answer to an inference request, after it was written: ``Ring`` or ``Shadow``."""
+
+    @property
+    def open(self) -> bool:
+        """Whether it wants to be told."""
+
+    def answered(
+        self,
+        request_id: bytes | None,
+        code: int,
+        outputs: list[Array] | None,
+        inputs: list[Array] | None,
+        now: float,
+    ) -> None:
+        """A request was answered: its ``x-request-id``, the status, and arrays as the model took and gave them, if it
+        did. It is called on the event loop and must not wait for anything."""
+
+
 class App:
     """Answers requests for one model version. Starts without the model: ``serve`` gives it."""
 
-    def __init__(self, spec: ServeSpec, metrics: ServerMetrics) -> None:
+    def __init__(self, spec: ServeSpec, metrics: ServerMetrics, listener: Listener) -> None:
         self._spec = spec
         self._metrics = metrics
+        self._listener = listener
         self._version = str(spec.version)
         self._plan = Plan.of(spec.signature)
         self._reader = Reader(self._plan)
@@ -246,7 +267,7 @@ class App:
                 return
             if work.invalid:
                 self._metrics.invalid_requests += 1
-            self._answer(request, 200, body, OCTETS if headers else JSON, headers)
+            self._answer(request, 200, body, OCTETS if headers else JSON, headers, work, result)
         elif isinstance(result, BadInputError):
             sentence = f"the inputs fit the signature, but the model cannot compute on them: {result}"
             self._answer(request, 422, self.error(sentence))
@@ -291,17 +312,34 @@ class App:
         return b"".join((text, *pieces)), ((_BINARY_HEADER, b"%d" % len(text)),)
 
     def _answer(
-        self, request: Request, code: int, body: bytes, content_type: bytes = JSON, headers: Headers = ()
+        self,
+        request: Request,
+        code: int,
+        body: bytes,
+        content_type: bytes = JSON,
+        headers: Headers = (),
+        work: Work | None = None,
+        outputs: list[Array] | None = None,
     ) -> None:
         request.respond(code, body, content_type, headers)
+        self._over(request, code, work, outputs)
+
+    def _over(self, request: Request, code: int, work: Work | None = None, outputs: list[Array] | None = None) -> None:
+        """Count a request that was answered, and tell who listens."""
         self.in_flight -= 1
-        self._metrics.answered(code, time.perf_counter() - request.ended)
+        now = time.perf_counter()
+        self._metrics.answered(code, now - request.ended)
+        if self._listener.open:
+            inputs = None if work is None else work.arrays
+            try:
+                self._listener.answered(request.headers.get(_REQUEST_ID), code, outputs, inputs, now)
+            except Exception:
+                log.exception("an answer could not be remembered")
 
     def _gone(self, request: Request, work: Work) -> None:
         if self._batcher is not None:
             self._batcher.cancel(work)
-        self.in_flight -= 1
-        self._metrics.answered(_CLIENT_GONE, time.perf_counter() - request.ended)
+        self._over(request, _CLIENT_GONE)
 
 
 class _MediaTypeError(ValueError):

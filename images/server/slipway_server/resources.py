@@ -6,6 +6,7 @@ fit is one request's 413, 422 or 503. Of the memory that is free when the model 
     60%    onnxruntime's arena (activations): a run that needs more fails, alone
     25%    what parsing one JSON body may take; bodies are parsed one at a time
     12.5%  bodies that are held while they arrive and wait
+     2.5%  answers kept for a shadow that compares (answers.py), or a shadow's own, and at most 16 MiB
 
 Where no limit is set, only the limits of the ServeSpec hold.
 """
@@ -35,6 +36,7 @@ class MemoryPlan:
     arena: int
     json: int
     bodies: int
+    answers: int
 
     @classmethod
     def of(cls, limit: int, used: int, weights: int) -> MemoryPlan:
@@ -46,7 +48,7 @@ class MemoryPlan:
         240
         """
         free = max(limit - used - weights, 64 << 20)
-        return cls(arena=free * 6 // 10, json=free // 4, bodies=free // 8)
+        return cls(arena=free * 6 // 10, json=free // 4, bodies=free // 8, answers=min(free // 40, 16 << 20))
 
 
 def usable_cores(cgroup: Path = _CGROUP) -> int:

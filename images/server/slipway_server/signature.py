@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from enum import Enum, auto
 from typing import Any, Final
 
 import numpy as np
@@ -35,6 +36,21 @@ DTYPES: Final[dict[str, np.dtype[Any]]] = {
 """Datatype of the Open Inference Protocol -> numpy type; ``BYTES`` is ONNX's string, an array of ``str``."""
 
 
+MAX_CLASSES: Final = 100
+"""Columns up to which an output of numbers is read as a classifier's scores; beyond, it may as well be an embedding."""
+
+
+class Role(Enum):
+    """What an output is, as far as its signature tells."""
+
+    SCORES = auto()
+    """FP16, FP32 or FP64 of shape [-1, C] with 2 <= C <= ``MAX_CLASSES``: the largest of a row is the class."""
+    LABELS = auto()
+    """An integer of shape [-1] or [-1, 1], a boolean or a text: the value itself is the class."""
+    NUMBERS = auto()
+    """Anything else."""
+
+
 @dataclass(frozen=True)
 class TensorPlan:
     """One input or output, with what the hot path needs worked out.
@@ -57,6 +73,19 @@ class TensorPlan:
     def batched(self) -> bool:
         """Whether the first dimension is free, so that requests may be joined along it."""
         return bool(self.shape) and self.shape[0] == -1
+
+    @property
+    def role(self) -> Role:
+        """What it is, if it is an output.
+
+        >>> [TensorPlan.of(Tensor("y", "FP32", shape)).role.name for shape in ([-1, 10], [-1, 768], [-1])]
+        ['SCORES', 'NUMBERS', 'NUMBERS']
+        """
+        if self.dtype.kind == "f" and self.batched and len(self.tail) == 1 and 2 <= self.tail[0] <= MAX_CLASSES:
+            return Role.SCORES
+        if self.dtype.kind in "bO" or (self.dtype.kind in "iu" and self.batched and self.tail in ((), (1,))):
+            return Role.LABELS
+        return Role.NUMBERS
 
     @property
     def expected(self) -> str:

@@ -19,7 +19,7 @@ import orjson
 import pytest
 from onnx import helper, numpy_helper
 
-from slipway.contract import EXIT_OK, Signature, Tensor
+from slipway.contract import EXIT_OK, Comparison, Signature, Tensor
 from tests.support import onnx_models
 from tests.support.fake_s3 import fake_s3
 from tests.support.server_process import ROOT, ServerProcess, put_model, serving
@@ -34,7 +34,7 @@ def digits_body(rows: int = 1, **more: Any) -> bytes:
     return orjson.dumps({"inputs": [tensor], **more})
 
 
-def start(directory: Path, made: tuple[Any, Any], *options: str, **more: int) -> Any:
+def start(directory: Path, made: tuple[Any, Any], *options: str, **more: Any) -> Any:
     """A server for a model; ``more`` are fields of its ServeSpec, ``options`` are given on its command line."""
     model, signature = made
     artifact = onnx_models.save(model, directory / "m.onnx")
@@ -128,12 +128,16 @@ def test_metrics_have_a_port_of_their_own_and_nothing_else_there(digits: ServerP
     base = digits.metrics_url.removesuffix("/metrics")
     assert httpx.get(base + "/").status_code == 404
     assert httpx.post(base + "/metrics").status_code == 405
-    assert httpx.post(base + "/metrics", content=b"x").status_code == 413
+    assert httpx.post(base + "/metrics", content=b"x" * 70_000).status_code == 413
+    assert httpx.get(base + "/examples").status_code == 404
     assert client.get("/metrics").status_code == 404
 
 
-def test_the_documentation_lists_every_metric(digits: ServerProcess) -> None:
-    text = httpx.get(digits.metrics_url).text
+def test_the_documentation_lists_every_metric(tmp_path: Path) -> None:
+    """Those of a server that compares, which are all; they are there before anything was counted."""
+    nobody = Comparison("127.0.0.1:9")
+    with start(tmp_path, (onnx_models.digits(), onnx_models.DIGITS), comparison=nobody) as server:
+        text = httpx.get(server.metrics_url).text
     exposed = set(re.findall(r"^# TYPE (slipway_server_\w+)", text, re.MULTILINE))
     page = (ROOT / "docs" / "serving.md").read_text(encoding="utf-8")
     assert set(re.findall(r"`(slipway_server_\w+)", page)) == exposed

@@ -9,8 +9,8 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from slipway.contract import Signature, Tensor
-from slipway_server.metrics import MAX_CLASSES, SECONDS, Buckets, Exposition, Predictions, ServerMetrics
-from slipway_server.signature import Array, Plan
+from slipway_server.metrics import SECONDS, Buckets, Exposition, Predictions, ServerMetrics
+from slipway_server.signature import MAX_CLASSES, Array, Plan
 
 
 def scrape(metrics: ServerMetrics) -> dict[tuple[str, ...], float]:

@@ -12,6 +12,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from slipway.contract import Artifact, Signature, Tensor
+from slipway_server.answers import Ring
 from slipway_server.batching import (
     BadInputError,
     Batcher,
@@ -24,7 +25,7 @@ from slipway_server.batching import (
 from slipway_server.http import JSON, Request
 from slipway_server.metrics import Exposition, ServerMetrics
 from slipway_server.model import Profile
-from slipway_server.oip import OCTETS, App
+from slipway_server.oip import OCTETS, App, Listener
 from slipway_server.signature import Array
 from tests.support.onnx_models import spec
 
@@ -91,8 +92,8 @@ class FakeBatcher:
         self.cancelled += 1
 
 
-def app(batcher: FakeBatcher | None = None, *, loaded: bool = True) -> App:
-    made = App(spec(Artifact("s3://a/b", "sha256:00", 1), SIGNATURE), ServerMetrics("m", "3"))
+def app(batcher: FakeBatcher | None = None, *, loaded: bool = True, listener: Listener | None = None) -> App:
+    made = App(spec(Artifact("s3://a/b", "sha256:00", 1), SIGNATURE), ServerMetrics("m", "3"), listener or Ring(()))
     if loaded:
         made.serve(FakeModel(), batcher or FakeBatcher())  # type: ignore[arg-type]
     return made
@@ -289,6 +290,74 @@ def test_a_client_that_leaves_is_taken_from_the_queue_and_counted() -> None:
     assert request.on_gone is not None
     request.on_gone()
     assert (batcher.cancelled, made.in_flight, codes(made)) == (1, 0, {499: 1})
+
+
+@dataclass
+class Remembers:
+    """A listener; ``fails``: it raises."""
+
+    open: bool = True
+    fails: bool = False
+    told: list[tuple[bytes | None, int, list[float] | None]] = field(default_factory=list)
+
+    def answered(
+        self,
+        request_id: bytes | None,
+        code: int,
+        outputs: list[Array] | None,
+        inputs: list[Array] | None,
+        now: float,
+    ) -> None:
+        if self.fails:
+            raise ZeroDivisionError
+        assert (outputs is None) == (inputs is None)
+        self.told.append((request_id, code, None if outputs is None else outputs[0].reshape(-1).tolist()))
+
+
+@pytest.mark.parametrize(
+    ("batcher", "code", "outputs"),
+    [
+        (FakeBatcher(), 200, [3.0, 4.0]),
+        (FakeBatcher(BadInputError("no")), 422, None),
+        (FakeBatcher(full=True), 503, None),
+    ],
+    ids=["good", "refused", "queue full"],
+)
+def test_who_listens_is_told_of_each_answer(batcher: FakeBatcher, code: int, outputs: list[float] | None) -> None:
+    listener = Remembers()
+    made = app(batcher, listener=listener)
+    for headers in ({"content-type": "application/json", "x-request-id": "r1"}, None):
+        assert ask(made, "POST", INFER, BODY, headers).status == code
+    assert listener.told == [(b"r1", code, outputs), (None, code, outputs)]
+    ask(made, "GET", "/v2/health/ready")
+    assert len(listener.told) == 2
+
+
+def test_who_listens_is_told_once_the_answer_is_written(monkeypatch: pytest.MonkeyPatch) -> None:
+    listener = Remembers()
+    made = app(listener=listener)
+    order: list[str] = []
+    monkeypatch.setattr(Asked, "respond", lambda *_, **__: order.append("written"))
+    monkeypatch.setattr(listener, "answered", lambda *_: order.append("told"))
+    made(Asked("POST", INFER, orjson.dumps(BODY), {"content-type": "application/json"}))
+    assert order == ["written", "told"]
+
+
+def test_a_client_that_left_is_told_too() -> None:
+    listener = Remembers()
+    made = app(FakeBatcher(holds=True), listener=listener)
+    request = Asked("POST", INFER, orjson.dumps(BODY), {"content-type": "application/json", "x-request-id": "r1"})
+    made(request)
+    assert request.on_gone is not None
+    request.on_gone()
+    assert listener.told == [(b"r1", 499, None)]
+
+
+def test_a_listener_that_is_closed_is_left_alone_and_one_that_fails_harms_nobody() -> None:
+    assert ask(app(listener=Remembers(open=False, fails=True)), "POST", INFER, BODY).status == 200
+    made = app(listener=Remembers(fails=True))
+    assert ask(made, "POST", INFER, BODY).status == 200
+    assert made.in_flight == 0
 
 
 async def real(runner: Any) -> App:
