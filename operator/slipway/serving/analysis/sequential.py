@@ -7,35 +7,36 @@ many requests each side answered since the last look, and how many of them were 
 * ``harm`` bets against "candidate - stable <= margin". At 1/alpha the rollout is aborted.
 * ``no_harm`` bets against "candidate - stable >= margin". At 1/alpha the step passes.
 
-**Guarantee.** Let the requests be independent, given their rates, and let in every block the candidate's mean rate be at
-most the stable's mean rate plus the margin. Then P(``harm`` ever reaches 1/alpha) <= alpha: over all looks, however many
-and whenever, and whoever decides when to stop. The rates may change from block to block and from request to request (day
-and night, a slow database that both sides feel), the share of traffic may change, and the sizes of the blocks may be
-anything that does not look at the outcomes inside them. The same holds for ``no_harm`` with the other hypothesis.
+**Guarantee.** Let the requests be independent, given their rates, and let in every block the candidate's mean rate be
+at most the stable's mean rate plus the margin. Then P(``harm`` ever reaches 1/alpha) <= alpha: over all looks, however
+many and whenever, and whoever decides when to stop. The rates may change from block to block and from request to
+request (day and night, a slow database that both sides feel), the share of traffic may change, and the sizes of the
+blocks may be anything that does not look at the outcomes in them. The same holds for ``no_harm`` and its hypothesis.
 
-**Proof.** Write a block as n_s and n_c independent requests, and compare its likelihood under an alternative
-a = (a_s, a_c), which depends on earlier blocks only, with that under o = (o_s, o_c), the point of the null hypothesis N
-(a convex set of pairs of rates) that minimises n_s KL(a_s, o_s) + n_c KL(a_c, o_c)::
+**Proof.** Let a block hold n = n_s + n_c independent requests. Its likelihood under an alternative a = (a_s, a_c) that
+depends on earlier blocks only is compared with that under o = (o_s, o_c), the point of the null hypothesis N (a convex
+set of pairs of rates) that minimises n_s KL(a_s, o_s) + n_c KL(a_c, o_c)::
 
-    S = prod over requests of  a_j / o_j  if it was bad,  (1 - a_j) / (1 - o_j)  if it was good
+    S = product over the requests of  a_j / o_j  where it was bad,  (1 - a_j) / (1 - o_j)  where it was good
 
-1. One request with rate t has the mean factor L_j(t) = t a_j/o_j + (1 - t)(1 - a_j)/(1 - o_j), linear in t, and L_j(o_j) = 1.
-2. Of independent factors the mean is the product: E[S] = prod L_j(t_i) <= (mean over the n requests of L_j(t_i))^n, since a
-   geometric mean is at most the arithmetic one; by 1 that mean is (n_s L_s(t_s) + n_c L_c(t_c)) / n, t_s and t_c the mean rates.
-3. o minimises a convex function over a convex set, so no step from o to a point t of N goes downhill:
-   sum n_j (a_j/o_j - (1 - a_j)/(1 - o_j)) (t_j - o_j) <= 0. By 1 the left side is n_s (L_s(t_s) - 1) + n_c (L_c(t_c) - 1).
-   So E[S] <= 1 for every t in N.
-4. A product of such S over blocks is a nonnegative supermartingale, and so is a mixture of products with fixed weights, also
-   if some begin late (their weight waits in a reserve). Ville's inequality gives the guarantee.
+1. A request with rate t has the mean factor L_j(t) = t a_j/o_j + (1 - t)(1 - a_j)/(1 - o_j): linear in t, L_j(o_j) = 1.
+2. Independent factors: E[S] is the product of their means, so at most (their arithmetic mean)^n, as a geometric mean is
+   at most the arithmetic one. By 1 that mean is (n_s L_s(t_s) + n_c L_c(t_c)) / n with t_s, t_c the sides' mean rates.
+3. o minimises a convex function over a convex set, so no way from o to a point t of N begins downhill:
+   sum n_j (a_j/o_j - (1 - a_j)/(1 - o_j)) (t_j - o_j) <= 0. By 1 that is n_s (L_s(t_s) - 1) + n_c (L_c(t_c) - 1) <= 0:
+   E[S] <= 1 for every t in N.
+4. Products of such S over blocks are nonnegative supermartingales. So is a mixture of them with weights fixed in
+   advance, also if some begin late and wait in a reserve until then. Ville's inequality gives the guarantee.
 
-Sources: 1 to 3 are R. Turner, A. Ly, P. Grünwald, "Generic E-variables for exact sequential k-sample tests that allow for
-optional stopping" (2021, arXiv:2106.02693) and R. Turner, P. Grünwald, "Exact anytime-valid confidence intervals for
-contingency tables and beyond" (2022, arXiv:2203.09785); 4 is J. Ville (1939), and for the mixture over beginnings
-J. Shin, A. Ramdas, A. Rinaldo, "E-detectors" (2022, arXiv:2203.03532).
+Sources: 1 to 3 are R. Turner, A. Ly, P. Grünwald, "Generic E-variables for exact sequential k-sample tests that allow
+for optional stopping" (arXiv:2106.02693) and R. Turner, P. Grünwald, "Exact anytime-valid confidence intervals for
+contingency tables and beyond" (arXiv:2203.09785); the mixture over beginnings is in J. Shin, A. Ramdas, A. Rinaldo,
+"E-detectors" (arXiv:2203.03532). Which alternatives are bet on was chosen by simulation: docs/design/0008.
 
-**Not promised.** Failures that come in bursts on one side only (a crashed pod) are a worse rate of that side, and count as
-such. A client that retries a bad request at once makes outcomes depend on each other: the test then sees more evidence than
-there is. ``harm`` says that the candidate was worse at some time, not on average over all time; ``no_harm`` likewise.
+**Not promised.** Failures that come in bursts on one side only (a crashed pod) are a worse rate of that side, and count
+as such. A client that repeats a bad request at once makes outcomes depend on each other: the test then sees more
+evidence than there is. ``harm`` says that the candidate was worse at some time, not on average over all time, and
+``no_harm`` likewise.
 
 Standard library only: docs/design/0008 has what numpy and scipy would cost the operator's process.
 """
@@ -44,16 +45,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import astuple, dataclass, replace
 
 _NAT = 1_000_000
 """Logarithms are kept as whole millionths of a nat, rounded down: what is written into status is then all of the state,
 and no rounding ever adds evidence."""
 
-_LEAST = -999 * _NAT
-"""A bet that has lost all is kept as e^-999 of its stake (so it is short to write); at 1e9 blocks that adds e^-978."""
-
-_MOST = 999 * _NAT
+_MOST = 99 * _NAT
+"""A bet is never written down as more than e^99, nor as less than e^-99: over 1e9 blocks that adds e^-78 to the chance
+of a false alarm."""
 
 _EDGE = 1e-9
 """Rates stay this far from 0 and 1: a likelihood of exactly 0 could never be outweighed."""
@@ -61,9 +61,9 @@ _EDGE = 1e-9
 _WIDEST = 0.999
 """For ``no_harm`` a wider margin is taken for this one: its hypothesis is larger then, so what is promised holds."""
 
-_KEPT = 128
-"""A side's rate is taken from about the last 128 to 256 bad (or good, what is rarer) requests: to within 8 %, and it
-follows the day. The guarantee does not depend on it."""
+_KEPT = 1024
+"""The rates are taken from the last 1024 to 2048 or so bad (or good, what is rarer) requests of the side that has fewer:
+to within 3 %, and they follow the day. The guarantee does not depend on it."""
 
 _PRIOR_BAD, _PRIOR_N = 0.5, 50.0
 """Before there is traffic a rate is taken for 1 %, with the weight of 50 requests."""
@@ -71,10 +71,11 @@ _PRIOR_BAD, _PRIOR_N = 0.5, 50.0
 _FACTORS = (1.25, 1.6, 2.5, 6.0, 30.0)
 """How much worse (better) the alternatives' odds are than the margin's; one more follows the candidate's own rate."""
 
-_LEAST_FACTOR = 1.15
+_SMALL_FACTOR = 1.1
+_LEAST_FACTOR = 1.02
 """The alternative that follows the candidate's own rate stays at least that far on its side."""
 
-_WEIGHTS = (0.1, 0.15, 0.2, 0.2, 0.1, 0.25)
+_WEIGHTS = (0.08, 0.12, 0.15, 0.2, 0.1, 0.15, 0.2)
 
 _LATE = 0.3
 """Share of ``harm`` that waits for harm that begins late."""
@@ -116,42 +117,31 @@ class Block:
         """Nothing to compare yet."""
         return not (self.stable_n and self.candidate_n)
 
-
-@dataclass(frozen=True)
-class _Seen:
-    """The recent requests of one side, from which its rate is taken."""
-
-    n: int = 0
-    bad: int = 0
-
-    def add(self, n: int, bad: int) -> _Seen:
-        """With a block more; the older half forgotten while more is known than needed.
-
-        >>> _Seen(1000, 100).add(1000, 60), _Seen(10, 10).add(30, 0)
-        (_Seen(n=2000, bad=160), _Seen(n=40, bad=10))
-        >>> _Seen(1000, 100).add(1000, 200)
-        _Seen(n=1000, bad=150)
-        """
-        n, bad = self.n + n, self.bad + bad
-        while min(bad, n - bad) > 2 * _KEPT:
-            n, bad = n // 2, bad // 2
-        return _Seen(n, bad)
-
     @property
-    def rate(self) -> float:
+    def recent(self) -> Block:
+        """Without its older half while it holds more than is needed to know both rates.
+
+        Both sides forget at once, so that what is remembered of them is of the same time.
+
+        >>> Block(20_000, 1500, 10_000, 3000).recent
+        Block(stable_n=20000, stable_bad=1500, candidate_n=10000, candidate_bad=3000)
+        >>> Block(20_000, 3000, 10_000, 3000).recent
+        Block(stable_n=10000, stable_bad=1500, candidate_n=5000, candidate_bad=1500)
         """
-        >>> _Seen().rate, _Seen(50, 49).rate
-        (0.01, 0.495)
-        """
-        return (self.bad + _PRIOR_BAD) / (self.n + _PRIOR_N)
+        a = self
+        while (
+            min(a.stable_bad, a.stable_n - a.stable_bad, a.candidate_bad, a.candidate_n - a.candidate_bad) > 2 * _KEPT
+        ):
+            a = Block(a.stable_n // 2, a.stable_bad // 2, a.candidate_n // 2, a.candidate_bad // 2)
+        return a
 
 
 @dataclass(frozen=True)
 class _Bets:
     """A mixture of bets, one for each alternative, and what waits to be put into play later.
 
-    ``logs`` are those of the money in each bet, ``reserve`` that of the reserve at the last beginning, in millionths of a
-    nat; ``clock`` counts the candidate's requests since then.
+    ``logs`` are those of the money in each bet, ``reserve`` that of the reserve at the last beginning, in millionths of
+    a nat; ``clock`` counts the candidate's requests since then.
     """
 
     logs: tuple[int, ...]
@@ -188,8 +178,7 @@ class _Bets:
     @property
     def value(self) -> float:
         """All money: the e-value."""
-        logs = [log / _NAT for log in self.logs]
-        return min(math.fsum(math.exp(min(log, 600.0)) for log in logs) + self.waiting(self.clock), 1e250)
+        return math.fsum(math.exp(log / _NAT) for log in self.logs) + self.waiting(self.clock)
 
 
 @dataclass(frozen=True)
@@ -201,7 +190,7 @@ class TwoSample:
     >>> test = TwoSample.start(margin=0.01)
     >>> for second in range(6):
     ...     test = test.see(Block(stable_n=90, stable_bad=0, candidate_n=10, candidate_bad=2))
-    >>> test.harm > 20, test.no_harm < 0.05
+    >>> test.harm > 20, test.no_harm < 1
     (True, True)
     >>> TwoSample.load(test.dump()) == test
     True
@@ -210,8 +199,7 @@ class TwoSample:
     margin: float
     open: Block
     """Traffic of one side that waits for some of the other. What closes it is counts, never outcomes."""
-    stable: _Seen
-    candidate: _Seen
+    seen: Block
     bets_harm: _Bets
     bets_no_harm: _Bets
 
@@ -223,7 +211,7 @@ class TwoSample:
         """
         if not margin >= 0:
             raise ValueError(f"the margin is a proportion, 0 or more, not {margin}")
-        return cls(margin, Block(), _Seen(), _Seen(), _Bets.start(_LATE), _Bets.start(0))
+        return cls(margin, Block(), Block(), _Bets.start(_LATE), _Bets.start(0))
 
     def see(self, block: Block) -> TwoSample:
         """With the requests of one look more.
@@ -243,8 +231,7 @@ class TwoSample:
         return TwoSample(
             self.margin,
             Block(),
-            self.stable.add(block.stable_n, block.stable_bad),
-            self.candidate.add(block.candidate_n, block.candidate_bad),
+            (self.seen + block).recent,
             self.bets_harm.see(block.candidate_n, self._factors(block, harm=True)),
             self.bets_no_harm.see(block.candidate_n, self._factors(block, harm=False)),
         )
@@ -268,45 +255,36 @@ class TwoSample:
 
     def dump(self) -> str:
         """All of the state in at most 300 characters: ``load`` gives back an equal test."""
-        block, s, c = self.open, self.stable, self.candidate
-        counts = (block.stable_n, block.stable_bad, block.candidate_n, block.candidate_bad, s.n, s.bad, c.n, c.bad)
-        return _pack(self.margin, counts, *_flat(self.bets_harm), *_flat(self.bets_no_harm))
+        return _pack(
+            self.margin, (*astuple(self.open), *astuple(self.seen)), *_flat(self.bets_harm), *_flat(self.bets_no_harm)
+        )
 
     @classmethod
     def load(cls, text: str) -> TwoSample:
         """The test that ``dump`` wrote. Raises ValueError for any other text."""
         margin, (counts, harm, no_harm) = _unpack(text, 8, _BETS, _BETS)
-        return cls(margin, Block(*counts[:4]), _Seen(*counts[4:6]), _Seen(*counts[6:]), _bets(harm), _bets(no_harm))
+        return cls(margin, Block(*counts[:4]), Block(*counts[4:]), _bets(harm), _bets(no_harm))
 
     def _factors(self, block: Block, *, harm: bool) -> list[float]:
         """log S of each alternative."""
-        seen = self.stable.n + self.candidate.n
-        guesses = [(self.stable.rate, self.candidate.rate)]
-        if block.stable_n + block.candidate_n > _SURPRISE * (seen + 16):
-            guesses += [(rate, rate) for rate in _GUESSES]
-        return [
-            _log_mean([self._factor(block, stable, own, factor, harm=harm) for stable, own in guesses])
-            for factor in (*_FACTORS, None)
+        guesses = [
+            (_rate(self.seen.stable_n, self.seen.stable_bad), _rate(self.seen.candidate_n, self.seen.candidate_bad))
         ]
-
-    def _factor(self, block: Block, stable: float, own: float, factor: float | None, *, harm: bool) -> float:
+        if block.stable_n + block.candidate_n > _SURPRISE * (self.seen.stable_n + self.seen.candidate_n + 16):
+            guesses += [(rate, rate) for rate in _GUESSES]
         margin = self.margin if harm else min(self.margin, _WIDEST)
-        alternative = _alternative(stable + margin, own, factor, harm=harm)
-        if alternative is None:
-            return 0.0
-        null = project(block.stable_n, block.candidate_n, stable, alternative, margin)
-        if null + margin > 1 - _EDGE:
-            return 0.0
-        return _log_ratio(block.stable_n, block.stable_bad, stable, null) + _log_ratio(
-            block.candidate_n, block.candidate_bad, alternative, null + margin
-        )
+        judged = [
+            [_log_s(block, stable, candidate, margin) for candidate in _alternatives(stable, margin, own, harm=harm)]
+            for stable, own in guesses
+        ]
+        return [_log_mean(logs) for logs in zip(*judged, strict=True)]
 
 
 @dataclass(frozen=True)
 class OneSample:
-    """A rate against a fixed bound: disagreement in a shadow, or a stable version that is no longer there to compare with.
+    """A rate against a fixed bound: disagreement in a shadow, or after a switch, when the stable gets no traffic.
 
-    The same bets as those of ``TwoSample``, with nothing to project: of rates up to the bound the bound itself is nearest.
+    The same bets as those of ``TwoSample``, with nothing to project: of the rates up to the bound it is nearest itself.
 
     >>> test = OneSample.start(bound=0.01)
     >>> test.see(1000, 40).harm > 20, test.see(1000, 1).no_harm > 20
@@ -318,7 +296,8 @@ class OneSample:
     """
 
     bound: float
-    seen: _Seen
+    n: int
+    bad: int
     bets_harm: _Bets
     bets_no_harm: _Bets
 
@@ -327,7 +306,7 @@ class OneSample:
         """No evidence. Raises ValueError for a bound below 0."""
         if not bound >= 0:
             raise ValueError(f"the bound is a proportion, 0 or more, not {bound}")
-        return cls(bound, _Seen(), _Bets.start(_LATE), _Bets.start(0))
+        return cls(bound, 0, 0, _Bets.start(_LATE), _Bets.start(0))
 
     def see(self, n: int, bad: int) -> OneSample:
         """With ``n`` requests more, of which ``bad`` were bad."""
@@ -337,9 +316,10 @@ class OneSample:
             return self
         return OneSample(
             self.bound,
-            self.seen.add(n, bad),
-            self.bets_harm.see(n, [self._factor(n, bad, f, harm=True) for f in (*_FACTORS, None)]),
-            self.bets_no_harm.see(n, [self._factor(n, bad, f, harm=False) for f in (*_FACTORS, None)]),
+            self.n + n,
+            self.bad + bad,
+            self.bets_harm.see(n, self._factors(n, bad, harm=True)),
+            self.bets_no_harm.see(n, self._factors(n, bad, harm=False)),
         )
 
     def next_step(self) -> OneSample:
@@ -358,26 +338,27 @@ class OneSample:
 
     def dump(self) -> str:
         """All of the state: ``load`` gives back an equal test."""
-        return _pack(self.bound, (self.seen.n, self.seen.bad), *_flat(self.bets_harm), *_flat(self.bets_no_harm))
+        return _pack(self.bound, (self.n, self.bad), *_flat(self.bets_harm), *_flat(self.bets_no_harm))
 
     @classmethod
     def load(cls, text: str) -> OneSample:
         """The test that ``dump`` wrote. Raises ValueError for any other text."""
-        bound, (counts, harm, no_harm) = _unpack(text, 2, _BETS, _BETS)
-        return cls(bound, _Seen(*counts), _bets(harm), _bets(no_harm))
+        bound, ((n, bad), harm, no_harm) = _unpack(text, 2, _BETS, _BETS)
+        return cls(bound, n, bad, _bets(harm), _bets(no_harm))
 
-    def _factor(self, n: int, bad: int, factor: float | None, *, harm: bool) -> float:
+    def _factors(self, n: int, bad: int, *, harm: bool) -> list[float]:
+        """log S of each alternative."""
         bound = min(max(self.bound, _EDGE), 1 - _EDGE)
-        alternative = _alternative(bound, self.seen.rate, factor, harm=harm)
-        return 0.0 if alternative is None or self.bound >= 1 and harm else _log_ratio(n, bad, alternative, bound)
+        rates = _alternatives(bound, 0.0, _rate(self.n, self.bad), harm=harm)
+        return [0.0 if rate is None or self.bound >= 1 else _log_ratio(n, bad, rate, bound) for rate in rates]
 
 
 def upper_bound(n: int, bad: int, level: float) -> float:
     """A bound that the rate exceeds with probability at most ``level``, whenever one looks (say 0.05).
 
-    The set of rates that a mixture of bets (Beta(1/2, 1/2) over the alternatives) has not yet rejected at 1/level; H. Robbins,
-    "Statistical methods related to the law of the iterated logarithm" (1970). A little wider than Clopper and Pearson's,
-    whose level holds only for a number of requests that was fixed in advance.
+    The largest rate that a mixture of bets (Beta(1/2, 1/2) over the alternatives) has not rejected at 1/level; H.
+    Robbins, "Statistical methods related to the law of the iterated logarithm" (1970). A little wider than Clopper and
+    Pearson's, whose level holds only for a number of requests that was fixed in advance.
 
     >>> upper_bound(0, 0, 0.05)
     1.0
@@ -402,7 +383,7 @@ def upper_bound(n: int, bad: int, level: float) -> float:
 
 
 def project(stable_n: int, candidate_n: int, stable: float, candidate: float, margin: float) -> float:
-    """The stable's rate at the point (rate, rate + margin) that is nearest to the given rates in Kullback-Leibler divergence.
+    """The x whose (x, x + margin) is nearest to the given rates, in Kullback-Leibler divergence weighted by requests.
 
     With margin 0 it is the mean of all requests:
 
@@ -411,7 +392,8 @@ def project(stable_n: int, candidate_n: int, stable: float, candidate: float, ma
     >>> nearest = project(90, 10, 0.1, 0.6, 0.2)
     >>> round(nearest, 4)
     0.1149
-    >>> slope = 90 * (nearest - 0.1) / (nearest * (1 - nearest)) + 10 * (nearest + 0.2 - 0.6) / ((nearest + 0.2) * (0.8 - nearest))
+    >>> other = nearest + 0.2
+    >>> slope = 90 * (nearest - 0.1) / (nearest * (1 - nearest)) + 10 * (other - 0.6) / (other * (1 - other))
     >>> abs(slope) < 1e-9
     True
     """
@@ -434,24 +416,57 @@ def project(stable_n: int, candidate_n: int, stable: float, candidate: float, ma
     return x
 
 
-def _alternative(limit: float, own: float, factor: float | None, *, harm: bool) -> float | None:
-    """The candidate's rate under an alternative: beyond ``limit`` by a factor in odds, or its own if that is beyond.
+def _alternatives(stable: float, margin: float, own: float, *, harm: bool) -> list[float | None]:
+    """The candidate's rates that are bet on, None where there is no room beyond the margin.
 
-    >>> round(_alternative(0.5, 0.1, 3.0, harm=True), 6), round(_alternative(0.5, 0.1, 3.0, harm=False), 6)
-    (0.75, 0.25)
-    >>> round(_alternative(0.02, 0.5, None, harm=True), 6), _alternative(1.2, 0.5, 3.0, harm=True)
-    (0.5, None)
+    By factors in odds; as far beyond the margin as that is wide (for ``no_harm``: the stable's rate); its own so far.
+
+    >>> rates = _alternatives(0.02, 0.01, 0.09, harm=True)
+    >>> [round(rate, 4) for rate in rates if rate]
+    [0.0372, 0.0472, 0.0718, 0.1565, 0.4813, 0.04, 0.09]
+    >>> rates = _alternatives(0.02, 0.01, 0.09, harm=False)
+    >>> [round(rate, 4) for rate in rates if rate]
+    [0.0241, 0.019, 0.0122, 0.0051, 0.001, 0.02, 0.0294]
+    >>> _alternatives(0.5, 0.6, 0.1, harm=True) == [None] * 7
+    True
     """
+    limit = stable + margin
     if harm and limit >= 1 - _EDGE:
-        return None
+        return [None] * len(_WEIGHTS)
     limit = min(limit, 1 - _EDGE)
-    times = factor or _LEAST_FACTOR
-    odds = limit / (1 - limit) * (times if harm else 1 / times)
-    rate = odds / (1 + odds)
-    if factor is None:
-        rate = max(rate, own) if harm else min(rate, own)
-    rate = min(max(rate, _EDGE), 1 - _EDGE)
-    return rate if (rate > limit) == harm and rate != limit else None
+
+    def beyond(factor: float) -> float:
+        odds = limit / (1 - limit) * (factor if harm else 1 / factor)
+        return odds / (1 + odds)
+
+    least = beyond(_LEAST_FACTOR)
+    rates = [
+        *(beyond(factor) for factor in _FACTORS),
+        (limit + margin if harm else limit - margin) if margin else beyond(_SMALL_FACTOR),
+        max(least, own) if harm else min(least, own),
+    ]
+    within = (min(max(rate, _EDGE), 1 - _EDGE) for rate in rates)
+    return [rate if (rate > limit if harm else rate < limit) else None for rate in within]
+
+
+def _log_s(block: Block, stable: float, candidate: float | None, margin: float) -> float:
+    """log S of a block for one alternative; 0, no bet, where there is none or its projection is too near to 1."""
+    if candidate is None:
+        return 0.0
+    null = project(block.stable_n, block.candidate_n, stable, candidate, margin)
+    if null + margin > 1 - _EDGE:
+        return 0.0
+    return _log_ratio(block.stable_n, block.stable_bad, stable, null) + _log_ratio(
+        block.candidate_n, block.candidate_bad, candidate, null + margin
+    )
+
+
+def _rate(n: int, bad: int) -> float:
+    """
+    >>> _rate(0, 0), _rate(50, 49)
+    (0.01, 0.495)
+    """
+    return (bad + _PRIOR_BAD) / (n + _PRIOR_N)
 
 
 def _log_ratio(n: int, bad: int, rate: float, null: float) -> float:
@@ -476,7 +491,7 @@ def _sum(a: float, b: float) -> float:
     return max(a, b) + math.log1p(math.exp(-abs(a - b))) if min(a, b) > -math.inf else max(a, b)
 
 
-def _log_mean(logs: list[float]) -> float:
+def _log_mean(logs: tuple[float, ...]) -> float:
     """The log of the mean of e^logs."""
     most = max(logs)
     return most + math.log(math.fsum(math.exp(log - most) for log in logs) / len(logs))
@@ -486,9 +501,9 @@ def _down(log: float) -> int:
     """A logarithm in millionths of a nat, rounded down and kept writable.
 
     >>> _down(-0.1234567), _down(-math.inf)
-    (-123457, -999000000)
+    (-123457, -99000000)
     """
-    return _LEAST if log < -999 else min(math.floor(log * _NAT), _MOST)
+    return min(max(math.floor(max(log, -99.0) * _NAT), -_MOST), _MOST)
 
 
 _BETS = len(_WEIGHTS) + 2
