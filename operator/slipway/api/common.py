@@ -274,6 +274,27 @@ Number = Annotated[
     str, Field(max_length=32, json_schema_extra=matching(NUMBER, 'write a number as text, like "0.95" or "1e-3"'))
 ]
 """A number as text: fractional numbers never stand in an object as floats."""
+_NOT_NEGATIVE: Final = r"^[0-9]+(\.[0-9]+)?([eE][-+]?[0-9]{1,2})?$"
+NotNegative = Annotated[
+    str,
+    Field(
+        max_length=32,
+        json_schema_extra=matching(_NOT_NEGATIVE, 'write a number that is not negative as text, like "1e-4" or "0.5"'),
+    ),
+]
+Share = Annotated[
+    str,
+    Field(
+        max_length=32,
+        json_schema_extra=rules(
+            Rule(
+                f"self.matches(r'{_NOT_NEGATIVE}') && double(self) <= 1.0",
+                'write a share between 0 and 1 as text, like "0.01" for one in a hundred',
+            )
+        ),
+    ),
+]
+"""A share of something, as text."""
 
 
 def _quantity(least: str, says: str) -> WithJsonSchema:

@@ -22,13 +22,16 @@ from slipway.api.common import (
     ModelName,
     ModelVersionName,
     Name,
+    NotNegative,
     ObjectName,
     Rule,
+    Share,
     SomeTime,
     Time,
     WholeSeconds,
     conditions,
     list_map,
+    matching,
     rules,
 )
 
@@ -43,6 +46,15 @@ class ServeResources(Model):
     gpu: Gpu = Field(default=Gpu(), json_schema_extra={"default": {}})
 
 
+class JobResources(Model):
+    """What the pod of a test asks for. Memory is a limit as well as a request; CPU is a request."""
+
+    cpu: Cpu = "100m"
+    """Cores, or thousandths of one."""
+    memory: Memory = "256Mi"
+    """Request and limit: a pod that uses more is killed."""
+
+
 class GatewayRef(Model):
     """A Gateway (gateway.networking.k8s.io). The only reference that may cross a namespace: its listener decides."""
 
@@ -54,25 +66,30 @@ class GatewayRef(Model):
     """One listener of the Gateway; all that admit the route where absent."""
 
 
+_LABELS: Final = r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*"
+_NO_ADDRESS: Final = Rule("!isIP(self)", "write a host name, for example digits.example.com: a route takes no address")
+_HOSTNAMES: Final = (
+    Rule(
+        rf"self.matches(r'^(\*\.)?{_LABELS}$')",
+        "write a host name in lower case without scheme, port or path, for example digits.example.com",
+    ),
+    _NO_ADDRESS,
+)
+_HOSTNAME: Final = (
+    Rule(
+        rf"self.matches(r'^{_LABELS}$')",
+        "write a host name in lower case without scheme, port, path or '*', for example preview.digits.example.com",
+    ),
+    _NO_ADDRESS,
+)
+_SCALE_DOWN_DELAY: Final = "30s"
+
+
 class Route(Model):
     """How clients reach the model."""
 
     gateway: GatewayRef
-    hostnames: list[
-        Annotated[
-            str,
-            Field(
-                max_length=253,
-                json_schema_extra=rules(
-                    Rule(
-                        r"self.matches(r'^(\*\.)?[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$')",
-                        "write a host name in lower case without scheme, port or path, for example digits.example.com",
-                    ),
-                    Rule("!isIP(self)", "write a host name, for example digits.example.com: a route takes no address"),
-                ),
-            ),
-        ]
-    ] = Field(
+    hostnames: list[Annotated[str, Field(max_length=253, json_schema_extra=rules(*_HOSTNAMES))]] = Field(
         max_length=16,
         json_schema_extra=rules(
             Rule("size(self) > 0", "write at least one host name, for example digits.example.com"), **LIST_SET
@@ -88,14 +105,71 @@ class Pause(Model):
     """How long."""
 
 
+class AnalysisStep(Model):
+    """Wait until the evidence says that the candidate does no harm; ``spec.analysis`` says what is measured."""
+
+    duration: Duration | None = None
+    """The least time that it watches; without it, it passes as soon as the evidence is there."""
+
+
+class HeaderRoute(Model):
+    """Requests that carry this header go to the candidate, whatever its weight: for testers, before any client."""
+
+    name: Annotated[
+        str,
+        Field(
+            max_length=64,
+            json_schema_extra=matching(
+                "^[A-Za-z0-9-]+$", "write the name of an HTTP header of letters, digits and '-', for example X-Tester"
+            ),
+        ),
+    ]
+    """The header's name; upper and lower case are the same."""
+    value: Annotated[
+        str,
+        Field(
+            max_length=256,
+            json_schema_extra=matching("^[!-~]([ -~]*[!-~])?$", "write the header's exact value in visible ASCII"),
+        ),
+    ]
+    """The exact value."""
+
+
+class Tolerance(Model):
+    """Two numbers a and b agree if |a - b| <= absolute + relative * |a|, where a is the stable version's."""
+
+    absolute: NotNegative = "1e-4"
+    relative: NotNegative = "1e-3"
+
+
+class ShadowTerms(Model):
+    """Copies of clients' requests go to the candidate, its answers are compared with those that clients got."""
+
+    percent: int = Field(default=100, ge=1, le=100)
+    """Percent of the requests that are copied."""
+    min_samples: int = Field(default=500, ge=1, le=10_000_000)
+    """Compared requests before it may pass."""
+    max_disagreement: Share = "0.01"
+    """The share of answers that may differ. It passes when the evidence says that it is less, it aborts when the
+    evidence says that it is more."""
+    tolerance: Tolerance = Field(default=Tolerance(), json_schema_extra={"default": {}})
+    """For numbers; where the signature tells a classifier, the top class is compared too."""
+    keep_examples: int = Field(default=0, ge=0, le=100)
+    """Disagreeing requests that each shadow pod remembers with both answers, for ``kubectl exec``: see
+    docs/serving.md. They hold clients' data, so none is kept unless asked for."""
+
+
 class CanaryStep(Model):
     """One step: exactly one of its fields."""
 
     model_config = ConfigDict(
         json_schema_extra=rules(
             Rule(
-                "has(self.setWeight) != has(self.pause)",
-                "each step is either {setWeight: N} or {pause: {}} or {pause: {duration: 30s}}",
+                "[has(self.setWeight), has(self.pause), has(self.analysis), has(self.shadow), has(self.headerRoute)]"
+                ".filter(given, given).size() == 1",
+                "each step is exactly one of {setWeight: N}, {pause: {}}, {pause: {duration: 30s}}, "
+                "{analysis: {}}, {analysis: {duration: 60s}}, {shadow: {percent: 100}} and "
+                "{headerRoute: {name: X-Tester, value: yes}}",
             )
         )
     )
@@ -103,6 +177,9 @@ class CanaryStep(Model):
     set_weight: int | None = Field(default=None, ge=1, le=100)
     """Percent of the traffic that the candidate gets."""
     pause: Pause | None = None
+    analysis: AnalysisStep | None = None
+    shadow: ShadowTerms | None = None
+    header_route: HeaderRoute | None = None
 
 
 class Canary(Model):
@@ -119,6 +196,10 @@ class Canary(Model):
                 "self.filter(s, has(s.setWeight)).map(s, s.setWeight).isSorted()",
                 "setWeight must not go backwards from step to step; to go back, abort the rollout",
             ),
+            Rule(
+                "size(self) == 0 || !has(self[0].analysis)",
+                "an analysis needs traffic: write {setWeight: N} or {headerRoute: ...} before it",
+            ),
             **LIST_ATOMIC,
         ),
     )
@@ -127,15 +208,183 @@ class Canary(Model):
     """How long the replaced version keeps its replicas, so that going back is instant."""
 
 
-_AT_ONCE: Final = Canary(steps=[CanaryStep(set_weight=100)])
+class EnvVar(Model):
+    """One environment variable. No references: a test that needs a Secret runs elsewhere."""
+
+    name: Annotated[
+        str,
+        Field(
+            max_length=128,
+            json_schema_extra=matching(
+                "^[A-Za-z_][A-Za-z0-9_]*$", "write a name of letters, digits and '_' that does not begin with a digit"
+            ),
+        ),
+    ]
+    value: Annotated[str, Field(max_length=4096)] = ""
+
+
+class PromotionJob(Model):
+    """A program of yours that judges the candidate: it ends with 0, or the rollout is aborted.
+
+    It finds the candidate at ``$SLIPWAY_URL`` (the base of the Open Inference Protocol) and knows ``$SLIPWAY_MODEL``,
+    ``$SLIPWAY_MODEL_VERSION`` and, where there is one, ``$SLIPWAY_STABLE_URL`` of the version that serves.
+    """
+
+    image: Annotated[str, Field(max_length=512, min_length=1)]
+    """The image of the test: smoke, load or acceptance."""
+    command: list[Annotated[str, Field(max_length=4096)]] = Field(
+        default=[], max_length=64, json_schema_extra=LIST_ATOMIC
+    )
+    """What to run; the image's own program where absent."""
+    config_map: ObjectName | None = None
+    """A ConfigMap of this namespace whose keys are files in the directory where the test starts."""
+    env: list[EnvVar] = Field(default=[], max_length=64, json_schema_extra=list_map("name"))
+    resources: JobResources = Field(default=JobResources(), json_schema_extra={"default": {}})
+    deadline: Deadline = "10m"
+    """A test that takes longer has failed."""
+
+
+class PrePromotion(Model):
+    """What must hold before clients see the candidate. With both, the Job comes first."""
+
+    job: PromotionJob | None = None
+    analysis: AnalysisStep | None = None
+    """Of the traffic of ``previewHostname``, against the stable version's traffic."""
+
+
+class PostPromotion(Model):
+    """What must hold after the switch; where it does not, traffic goes back in one write."""
+
+    analysis: AnalysisStep
+    """The candidate's traffic against what the stable version showed before the switch."""
+
+
+class BlueGreen(Model):
+    """The candidate at full size beside the stable version, then one switch."""
+
+    preview_hostname: Annotated[str, Field(max_length=253, json_schema_extra=rules(*_HOSTNAME))] | None = None
+    """A host name that reaches the candidate before any client does. Needs ``spec.route``."""
+    auto_promote: bool = True
+    """False: wait for a person's ``promote`` before the switch."""
+    pre_promotion: PrePromotion | None = None
+    post_promotion: PostPromotion | None = None
+    scale_down_delay: WholeSeconds = "30s"
+    """How long the replaced version keeps its replicas, so that going back is instant."""
+
+
+class Shadow(ShadowTerms):
+    """First only copies of requests, compared; then everything, or a person decides."""
+
+    on_pass: Literal["Promote", "Hold"] = "Promote"
+    """What follows when the answers agree: Promote gives it all traffic, Hold waits for a person."""
+    scale_down_delay: WholeSeconds = "30s"
+    """How long the replaced version keeps its replicas, so that going back is instant."""
 
 
 class Strategy(Model):
     """How traffic moves to the next version."""
 
-    type: Literal["Canary"] = "Canary"
-    """Canary: some of the traffic first, then more."""
-    canary: Canary = Field(default=_AT_ONCE, json_schema_extra={"default": {"steps": [{"setWeight": 100}]}})
+    model_config = ConfigDict(
+        json_schema_extra=rules(
+            Rule("!has(self.canary) || self.type == 'Canary'", "canary belongs to type: Canary: change one of them"),
+            Rule(
+                "!has(self.blueGreen) || self.type == 'BlueGreen'",
+                "blueGreen belongs to type: BlueGreen: change one of them",
+            ),
+            Rule(
+                "!has(self.shadow) || self.type == 'Shadow'",
+                "shadow belongs to type: Shadow; to shadow before a canary, write {shadow: {...}} as one of its steps",
+            ),
+        )
+    )
+
+    type: Literal["Canary", "BlueGreen", "Shadow"] = "Canary"
+    """Canary: some of the traffic first, then more. BlueGreen: tests beside the stable version, then one switch.
+    Shadow: copies of requests first."""
+    canary: Canary | None = None
+    """For type Canary; without it the candidate gets everything as soon as it is ready."""
+    blue_green: BlueGreen | None = None
+    """For type BlueGreen; without it: one switch as soon as the candidate is ready."""
+    shadow: Shadow | None = None
+    """For type Shadow; without it: every request is copied, and 1% of the answers may differ."""
+
+    @property
+    def scale_down_delay(self) -> str:
+        """How long a version that lost its traffic keeps its replicas."""
+        chosen = {"Canary": self.canary, "BlueGreen": self.blue_green, "Shadow": self.shadow}[self.type]
+        return chosen.scale_down_delay if chosen else _SCALE_DOWN_DELAY
+
+
+class AnalysisMetric(Model):
+    """A share of bad requests, which may be larger for the candidate by at most ``maxIncrease``."""
+
+    model_config = ConfigDict(
+        json_schema_extra=rules(
+            Rule(
+                "(self.name == 'slow') == has(self.threshold)",
+                "threshold belongs to the metric slow, and slow needs one: {name: slow, threshold: 50ms}",
+            ),
+            Rule("has(self.total) == has(self.bad)", "total and bad belong together: two PromQL counters"),
+            Rule(
+                "self.name in ['errors', 'slow'] ? !has(self.total) : has(self.total)",
+                "errors and slow are measured by Slipway; any other metric needs total and bad, two PromQL counters",
+            ),
+        )
+    )
+
+    name: Annotated[
+        str,
+        Field(
+            max_length=40,
+            json_schema_extra=matching(
+                "^[a-z]([-a-z0-9]*[a-z0-9])?$",
+                "write errors, slow, or a name of your own of a-z, 0-9 and '-' with total and bad",
+            ),
+        ),
+    ]
+    """``errors``: answered with a status of 5xx, or with a NaN or an infinite number. ``slow``: not answered within
+    ``threshold``. Any other: two PromQL counters."""
+    threshold: SomeTime | None = None
+    """For ``slow``. Counted at the edge of the server's latency histogram at or next above it (docs/analysis.md)."""
+    total: Annotated[str, Field(max_length=2048, min_length=1)] | None = None
+    """PromQL of a counter of requests; ``$(namespace)``, ``$(deployment)``, ``$(modelVersion)`` and ``$(workload)``
+    are those of the side that is asked about."""
+    bad: Annotated[str, Field(max_length=2048, min_length=1)] | None = None
+    """PromQL of a counter of the bad ones among them."""
+    max_increase: Share = "0.01"
+    """How much larger the candidate's share of bad requests may be than the stable version's: "0.01" is one in a
+    hundred."""
+    min_samples: int = Field(default=50, ge=1, le=10_000_000)
+    """Requests of each side before it may pass. Harm is acted on as soon as the evidence is there."""
+
+
+class Analysis(Model):
+    """What is measured while a candidate gets traffic, and what follows from it (docs/analysis.md)."""
+
+    model_config = ConfigDict(
+        json_schema_extra=rules(
+            Rule(
+                "self.source == 'Prometheus' || self.metrics.all(m, !has(m.total))",
+                "a metric with total and bad needs source: Prometheus",
+            ),
+        )
+    )
+
+    source: Literal["Pods", "Prometheus"] = "Pods"
+    """Pods: the operator reads the servers' own counters, nothing else is needed. Prometheus: the server that the
+    chart was told of (value ``prometheus.address``)."""
+    metrics: list[AnalysisMetric] = Field(
+        max_length=8,
+        json_schema_extra=rules(
+            Rule("size(self) > 0", "write at least one metric, for example {name: errors}"), **list_map("name")
+        ),
+    )
+    background: bool = True
+    """Abort on harm at any time of the rollout, not only in an analysis step."""
+    max_duration: Deadline = "30m"
+    """How long an analysis step may take to come to a verdict."""
+    on_inconclusive: Literal["Pause", "Promote", "Abort"] = "Pause"
+    """What follows when it comes to none."""
 
 
 class Server(Model):
@@ -167,6 +416,8 @@ class DeploymentSpec(Model):
     route: Route | None = None
     """Without it: one plain Service of this Deployment's name, and weights approximated by replica counts."""
     strategy: Strategy = Field(default=Strategy(), json_schema_extra={"default": {}})
+    analysis: Analysis | None = None
+    """Evidence that decides about a candidate; without it only replicas, time and people do."""
     progress_deadline: Deadline = "10m"
     """How long a candidate may take to become ready before the rollout is aborted."""
     history_limit: int = Field(default=5, ge=0, le=50)
@@ -179,7 +430,37 @@ DeploymentSpec.model_config["json_schema_extra"] = rules(
         "write either modelVersion (one version) or model and alias (whichever version holds the alias)",
     ),
     Rule("has(self.alias) == has(self.model)", "alias and model belong together: an alias is held per model"),
+    Rule(
+        "has(self.route) || !(self.strategy.type == 'Shadow' || (has(self.strategy.canary) && "
+        "self.strategy.canary.steps.exists(s, has(s.shadow) || has(s.headerRoute))))",
+        "shadow and headerRoute need a gateway: write spec.route",
+    ),
+    Rule(
+        "has(self.route) || !(has(self.strategy.blueGreen) && has(self.strategy.blueGreen.previewHostname))",
+        "previewHostname needs a gateway: write spec.route, or leave it out",
+    ),
+    Rule(
+        "has(self.analysis) || !((has(self.strategy.canary) && "
+        "self.strategy.canary.steps.exists(s, has(s.analysis))) || (has(self.strategy.blueGreen) && "
+        "((has(self.strategy.blueGreen.prePromotion) && has(self.strategy.blueGreen.prePromotion.analysis)) || "
+        "has(self.strategy.blueGreen.postPromotion))))",
+        "an analysis needs to know what to measure: write spec.analysis, for example "
+        "{metrics: [{name: errors}]}",
+    ),
+    Rule(
+        "!(has(self.strategy.blueGreen) && has(self.strategy.blueGreen.prePromotion) && "
+        "has(self.strategy.blueGreen.prePromotion.analysis)) || has(self.strategy.blueGreen.previewHostname)",
+        "prePromotion.analysis looks at preview traffic: write blueGreen.previewHostname, or use a Job",
+    ),
 )
+
+
+class ComparisonTerms(Model):
+    """How a shadow compares its answers, as it was when the rollout began: a change must not replace its pods."""
+
+    absolute: str
+    relative: str
+    examples: int = 0
 
 
 class VersionStatus(Model):
@@ -188,6 +469,7 @@ class VersionStatus(Model):
     model_version: str
     workload: str
     service: str
+    comparison: ComparisonTerms | None = None
     replicas: int = 0
     """Replicas asked for."""
     ready_replicas: int = 0
@@ -202,13 +484,27 @@ class Retiring(VersionStatus):
     """It served before: going back to it while its replicas run skips the steps."""
 
 
+class Counted(Model):
+    """Requests by side."""
+
+    stable: int = 0
+    candidate: int = 0
+
+
 class Weights(Model):
     """Percent of the traffic by version."""
 
     stable: int = Field(ge=0, le=100)
     candidate: int = Field(ge=0, le=100)
+    mirror: int = Field(default=0, ge=0, le=100)
+    """Percent of the requests that are copied to the candidate."""
     verified: bool = False
-    """The gateway was seen to follow: its conditions hold at this generation, and the settle time passed."""
+    """The data plane was seen to follow; ``verifiedBy`` says how."""
+    verified_by: Literal["Traffic", "Conditions"] | None = None
+    """Traffic: the servers counted requests in the asked proportion. Conditions: there was too little traffic to
+    tell; the gateway's conditions hold at this generation, and the settle time passed."""
+    counted: Counted | None = None
+    """Requests that the servers answered since the gateway took this over."""
     mark: str = ""
     """What ``verified`` speaks of: the generation of the route, or the ready replicas behind the Service."""
     written_at: Time | None = None
@@ -223,6 +519,56 @@ class Step(Model):
     index: int
     of: int
     started_at: Time
+
+
+class Tally(Model):
+    """Requests, and the bad ones among them."""
+
+    n: int = 0
+    bad: int = 0
+
+
+class Evidence(Model):
+    """E-values as text: how many times better the data fit the one than the other (docs/analysis.md)."""
+
+    harm: str = "1"
+    """Against "the candidate does no harm"."""
+    no_harm: str = "1"
+    """Against "the candidate does harm"."""
+
+
+class MetricAnalysis(Model):
+    """What is known about one metric since the present step began."""
+
+    metric: str
+    stable: Tally = Tally()
+    candidate: Tally = Tally()
+    evidence: Evidence = Evidence()
+    verdict: Literal["NoTraffic", "Undecided", "NoHarm", "Harm"] = "NoTraffic"
+    needed: str = "20"
+    """The e-value at which a verdict is given."""
+    message: Annotated[str, Field(max_length=512)] = ""
+    reference: Tally | None = None
+    """What the stable version showed before it lost its traffic."""
+    test: Annotated[str, Field(max_length=1024)] = ""
+    """The state of the test: what it needs to go on after a restart."""
+
+
+class Counters(Model):
+    """What one pod (or one series) had counted, cumulative: ``n/bad`` for each metric, ``-`` where it has none."""
+
+    source: str
+    side: Literal["Stable", "Candidate"]
+    counts: list[str] = Field(max_length=16, json_schema_extra=LIST_ATOMIC)
+
+
+class Looked(Model):
+    """The last look at the counters: the next one is compared with it."""
+
+    at: Annotated[str, Field(json_schema_extra={"format": "date-time"})]
+    metrics: list[str] = Field(max_length=16, json_schema_extra=LIST_ATOMIC)
+    """The order of ``counts``."""
+    counters: list[Counters] = Field(default=[], max_length=64, json_schema_extra=LIST_ATOMIC)
 
 
 class HistoryEntry(Model):
@@ -256,15 +602,17 @@ class Rollout(Model):
     """The version that the spec asks for."""
     started_at: Time
     paused_at: Time | None = None
-    """A person said ``pause``."""
+    """A person said ``pause``, or an analysis came to no verdict."""
     aborted_at: Time | None = None
     """This target was given up; ``retry`` or another version starts anew."""
     reason: Annotated[str, Field(max_length=64)] = ""
     """Why it was given up, for machines."""
     message: Annotated[str, Field(max_length=4096)] = ""
-    """Why it was given up, for people."""
+    """Why it was given up or is held, for people."""
     full: bool = False
     """``promote-full`` was said: the steps are skipped."""
+    whole_at: Time | None = None
+    """The candidate was whole for the first time, and the steps began: a crash from here on is its own."""
 
 
 class DeploymentStatus(Model):
@@ -279,6 +627,8 @@ class DeploymentStatus(Model):
     weights: Weights | None = None
     step: Step | None = None
     rollout: Rollout | None = None
+    analysis: list[MetricAnalysis] = Field(default=[], max_length=16, json_schema_extra=list_map("metric"))
+    looked: Looked | None = None
     history: list[HistoryEntry] = Field(default=[], max_length=50, json_schema_extra=LIST_ATOMIC)
     """The newest first, at most ``spec.historyLimit``."""
     last_action: LastAction | None = None

@@ -120,6 +120,19 @@ class Reason(StrEnum):
     RESUMED = "Resumed", "A person let the rollout go on."
     RETIRED = "Retired", "A version that had no traffic any more gave its replicas back."
     ACTION_REFUSED = "ActionRefused", "A person asked for an action that does not apply now; the message says why."
+    HARM_FOUND = "HarmFound", "The evidence says that the candidate is worse than spec.analysis or the shadow allows."
+    ANALYSIS_PASSED = "AnalysisPassed", "The evidence says that the candidate does no harm."
+    ANALYSIS_INCONCLUSIVE = (
+        "AnalysisInconclusive",
+        "spec.analysis.maxDuration is over and the evidence says neither; spec.analysis.onInconclusive says what follows.",
+    )
+    ANALYSING = "Analysing", "The rollout waits for evidence."
+    TEST_RUNNING = "TestRunning", "The Job of blueGreen.prePromotion runs."
+    TEST_PASSED = "TestPassed", "The Job of blueGreen.prePromotion ended with 0."
+    TEST_FAILED = "TestFailed", "The Job of blueGreen.prePromotion did not end with 0; the message holds its last words."
+    CANDIDATE_CRASHED = "CandidateCrashed", "A pod of the candidate crashed while the rollout ran."
+    GATEWAY_CANNOT = "GatewayCannot", "The gateway cannot do what the strategy needs; the message says what to do instead."
+    NO_COUNTERS = "NoCounters", "The counters that the analysis needs cannot be read; the message says why."
     CANDIDATE_FAILED = (
         "CandidateFailed",
         "A pod of the candidate ended with a failure that trying again cannot help.",

@@ -13,15 +13,17 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from slipway.api.common import ACTION_ANNOTATION, parse_time, rfc3339
-from slipway.api.deployment import DeploymentStatus, LastAction
-from slipway.kube.objects import BUDGETS, HTTP_ROUTES, SERVICES, WORKLOADS, Manifest, Resource
-from slipway.kube.plan import Apply, Change, Delete, Event, Plan
+from slipway.api.deployment import DeploymentStatus, LastAction, VersionStatus
+from slipway.kube.objects import BUDGETS, HTTP_ROUTES, JOBS, SERVICES, WORKLOADS, Manifest, Resource
+from slipway.kube.plan import Apply, Change, Create, Delete, Event, Plan
 from slipway.serving import children, report
+from slipway.serving.analysis.look import INTERVAL
 from slipway.serving.observed import Observed, Running
 from slipway.serving.rollout import machine
 from slipway.serving.rollout.effects import Decision, carry_out, is_verb, refusal, retired
 from slipway.serving.rollout.machine import VERBS, State
-from slipway.serving.rollout.situation import ACTION_LIMIT, Situation
+from slipway.serving.rollout.record import recorded
+from slipway.serving.rollout.situation import ACTION_LIMIT, Situation, traffic_differs
 from slipway.serving.traffic.seen import believed_at
 
 LOOK_AGAIN: Final = 15.0
@@ -30,7 +32,10 @@ LOOK_AGAIN: Final = 15.0
 
 def decide(observed: Observed, now: datetime) -> Plan:
     """What one pass wants done."""
-    situation = Situation(replace(observed, status=_answered(observed)), now)
+    observed = replace(observed, status=_answered(observed))
+    # A look at the counters becomes a fact first: the decision stands on what is recorded with it.
+    observed = replace(observed, status=recorded(Situation(observed, now)))
+    situation = Situation(observed, now)
     decision, by_person = _choose(situation)
     if decision is None:
         return _do(situation)
@@ -102,8 +107,10 @@ def _changes(s: Situation) -> Iterator[Change]:
     everything else. It names only what an earlier pass has made and seen ready.
     """
     yield from _traffic(s)
+    yield from _preview(s)
     yield from _version(s, s.stable, s.spec.replicas)
     yield from _version(s, s.candidate, s.candidate_replicas)
+    yield from _beside(s)
     yield from _left_over(s)
 
 
@@ -112,6 +119,32 @@ def _traffic(s: Situation) -> Iterator[Change]:
     if s.traffic is not None and not s.in_place and possible and s.observed.taken.traffic is None:
         # Compared already, and more closely than usual: see traffic_differs.
         yield Apply(s.traffic, None)
+
+
+def _preview(s: Situation) -> Iterator[Change]:
+    """The route of the preview host name stands while there is a candidate to be seen."""
+    if s.preview is not None:
+        if s.observed.preview is None or traffic_differs(s.preview, s.observed.preview):
+            yield Apply(s.preview, None)
+    elif s.observed.preview is not None:
+        yield _delete(HTTP_ROUTES, s.observed.preview)
+
+
+def _beside(s: Situation) -> Iterator[Change]:
+    """What a rollout needs beside the versions: the way from a shadow to the stable pods, and a person's test."""
+    owner = s.observed.object
+    compares = s.facts.candidate is not None and s.facts.candidate.comparison is not None
+    if compares and s.stable is not None and s.state is not State.RETREATING:
+        yield Apply(children.peers(owner, s.stable), s.observed.peers)
+    elif s.observed.peers is not None:
+        yield _delete(SERVICES, s.observed.peers)
+    step, wanted = s.here, s.test_name if s.state is State.TESTING else None
+    for job in s.observed.tests:
+        if job["metadata"]["name"] != wanted:
+            yield _delete(JOBS, job)
+    version = s.observed.versions.get(s.candidate or "")
+    if wanted is not None and s.test is None and step is not None and step.job is not None and version is not None:
+        yield Create(children.test(owner, wanted, step.job, version, s.stable))
 
 
 def _version(s: Situation, version: str | None, replicas: int) -> Iterator[Change]:
@@ -123,11 +156,16 @@ def _version(s: Situation, version: str | None, replicas: int) -> Iterator[Chang
         return
     owner = s.observed.object
     yield Apply(children.service(owner, version), running.service)
-    yield Apply(children.workload(owner, s.spec, known, replicas, s.observed.defaults), running.workload)
+    compares = next((v.comparison for v in _facts(s) if v.model_version == version), None)
+    yield Apply(children.workload(owner, s.spec, known, replicas, s.observed.defaults, compares), running.workload)
     if replicas > 1:
         yield Apply(children.budget(owner, version), running.budget)
     elif running.budget is not None:
         yield _delete(BUDGETS, running.budget)
+
+
+def _facts(s: Situation) -> list[VersionStatus]:
+    return [v for v in (s.facts.stable, s.facts.candidate, *s.facts.retiring) if v is not None]
 
 
 def _left_over(s: Situation) -> Iterator[Change]:
@@ -158,7 +196,13 @@ def _delete(resource: Resource, live: Manifest) -> Delete:
 
 def _next_look(s: Situation) -> float | None:
     """Seconds to the next moment at which time alone changes something; None where only events do."""
-    moments = [m for m in (s.pause_ends, s.deadline, *_settling(s)) if m is not None and m > s.now]
+    moments = [
+        m
+        for m in (s.pause_ends, s.deadline, s.judged_from, s.inconclusive_at, *_settling(s))
+        if m is not None and m > s.now
+    ]
+    if s.watching:
+        moments.append(s.now + timedelta(seconds=INTERVAL))
     moments += [t for r in s.facts.retiring if (t := parse_time(r.scale_down_at)) > s.now]
     if s.seen.trouble is not None or s.observed.target.stalled or s.observed.taken:
         moments.append(s.now + timedelta(seconds=LOOK_AGAIN))

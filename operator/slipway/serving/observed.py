@@ -9,17 +9,19 @@ from slipway import contract
 from slipway.api.deployment import DeploymentSpec, DeploymentStatus
 from slipway.api.reasons import Reason
 from slipway.kube.objects import Manifest
+from slipway.serving.analysis.look import Look
 
 
 @dataclass(frozen=True)
 class Defaults:
     """What the chart decides for every serving pod. ``drain_seconds`` is how long a pod that was told to stop goes
-    on answering, ``max_body_bytes`` the largest request it reads."""
+    on answering, ``max_body_bytes`` the largest request it reads. ``prometheus``: a Prometheus server was named."""
 
     server_image: str
     image_pull_policy: str = "IfNotPresent"
     drain_seconds: int = 10
     max_body_bytes: int = 64 * 1024 * 1024
+    prometheus: bool = False
 
 
 @dataclass(frozen=True)
@@ -120,6 +122,11 @@ class Observed:
         front: the Service named after the Deployment (without a route); ``front_pods`` its ready pods by version.
         route: the HTTPRoute named after the Deployment.
         gateway: the Gateway that the spec names; ``gateway_known`` is False where it could not be asked for.
+        gateway_class: its class, where it may be read.
+        preview: the HTTPRoute of the preview host name.
+        peers: the headless Service of the stable version's pods, for a shadow that compares.
+        tests: Jobs that judge a candidate, and their pods.
+        look: what the servers' counters say, where it was time to ask.
         taken: names that we need and that somebody else has.
     """
 
@@ -138,6 +145,12 @@ class Observed:
     gateway: Manifest | None = None
     gateway_known: bool = True
     gateway_api: bool = True
+    gateway_class: Manifest | None = None
+    preview: Manifest | None = None
+    peers: Manifest | None = None
+    tests: tuple[Manifest, ...] = ()
+    test_pods: tuple[Manifest, ...] = ()
+    look: Look | None = None
     taken: Taken = field(default_factory=Taken)
 
     @property

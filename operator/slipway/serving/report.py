@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Final, Literal, TypeVar
 
-from slipway.api.common import Condition, parse_time, rfc3339, set_condition
+from slipway.api.common import Condition, duration, parse_time, rfc3339, set_condition
 from slipway.api.deployment import DeploymentStatus, VersionStatus
 from slipway.api.reasons import Reason
 from slipway.serving import children
-from slipway.serving.rollout import canary
+from slipway.serving.analysis import judge
 from slipway.serving.rollout.machine import State
 from slipway.serving.rollout.situation import Situation
 from slipway.serving.rollout.weights import carries
@@ -85,23 +85,43 @@ def _healthy(s: Situation) -> str:
 
 def _starting(s: Situation) -> str:
     if not s.candidate_whole:
-        return f"canary {s.candidate} starts: {_ready(s, s.candidate, s.candidate_replicas)}"
-    return f"canary {s.candidate} is ready and joins the traffic at 0%"
+        return f"{s.kind} {s.candidate} starts: {_ready(s, s.candidate, s.candidate_replicas)}"
+    return f"{s.kind} {s.candidate} is ready and joins the traffic at 0%"
 
 
 def _step(s: Situation) -> str:
-    return f"{_at(s)}: {_place(s)}, moves to {canary.asked(s.spec, s.facts)}%{_short(s)}"
+    return f"{_at(s)}: {_place(s)}, moves to {s.asked}%{_short(s)}{_so_far(s)}"
 
 
 def _wait(s: Situation) -> str:
-    index = s.facts.step.index if s.facts.step else 0
-    pause = canary.steps(s.spec)[index].pause
-    return f"{_at(s)}: {_place(s)}, pauses {pause.duration if pause else ''}{_short(s)}"
+    lasts = duration(s.here.lasts or 0.0) if s.here else ""
+    return f"{_at(s)}: {_place(s)}, pauses {lasts}{_short(s)}{_so_far(s)}"
+
+
+def _analysing(s: Situation) -> str:
+    return f"{_at(s)}: {_place(s)}, {judge.summary(s.facts.analysis) or 'the first look is awaited'}{_short(s)}"
+
+
+def _shadowing(s: Situation) -> str:
+    percent = s.here.mirror if s.here else 0
+    told = judge.summary(s.facts.analysis) or "the first look is awaited"
+    return f"{s.kind} {s.candidate} gets copies of {percent}% of the requests: {_place(s)}, {told}{_short(s)}"
+
+
+def _testing(s: Situation) -> str:
+    return f"{_at(s)}: {_place(s)}, the Job {s.test_name} tests it"
+
+
+def _so_far(s: Situation) -> str:
+    """What a background analysis has seen."""
+    told = judge.summary(s.facts.analysis) if s.watched else ""
+    return f"; {told}" if told else ""
 
 
 def _paused(s: Situation) -> str:
     held = s.facts.rollout is not None and s.facts.rollout.paused_at is not None
-    what = "held by a person: resume, promote or abort" if held else "waits for a person: promote or abort"
+    why = s.facts.rollout.message if s.facts.rollout and held else ""
+    what = f"held: {why}. Say resume, promote or abort" if held else "waits for a person: promote or abort"
     return f"{_at(s)}: {_place(s)}, {what}{_short(s)}"
 
 
@@ -125,6 +145,9 @@ _MESSAGES: Final[Mapping[State, Callable[[Situation], str]]] = {
     State.HEALTHY: _healthy,
     State.STARTING: _starting,
     State.STEP: _step,
+    State.ANALYSING: _analysing,
+    State.SHADOWING: _shadowing,
+    State.TESTING: _testing,
     State.WAIT: _wait,
     State.PAUSED: _paused,
     State.PROMOTING: _promoting,
@@ -139,14 +162,14 @@ def _ready(s: Situation, version: str | None, asked: int) -> str:
 
 def _at(s: Situation) -> str:
     share = s.weights.candidate if s.weights else 0
-    asked = canary.asked(s.spec, s.facts)
+    asked = s.asked
     # Behind a plain Service the share is that of the pods, which can only come near what is asked.
     honest = f" (asked {asked}%)" if s.spec.route is None and share != asked else ""
-    return f"canary {s.candidate} at {share}%{honest}"
+    return f"{s.kind} {s.candidate} at {share}%{honest}"
 
 
 def _place(s: Situation) -> str:
-    end = len(canary.steps(s.spec))
+    end = len(s.steps)
     if s.facts.step is None:
         return "before the first step"
     if s.facts.step.index >= end:
@@ -156,7 +179,7 @@ def _place(s: Situation) -> str:
 
 def _short(s: Situation) -> str:
     """What is left unsaid: why the candidate does not get what the step asks."""
-    asked = canary.asked(s.spec, s.facts)
+    asked = s.asked
     able = carries(s.runs_candidate.ready, s.spec.replicas)
     if asked and s.weight > asked:
         return f"; {s.stable} has no ready replica, so it gets {s.weight}%"
@@ -184,6 +207,20 @@ def _target(s: Situation) -> Trouble | None:
     if s.state not in (State.EMPTY, State.HEALTHY) or target.fit or served:
         return None
     return Trouble(target.reason, target.message, target.stalled)
+
+
+def _cannot(s: Situation) -> Trouble | None:
+    """The strategy cannot be carried out here. It is said before anybody needs it."""
+    found = s.refusal if s.state in (State.EMPTY, State.HEALTHY, State.ABORTED) else None
+    return Trouble(found.reason, found.message, found.stalled) if found else None
+
+
+def _blind(s: Situation) -> Trouble | None:
+    """The counters that something waits for cannot be read."""
+    look = s.observed.look
+    if s.state not in (State.ANALYSING, State.SHADOWING) or look is None or not look.trouble:
+        return None
+    return Trouble(Reason.NO_COUNTERS, look.trouble, False)
 
 
 def _gave_up(s: Situation) -> Trouble | None:
@@ -236,7 +273,7 @@ def _stable_pods(s: Situation) -> Trouble | None:
     return Trouble(Reason.REPLICAS_UNAVAILABLE, said.message, False) if said else None
 
 
-_TROUBLES: Final = (_name_taken, _target, _traffic, _candidate_pods, _late, _gave_up, _stable_pods)
+_TROUBLES: Final = (_name_taken, _target, _cannot, _traffic, _candidate_pods, _blind, _late, _gave_up, _stable_pods)
 
 
 # --------------------------------------------------------------------------------------------------- conditions
@@ -247,6 +284,9 @@ _PHASE: Final[Mapping[State, Literal["Progressing", "Paused", "Healthy", "Degrad
     State.HEALTHY: "Healthy",
     State.STARTING: "Progressing",
     State.STEP: "Progressing",
+    State.ANALYSING: "Progressing",
+    State.SHADOWING: "Progressing",
+    State.TESTING: "Progressing",
     State.WAIT: "Progressing",
     State.PAUSED: "Paused",
     State.PROMOTING: "Progressing",
@@ -258,6 +298,9 @@ _ROLLING: Final[Mapping[State, Reason]] = {
     State.FIRST: Reason.FIRST_STARTING,
     State.STARTING: Reason.CANDIDATE_STARTING,
     State.STEP: Reason.STEP_RUNNING,
+    State.ANALYSING: Reason.ANALYSING,
+    State.SHADOWING: Reason.ANALYSING,
+    State.TESTING: Reason.TEST_RUNNING,
     State.WAIT: Reason.STEP_RUNNING,
     State.PAUSED: Reason.PAUSED,
     State.PROMOTING: Reason.STEP_RUNNING,

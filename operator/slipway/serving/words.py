@@ -48,6 +48,26 @@ _ORDER: Final = (
 """The most telling first: what a person can mend before what the cluster may mend."""
 
 
+def crash(running: Running, since: str) -> Words | None:
+    """What a pod of a version said that crashed since a moment: a container that ended while nobody wanted it to."""
+    for pod in podfacts.newest_first(running.pods):
+        status = podfacts.container(pod, CONTAINER)
+        for end in (status.get("state", {}).get("terminated"), status.get("lastState", {}).get("terminated")):
+            if not end or podfacts.leaving(pod) or podfacts.disruption(pod):
+                continue
+            if str(end.get("finishedAt", "")) > since and str(end.get("startedAt", "")) <= str(end["finishedAt"]):
+                return _how(end)
+    return None
+
+
+def _how(end: dict[str, Any]) -> Words:
+    if end.get("reason") == "OOMKilled":
+        return Words(Reason.OUT_OF_MEMORY, "the server used more memory than spec.resources.memory and was killed")
+    said = podfacts.tail(str(end.get("message", "")).strip())
+    last = f", last words: {said}" if said else " and no last words"
+    return Words(Reason.CANDIDATE_CRASHED, f"the server ended with exit code {end.get('exitCode')}{last}")
+
+
 def _of_pod(pod: Manifest, spec: DeploymentSpec) -> Words | None:
     if podfacts.leaving(pod) or _ready(pod):
         return None

@@ -1,70 +1,34 @@
-"""The canary strategy: (spec, facts) -> what the candidate is asked to carry, and where the rollout stands. Pure."""
+"""The canary strategy: weights that go up step by step, with pauses, evidence and comparisons between. Pure."""
 
 from __future__ import annotations
 
-from slipway.api.deployment import CanaryStep, DeploymentSpec, DeploymentStatus
+from typing import Final
+
+from slipway.api.common import seconds
+from slipway.api.deployment import CanaryStep, DeploymentSpec, HeaderRoute
 from slipway.serving.rollout.machine import State
+from slipway.serving.rollout.program import Step
+
+_AT_ONCE: Final = (CanaryStep(set_weight=100),)
 
 
-def steps(spec: DeploymentSpec) -> list[CanaryStep]:
-    """The steps; ``spec`` may change during a rollout, and then the new steps hold."""
-    return spec.strategy.canary.steps
+def steps(spec: DeploymentSpec) -> tuple[Step, ...]:
+    """Weight and header route of a step stay until a later one changes them; a mirror lasts for its own step."""
+    made: list[Step] = []
+    weight, header = 0, None
+    for given in spec.strategy.canary.steps if spec.strategy.canary else _AT_ONCE:
+        weight = given.set_weight if given.set_weight is not None else weight
+        header = given.header_route or header
+        made.append(_step(given, weight, header))
+    return tuple(made)
 
 
-def state(spec: DeploymentSpec, facts: DeploymentStatus) -> State:
-    """The state that the recorded facts mean."""
-    if facts.candidate is None:
-        if facts.stable is None:
-            return State.EMPTY
-        return State.ABORTED if facts.rollout and facts.rollout.aborted_at else State.HEALTHY
-    if facts.stable is None:
-        return State.FIRST
-    if facts.rollout is None or facts.rollout.aborted_at:
-        return State.RETREATING
-    if facts.rollout.paused_at:
-        return State.PAUSED
-    if facts.step is None:
-        return State.STARTING
-    return at(spec, facts.step.index)
-
-
-def at(spec: DeploymentSpec, index: int) -> State:
-    """What the step of that index is; behind the last one the candidate is promoted."""
-    if index >= len(steps(spec)):
-        return State.PROMOTING
-    step = steps(spec)[index]
-    if step.pause is None:
-        return State.STEP
-    return State.WAIT if step.pause.duration else State.PAUSED
-
-
-def following(spec: DeploymentSpec, facts: DeploymentStatus) -> int:
-    """The index of the next step; behind the last one where promote-full was said."""
-    end = len(steps(spec))
-    if facts.rollout and facts.rollout.full:
-        return end
-    return 0 if facts.step is None else min(end, facts.step.index + 1)
-
-
-def asked(spec: DeploymentSpec, facts: DeploymentStatus) -> int:
-    """Percent that the candidate is asked to carry now: the newest setWeight up to here."""
-    if facts.stable is None or facts.candidate is None or facts.step is None:
-        return 0
-    if facts.rollout is None or facts.rollout.aborted_at:
-        return 0
-    if facts.step.index >= len(steps(spec)):
-        return 100
-    return _newest(steps(spec)[: facts.step.index + 1])
-
-
-def prepared(spec: DeploymentSpec, facts: DeploymentStatus) -> int:
-    """Percent for which the candidate must have replicas: what is asked now or, before the first step, first."""
-    if facts.step is not None:
-        return asked(spec, facts)
-    if facts.rollout and facts.rollout.full:
-        return 100
-    return next((s.set_weight for s in steps(spec) if s.set_weight is not None), 100)
-
-
-def _newest(some: list[CanaryStep]) -> int:
-    return next((s.set_weight for s in reversed(some) if s.set_weight is not None), 0)
+def _step(given: CanaryStep, weight: int, header: HeaderRoute | None) -> Step:
+    if given.pause is not None:
+        lasts = seconds(given.pause.duration) if given.pause.duration else None
+        return Step(State.PAUSED if lasts is None else State.WAIT, weight, header=header, lasts=lasts)
+    if given.analysis is not None:
+        return Step(State.ANALYSING, weight, header=header, lasts=seconds(given.analysis.duration or "0s"))
+    if given.shadow is not None:
+        return Step(State.SHADOWING, weight, given.shadow.percent, header, shadow=given.shadow)
+    return Step(State.STEP, weight, header=header)

@@ -11,13 +11,24 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Final, Literal
 
-from slipway.api.common import rfc3339, seconds
-from slipway.api.deployment import DeploymentStatus, HistoryEntry, Retiring, Rollout, Step, VersionStatus
+from slipway import podfacts
+from slipway.api.common import duration, rfc3339, seconds
+from slipway.api.deployment import (
+    ComparisonTerms,
+    DeploymentStatus,
+    HistoryEntry,
+    Retiring,
+    Rollout,
+    Step,
+    VersionStatus,
+)
 from slipway.api.reasons import Reason
 from slipway.serving import children
-from slipway.serving.rollout import canary
+from slipway.serving.analysis import judge
+from slipway.serving.rollout import program
 from slipway.serving.rollout.machine import VERBS, Effect, Event, Row, State
-from slipway.serving.rollout.situation import Situation
+from slipway.serving.rollout.situation import LONGEST_SHADOW, Situation
+from slipway.serving.words import crash
 
 KEPT: Final = 3
 """Versions that may wait for their scale-down at a time; whoever changes the version faster keeps the newest."""
@@ -48,8 +59,8 @@ def _begin(s: Situation, row: Row) -> Decision:
     facts = _with_candidate(s, target, full=False)
     if s.stable is None:
         return Decision(facts, row.reason, f"{target} is the first version: it serves as soon as it is ready")
-    steps = len(canary.steps(s.spec))
-    return Decision(facts, row.reason, f"canary {target} begins: {_count(steps, 'step')}, {s.stable} is the stable one")
+    steps = _count(len(s.steps), "step")
+    return Decision(facts, row.reason, f"{s.kind} {target} begins: {steps}, {s.stable} is the stable one")
 
 
 def _go_back(s: Situation, row: Row) -> Decision:
@@ -67,11 +78,26 @@ def _with_candidate(s: Situation, target: str, *, full: bool) -> DeploymentStatu
         others = [_due(r, s) for r in others]
     return s.facts.model_copy(
         update={
-            "candidate": VersionStatus(model_version=target, workload=name, service=name),
+            "candidate": VersionStatus(
+                model_version=target, workload=name, service=name, comparison=_comparison(s) if s.stable else None
+            ),
             "rollout": Rollout(target=target, started_at=rfc3339(s.now), full=full),
             "step": None,
+            "analysis": [],
+            "looked": None,
             "retiring": others,
         }
+    )
+
+
+def _comparison(s: Situation) -> ComparisonTerms | None:
+    """How the candidate's servers compare, as the spec says now."""
+    terms = next((step.shadow for step in s.steps if step.shadow), None)
+    if terms is None:
+        return None
+    tolerance = terms.tolerance
+    return ComparisonTerms(
+        absolute=tolerance.absolute, relative=tolerance.relative, examples=terms.keep_examples
     )
 
 
@@ -79,7 +105,9 @@ def _restart(s: Situation, row: Row) -> Decision:
     assert s.candidate is not None  # the states FIRST and RETREATING have one
     rollout = Rollout(target=s.candidate, started_at=rfc3339(s.now))
     return Decision(
-        s.facts.model_copy(update={"rollout": rollout, "step": None}), row.reason, f"{s.candidate} begins anew"
+        s.facts.model_copy(update={"rollout": rollout, "step": None, "analysis": [], "looked": None}),
+        row.reason,
+        f"{s.candidate} begins anew",
     )
 
 
@@ -87,44 +115,60 @@ def _restart(s: Situation, row: Row) -> Decision:
 
 
 def _advance(s: Situation, row: Row) -> Decision:
-    end = len(canary.steps(s.spec))
-    index = canary.following(s.spec, s.facts)
-    step = Step(index=index, of=end, started_at=rfc3339(s.now))
-    facts = s.facts.model_copy(update={"step": step, "rollout": _rollout(s, paused_at=None)})
+    end = len(s.steps)
+    index = program.following(s.facts, s.steps)
+    to = program.at(s.steps, index)
+    facts = s.facts.model_copy(
+        update={
+            "step": Step(index=index, of=end, started_at=rfc3339(s.now)),
+            "rollout": _rollout(s, paused_at=None, message="", whole_at=_whole_at(s)),
+            "analysis": judge.next_step(s.facts.analysis, switches=(to.weight == 100) != (s.asked == 100)),
+        }
+    )
+    so_far = _found(s) if row.event in (Event.PASSED, Event.INCONCLUSIVE) else ""
     if row.next is State.PROMOTING:
-        return Decision(facts, row.reason, f"canary {s.candidate}: all steps are done, it gets 100%")
-    what = {
-        State.STEP: f"weight {canary.asked(s.spec, facts)}%",
-        State.WAIT: f"pauses {_pause(s, index)}",
-        State.PAUSED: "waits for a person: promote or abort",
-    }[row.next]
-    return Decision(facts, row.reason, f"canary {s.candidate}: step {index + 1} of {end}, {what}")
+        return Decision(facts, row.reason, f"{s.kind} {s.candidate}: {so_far}all steps are done, it gets 100%")
+    return Decision(
+        facts, row.reason, f"{s.kind} {s.candidate}: {so_far}step {index + 1} of {end}, {_NEXT[row.next](to)}"
+    )
 
 
 def _skip(s: Situation, row: Row) -> Decision:
-    end = len(canary.steps(s.spec))
+    end = len(s.steps)
     step = Step(index=end, of=end, started_at=rfc3339(s.now)) if s.facts.step else None
-    facts = s.facts.model_copy(update={"step": step, "rollout": _rollout(s, full=True, paused_at=None)})
+    facts = s.facts.model_copy(
+        update={
+            "step": step,
+            "rollout": _rollout(s, full=True, paused_at=None, message=""),
+            "analysis": judge.next_step(s.facts.analysis, switches=s.asked != 100),
+        }
+    )
     when = "it gets 100%" if step else "it gets 100% as soon as it is ready"
-    return Decision(facts, row.reason, f"canary {s.candidate}: the steps are skipped, {when}")
+    return Decision(facts, row.reason, f"{s.kind} {s.candidate}: the steps are skipped, {when}")
 
 
 def _hold(s: Situation, row: Row) -> Decision:
-    facts = s.facts.model_copy(update={"rollout": _rollout(s, paused_at=rfc3339(s.now))})
-    return Decision(facts, row.reason, f"canary {s.candidate} is held at {_weight(s)}%: resume, promote or abort")
+    if row.event is Event.INCONCLUSIVE:
+        why = f"{_found(s)}no verdict within {_longest(s)}"
+    else:
+        why = f"{s.observed.action_by or 'a person'} said pause"
+    facts = s.facts.model_copy(update={"rollout": _rollout(s, paused_at=rfc3339(s.now), message=why)})
+    told = f"{s.kind} {s.candidate} is held at {_weight(s)}%: {why}. Say resume, promote or abort"
+    return Decision(facts, row.reason, told, "Warning" if row.event is Event.INCONCLUSIVE else "Normal")
 
 
 def _release(s: Situation, row: Row) -> Decision:
     now = rfc3339(s.now)
     step = s.facts.step.model_copy(update={"started_at": now}) if s.facts.step else None
     # Before the first step it is the start that is timed: the deadline must not count the time it was held.
-    rollout = _rollout(s, paused_at=None) if step else _rollout(s, paused_at=None, started_at=now)
+    rollout = _rollout(s, paused_at=None, message="")
+    rollout = rollout if step else rollout.model_copy(update={"started_at": now})
     facts = s.facts.model_copy(update={"step": step, "rollout": rollout})
-    return Decision(facts, row.reason, f"canary {s.candidate} goes on at {_weight(s)}%")
+    return Decision(facts, row.reason, f"{s.kind} {s.candidate} goes on at {_weight(s)}%")
 
 
 def _enthrone(s: Situation, row: Row) -> Decision:
-    delay = s.spec.strategy.canary.scale_down_delay
+    delay = s.spec.strategy.scale_down_delay
     old = s.facts.stable
     story = "first version" if old is None else f"replaced {old.model_version}"
     facts = _closed(s, "Promoted", story).model_copy(
@@ -133,6 +177,7 @@ def _enthrone(s: Situation, row: Row) -> Decision:
             "candidate": None,
             "rollout": None,
             "step": None,
+            "looked": None,
             "retiring": _retiring(s, old, was_stable=True),
         }
     )
@@ -153,7 +198,7 @@ def _abort(s: Situation, row: Row) -> Decision:
     reason, why = _why(s, row)
     message = f"the rollout of {s.candidate} was aborted at {_weight(s)}%: {why}"
     rollout = _rollout(s, aborted_at=rfc3339(s.now), paused_at=None, reason=reason, message=message)
-    facts = _closed(s, "Aborted", why).model_copy(update={"rollout": rollout, "step": None})
+    facts = _closed(s, "Aborted", why).model_copy(update={"rollout": rollout, "step": None, "looked": None})
     return Decision(facts, reason, message, "Warning")
 
 
@@ -165,14 +210,37 @@ def _why(s: Situation, row: Row) -> tuple[str, str]:
         ready, asked = s.runs_candidate.ready, s.candidate_replicas
         text = f"{ready} of {_count(asked, 'replica')} ready within {s.spec.progress_deadline}"
         return row.reason, f"{text}: {said.message}" if said else text
+    if row.event is Event.HARM:
+        harm = [e.message for e in s.facts.analysis if e.verdict == "Harm"]
+        counted = max((e.candidate.n for e in s.facts.analysis if e.verdict == "Harm"), default=0)
+        return row.reason, f"{'; '.join(harm)}, after {_count(counted, 'request')} of this step"
+    if row.event is Event.INCONCLUSIVE:
+        return row.reason, f"{_found(s)}no verdict within {_longest(s)}"
+    if row.event is Event.FAILED:
+        return row.reason, _test_words(s)
+    if row.event is Event.CRASHED and s.facts.rollout and s.facts.rollout.whole_at:
+        how = crash(s.runs_candidate, s.facts.rollout.whole_at)
+        return row.reason, f"it crashed: {how.message}" if how else "it crashed"
     return row.reason, f"{s.observed.action_by or 'a person'} said abort"
+
+
+def _test_words(s: Situation) -> str:
+    """Why the person's Job did not end well, in its own words."""
+    name = s.test["metadata"]["name"] if s.test else ""
+    pods = [p for p in s.observed.test_pods if children.of_job(p, name)]
+    for pod in podfacts.newest_first(pods):
+        if said := podfacts.ended(pod, children.TEST, "blueGreen.prePromotion.job.resources.memory"):
+            return f"the test failed: {said.message}"
+    return f"the test failed: {children.job_message(s.test)}"
 
 
 def _supersede(s: Situation, row: Row) -> Decision:
     wanted = s.observed.target.wanted
     why = f"the spec asks for {wanted} now"
-    facts = _closed(s, "Superseded", why).model_copy(update={"rollout": None, "step": None})
-    return Decision(facts, row.reason, f"canary {s.candidate} makes room at {_weight(s)}%: {why}")
+    facts = _closed(s, "Superseded", why).model_copy(
+        update={"rollout": None, "step": None, "analysis": [], "looked": None}
+    )
+    return Decision(facts, row.reason, f"{s.kind} {s.candidate} makes room at {_weight(s)}%: {why}")
 
 
 def _drop(s: Situation, row: Row) -> Decision:
@@ -186,7 +254,7 @@ def _retire(s: Situation, row: Row) -> Decision:
     reached = s.candidate in s.seen.holds or (s.spec.route is None and s.runs_candidate.ready > 0)
     retiring = _retiring(s, s.facts.candidate, was_stable=False) if reached else s.facts.retiring
     facts = s.facts.model_copy(update={"candidate": None, "step": None, "retiring": retiring})
-    kept = f"keeps its replicas for {s.spec.strategy.canary.scale_down_delay}" if reached else "is removed"
+    kept = f"keeps its replicas for {s.spec.strategy.scale_down_delay}" if reached else "is removed"
     return Decision(facts, row.reason, f"{s.stable} has all traffic again; {s.candidate} {kept}")
 
 
@@ -224,7 +292,7 @@ def retired(s: Situation) -> Decision | None:
 def _retiring(s: Situation, version: VersionStatus | None, *, was_stable: bool) -> list[Retiring]:
     if version is None:
         return s.facts.retiring
-    until = rfc3339(s.now + timedelta(seconds=seconds(s.spec.strategy.canary.scale_down_delay)))
+    until = rfc3339(s.now + timedelta(seconds=seconds(s.spec.strategy.scale_down_delay)))
     record = Retiring(**version.model_dump(), scale_down_at=until, was_stable=was_stable)
     others = [r for r in s.facts.retiring if r.model_version != version.model_version]
     return [record, *(r if i < KEPT - 1 else _due(r, s) for i, r in enumerate(others))]
@@ -268,9 +336,34 @@ def _weight(s: Situation) -> int:
     return s.weights.candidate if s.weights else 0
 
 
-def _pause(s: Situation, index: int) -> str:
-    pause = canary.steps(s.spec)[index].pause
-    return pause.duration if pause and pause.duration else ""
+def _whole_at(s: Situation) -> str:
+    assert s.facts.rollout is not None  # every state of a rollout has one
+    return s.facts.rollout.whole_at or rfc3339(s.now)
+
+
+def _found(s: Situation) -> str:
+    """What was measured, before what follows from it."""
+    told = judge.summary(s.facts.analysis)
+    return f"{told}; " if told else ""
+
+
+def _longest(s: Situation) -> str:
+    return s.spec.analysis.max_duration if s.spec.analysis else duration(LONGEST_SHADOW)
+
+
+def _reaches(step: program.Step) -> str:
+    header = f"requests with {step.header.name}: {step.header.value} reach it, " if step.header else ""
+    return f"{header}weight {step.weight}%"
+
+
+_NEXT: Final[Mapping[State, Callable[[program.Step], str]]] = {
+    State.STEP: _reaches,
+    State.WAIT: lambda step: f"pauses {duration(step.lasts or 0.0)}",
+    State.PAUSED: lambda step: "waits for a person: promote or abort",
+    State.ANALYSING: lambda step: f"waits for evidence at weight {step.weight}%",
+    State.SHADOWING: lambda step: f"gets copies of {step.mirror}% of the requests",
+    State.TESTING: lambda step: "is tested by a Job",
+}
 
 
 def _count(number: int, what: str) -> str:

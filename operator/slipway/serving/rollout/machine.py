@@ -8,7 +8,7 @@ to ``docs/reference/rollout-states.md``.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum, StrEnum
 from typing import Final
 
@@ -34,7 +34,10 @@ class State(_Named):
     FIRST = "First", "The first version starts; there is nothing to compare it with, so there are no steps."
     HEALTHY = "Healthy", "One version serves and no rollout runs."
     STARTING = "Starting", "The candidate starts its replicas and joins the route at weight 0."
-    STEP = "Step", "The candidate's weight is moved to what the step asks."
+    STEP = "Step", "The candidate's weight, or who else reaches it, is moved to what the step asks."
+    ANALYSING = "Analysing", "The evidence is awaited that the candidate does no harm."
+    SHADOWING = "Shadowing", "The candidate gets copies of requests, and its answers are compared."
+    TESTING = "Testing", "A person's Job judges the candidate."
     WAIT = "Wait", "A pause with a duration."
     PAUSED = "Paused", "A pause until a person says promote, resume or abort."
     PROMOTING = "Promoting", "All steps are done: the candidate gets everything."
@@ -53,10 +56,15 @@ class Event(_Named):
     PROMOTE_FULL = "promote-full", "A person said promote-full."
     UNWANTED = "unwanted", "The spec asks for another version than the one on its way (or given up)."
     HOPELESS = "hopeless", "A pod of the candidate ended with a failure that trying again cannot help."
+    HARM = "harm", "The evidence says that the candidate is worse than it may be."
+    FAILED = "failed", "The person's Job did not end with 0."
+    CRASHED = "crashed", "A pod of the candidate crashed after the steps had begun."
     WANTED = "wanted", "The spec asks for a version that is not the stable one and is fit to serve."
     READY = "ready", "All replicas of the new version are ready, and the gateway knows it at weight 0."
     HELD = "held", "The step's weight is written and the gateway was seen to follow."
     WAITED = "waited", "The pause's duration is over."
+    PASSED = "passed", "The evidence says that the candidate does no harm, or the person's Job ended with 0."
+    INCONCLUSIVE = "inconclusive", "spec.analysis.maxDuration is over, and the evidence says neither."
     EMPTIED = "emptied", "The candidate's weight 0 is verified."
     DEADLINE = "deadline", "The candidate was not ready within spec.progressDeadline."
 
@@ -68,16 +76,24 @@ VERBS: Final = (Event.ABORT, Event.PAUSE, Event.RESUME, Event.RETRY, Event.PROMO
 class Guard(_Named):
     """What must also hold."""
 
-    NEXT_IS_WEIGHT = "next is a weight", "The next step is setWeight."
+    NEXT_IS_WEIGHT = "next is a weight", "The next step is setWeight or headerRoute."
     NEXT_IS_TIMED = "next is a timed pause", "The next step is a pause with a duration."
     NEXT_IS_OPEN = "next is an open pause", "The next step is a pause without a duration."
+    NEXT_IS_ANALYSIS = "next is an analysis", "The next step is an analysis."
+    NEXT_IS_SHADOW = "next is a shadow", "The next step is a comparison of answers."
+    NEXT_IS_TEST = "next is a test", "The next step is a person's Job."
     NEXT_IS_END = "no step is left", "There is no next step, or promote-full was said."
     HERE_IS_START = "before the first step", "The candidate has not begun its steps."
-    HERE_IS_WEIGHT = "at a weight", "The present step is setWeight."
+    HERE_IS_WEIGHT = "at a weight", "The present step is setWeight or headerRoute."
     HERE_IS_TIMED = "at a timed pause", "The present step is a pause with a duration."
     HERE_IS_OPEN = "at an open pause", "The present step is a pause without a duration."
+    HERE_IS_ANALYSIS = "at an analysis", "The present step is an analysis."
+    HERE_IS_SHADOW = "at a shadow", "The present step is a comparison of answers."
+    HERE_IS_TEST = "at a test", "The present step is a person's Job."
     HERE_IS_END = "after the last step", "All steps are done."
-    BY_PERSON = "paused by a person", "The pause was said by a person and is not a step."
+    BY_PERSON = "held", "The rollout is held by a person, or by an analysis without a verdict, and not by a step."
+    ELSE_PROMOTE = "onInconclusive: Promote", "Without a verdict the rollout goes on."
+    ELSE_ABORT = "onInconclusive: Abort", "Without a verdict the rollout is given up."
     GIVEN_UP = "given up", "The rollout was aborted, not superseded."
     SAME_TARGET = "still wanted", "The spec still asks for the candidate."
     FIT = "fit to serve", "The version that the spec asks for is Ready and is not the stable one."
@@ -117,7 +133,11 @@ class Row:
 
 
 S, E, G, F, R = State, Event, Guard, Effect, Reason
-_RUNNING: Final = (S.STARTING, S.STEP, S.WAIT, S.PAUSED, S.PROMOTING)
+_JUDGED: Final = (S.ANALYSING, S.SHADOWING, S.TESTING)
+"""States that wait for a verdict."""
+_STEPS: Final = (S.STEP, *_JUDGED, S.WAIT, S.PAUSED, S.PROMOTING)
+"""States in which the steps have begun."""
+_RUNNING: Final = (S.STARTING, *_STEPS)
 """States of a rollout that goes forward."""
 _NO_ROLLOUT: Final = "no rollout is running"
 
@@ -128,6 +148,9 @@ def _advance(state: State, event: Event, *when: Guard) -> Iterator[Row]:
         (G.NEXT_IS_WEIGHT, S.STEP),
         (G.NEXT_IS_TIMED, S.WAIT),
         (G.NEXT_IS_OPEN, S.PAUSED),
+        (G.NEXT_IS_ANALYSIS, S.ANALYSING),
+        (G.NEXT_IS_SHADOW, S.SHADOWING),
+        (G.NEXT_IS_TEST, S.TESTING),
         (G.NEXT_IS_END, S.PROMOTING),
     ):
         yield Row(state, event, (*when, guard), to, F.ADVANCE, R.STEP_RUNNING)
@@ -140,9 +163,21 @@ def _release(event: Event) -> Iterator[Row]:
         (G.HERE_IS_WEIGHT, S.STEP),
         (G.HERE_IS_TIMED, S.WAIT),
         (G.HERE_IS_OPEN, S.PAUSED),
+        (G.HERE_IS_ANALYSIS, S.ANALYSING),
+        (G.HERE_IS_SHADOW, S.SHADOWING),
+        (G.HERE_IS_TEST, S.TESTING),
         (G.HERE_IS_END, S.PROMOTING),
     ):
         yield Row(S.PAUSED, event, (G.BY_PERSON, guard), to, F.RELEASE, R.RESUMED)
+
+
+def _inconclusive(state: State) -> Iterator[Row]:
+    """An analysis that came to no verdict."""
+    event, reason = Event.INCONCLUSIVE, R.ANALYSIS_INCONCLUSIVE
+    for row in _advance(state, event, G.ELSE_PROMOTE):
+        yield replace(row, reason=reason)
+    yield Row(state, event, (G.ELSE_ABORT,), S.RETREATING, F.ABORT, reason)
+    yield Row(state, event, (), S.PAUSED, F.HOLD, reason)
 
 
 def _refuse(event: Event, answers: dict[State, str]) -> Iterator[Row]:
@@ -172,9 +207,19 @@ TABLE: Final[tuple[Row, ...]] = (
     *_advance(S.STARTING, E.READY),
     *_advance(S.STEP, E.HELD),
     *_advance(S.WAIT, E.WAITED),
+    *(replace(row, reason=R.TEST_PASSED) for row in _advance(S.TESTING, E.PASSED)),
+    *(
+        replace(row, reason=R.ANALYSIS_PASSED)
+        for state in (S.ANALYSING, S.SHADOWING)
+        for row in _advance(state, E.PASSED)
+    ),
+    *(row for state in (S.ANALYSING, S.SHADOWING) for row in _inconclusive(state)),
     Row(S.PROMOTING, E.HELD, (), S.HEALTHY, F.ENTHRONE, R.PROMOTED),
     # Back.
     *_each(_RUNNING, E.HOPELESS, S.RETREATING, F.ABORT, R.ABORTED),
+    *_each(_STEPS, E.HARM, S.RETREATING, F.ABORT, R.HARM_FOUND),
+    Row(S.TESTING, E.FAILED, (), S.RETREATING, F.ABORT, R.TEST_FAILED),
+    *_each(_STEPS, E.CRASHED, S.RETREATING, F.ABORT, R.CANDIDATE_CRASHED),
     *_each((S.STARTING, S.STEP, S.PROMOTING), E.DEADLINE, S.RETREATING, F.ABORT, R.PROGRESS_DEADLINE_EXCEEDED),
     Row(S.RETREATING, E.EMPTIED, (G.GIVEN_UP,), S.ABORTED, F.RETIRE, R.ABORTED),
     Row(S.RETREATING, E.EMPTIED, (), S.HEALTHY, F.RETIRE, R.SUPERSEDED),
@@ -190,7 +235,7 @@ TABLE: Final[tuple[Row, ...]] = (
             S.ABORTED: "the rollout was aborted already",
         },
     ),
-    *_each((S.STARTING, S.STEP, S.WAIT, S.PROMOTING), E.PAUSE, S.PAUSED, F.HOLD, R.PAUSED),
+    *_each((S.STARTING, S.STEP, *_JUDGED, S.WAIT, S.PROMOTING), E.PAUSE, S.PAUSED, F.HOLD, R.PAUSED),
     *_refuse(
         E.PAUSE,
         {
@@ -206,7 +251,10 @@ TABLE: Final[tuple[Row, ...]] = (
         E.RESUME,
         {
             **_same(f"there is nothing to resume: {_NO_ROLLOUT}", S.EMPTY, S.FIRST, S.HEALTHY),
-            **_same("there is nothing to resume: the rollout is not paused", S.STARTING, S.STEP, S.WAIT, S.PROMOTING),
+            **_same(
+                "there is nothing to resume: the rollout is not paused",
+                *(S.STARTING, S.STEP, *_JUDGED, S.WAIT, S.PROMOTING),
+            ),
             S.RETREATING: "there is nothing to resume: the candidate is on its way out",
             S.ABORTED: "the rollout was aborted: say retry to begin it anew",
         },
@@ -227,6 +275,7 @@ TABLE: Final[tuple[Row, ...]] = (
     Row(S.PAUSED, E.PROMOTE, (G.BY_PERSON, G.HERE_IS_END), S.PROMOTING, F.RELEASE, R.RESUMED),
     *_advance(S.STEP, E.PROMOTE),
     *_advance(S.WAIT, E.PROMOTE),
+    *(row for state in _JUDGED for row in _advance(state, E.PROMOTE)),
     *_advance(S.PAUSED, E.PROMOTE),
     *_refuse(
         E.PROMOTE,
@@ -241,7 +290,7 @@ TABLE: Final[tuple[Row, ...]] = (
     ),
     Row(S.STARTING, E.PROMOTE_FULL, (), S.STARTING, F.SKIP, R.STEP_RUNNING),
     Row(S.PAUSED, E.PROMOTE_FULL, (G.HERE_IS_START,), S.STARTING, F.SKIP, R.STEP_RUNNING),
-    *_each((S.STEP, S.WAIT, S.PAUSED), E.PROMOTE_FULL, S.PROMOTING, F.SKIP, R.STEP_RUNNING),
+    *_each((S.STEP, *_JUDGED, S.WAIT, S.PAUSED), E.PROMOTE_FULL, S.PROMOTING, F.SKIP, R.STEP_RUNNING),
     *_refuse(
         E.PROMOTE_FULL,
         {
@@ -254,6 +303,12 @@ TABLE: Final[tuple[Row, ...]] = (
     ),
 )
 
+
+
+def _but(*those: State) -> tuple[State, ...]:
+    return tuple(s for s in S if s not in those)
+
+
 IGNORED: Final[dict[Event, tuple[tuple[State, ...], str]]] = {
     E.WANTED: (
         (S.FIRST, *_RUNNING, S.RETREATING, S.ABORTED),
@@ -264,19 +319,22 @@ IGNORED: Final[dict[Event, tuple[tuple[State, ...], str]]] = {
         (S.EMPTY, S.FIRST, S.HEALTHY, S.RETREATING, S.ABORTED),
         "there is nothing to go back to: the condition Stalled says it, and the pods are tried again",
     ),
-    E.READY: (
-        (S.EMPTY, S.HEALTHY, S.STEP, S.WAIT, S.PAUSED, S.PROMOTING, S.RETREATING, S.ABORTED),
-        "only a start waits for it",
+    E.HARM: (tuple(s for s in S if s not in _STEPS), "nothing gets traffic whose harm could be measured"),
+    E.FAILED: (_but(S.TESTING), "only a test waits for it"),
+    E.CRASHED: (
+        tuple(s for s in S if s not in _STEPS),
+        "a start takes the tries that it takes, and without a rollout there is nothing to go back to",
     ),
-    E.HELD: (
-        (S.EMPTY, S.FIRST, S.HEALTHY, S.STARTING, S.WAIT, S.PAUSED, S.RETREATING, S.ABORTED),
-        "only a weight waits for it",
-    ),
-    E.WAITED: (tuple(s for s in S if s is not S.WAIT), "only a timed pause waits for it"),
-    E.EMPTIED: (tuple(s for s in S if s is not S.RETREATING), "only a retreat waits for it"),
+    E.READY: (_but(S.FIRST, S.STARTING), "only a start waits for it"),
+    E.HELD: (_but(S.STEP, S.PROMOTING), "only a weight waits for it"),
+    E.WAITED: (_but(S.WAIT), "only a timed pause waits for it"),
+    E.PASSED: (_but(*_JUDGED), "only what is to be judged waits for it"),
+    E.INCONCLUSIVE: (_but(S.ANALYSING, S.SHADOWING), "only an analysis has a longest time"),
+    E.EMPTIED: (_but(S.RETREATING), "only a retreat waits for it"),
     E.DEADLINE: (
-        (S.EMPTY, S.FIRST, S.HEALTHY, S.WAIT, S.PAUSED, S.RETREATING, S.ABORTED),
-        "a first version has nothing to go back to and says Stalled; a pause takes the time that it takes",
+        _but(S.STARTING, S.STEP, S.PROMOTING),
+        "a first version has nothing to go back to and says Stalled; a pause and a verdict take the time that they "
+        "take",
     ),
 }
 """For each event the states in which it means nothing, and why. With ``TABLE`` it covers every pair exactly once."""

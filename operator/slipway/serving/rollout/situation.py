@@ -15,14 +15,22 @@ from slipway.api.common import parse_time, seconds
 from slipway.api.deployment import DeploymentSpec, DeploymentStatus, Retiring, Weights
 from slipway.kube.drift import differs
 from slipway.kube.objects import Manifest
+from slipway.serving import children
 from slipway.serving.observed import Observed, Running
-from slipway.serving.rollout import canary
+from slipway.serving.analysis import judge
+from slipway.serving.analysis.judge import Watched
+from slipway.serving.analysis.look import DISAGREEMENT
+from slipway.serving.rollout import cannot, program
 from slipway.serving.rollout.machine import VERBS, Event, Guard, State
+from slipway.serving.rollout.program import Step
+from slipway.serving.rollout.strategies import STRATEGIES
 from slipway.serving.rollout.weights import candidate_weight, replicas_for
 from slipway.serving.traffic import gateway_api, service
-from slipway.serving.traffic.seen import Seen, note
-from slipway.serving.words import Words, words
+from slipway.serving.traffic.seen import Seen, Trouble, note
+from slipway.serving.words import Words, crash, words
 
+LONGEST_SHADOW: Final = 1800.0
+"""Seconds that a shadow may take to a verdict where no spec.analysis says how long."""
 ACTION_LIMIT: Final = 63
 """Characters of a verb that are recorded; all that mean something are shorter."""
 
@@ -44,9 +52,29 @@ class Situation:
     def facts(self) -> DeploymentStatus:
         return self.observed.status
 
+    @property
+    def kind(self) -> str:
+        """What the rollout is called in sentences."""
+        return {"Canary": "canary", "BlueGreen": "blue/green", "Shadow": "shadow"}[self.spec.strategy.type]
+
+    @cached_property
+    def steps(self) -> tuple[Step, ...]:
+        """The steps that the spec asks for; it may change during a rollout, and then the new steps hold."""
+        return program.of(self.spec, STRATEGIES)
+
     @cached_property
     def state(self) -> State:
-        return canary.state(self.spec, self.facts)
+        return program.state(self.facts, self.steps)
+
+    @cached_property
+    def here(self) -> Step | None:
+        """What is wanted of the traffic now."""
+        return program.wanted(self.facts, self.steps)
+
+    @property
+    def asked(self) -> int:
+        """Percent that the candidate is asked to carry now."""
+        return self.here.weight if self.here else 0
 
     @property
     def stable(self) -> str | None:
@@ -69,7 +97,12 @@ class Situation:
         """Whether the version that the spec asks for may begin: it is fit itself, and its names are free."""
         target, taken = self.observed.target, self.observed.taken
         free = target.wanted not in taken.versions and taken.traffic is None
-        return target.fit and free and target.wanted != self.stable
+        return target.fit and free and target.wanted != self.stable and self.refusal is None
+
+    @cached_property
+    def refusal(self) -> Trouble | None:
+        """Why the strategy cannot be carried out here, known before anything is begun."""
+        return cannot.refusal(self.observed, self.steps)
 
     def retiring(self, version: str | None) -> Retiring | None:
         """The record of a version that keeps its replicas for a while."""
@@ -89,7 +122,7 @@ class Situation:
             return self.runs_candidate.replicas
         if self.stable is None or self.spec.route is not None:
             return self.spec.replicas
-        return replicas_for(canary.prepared(self.spec, self.facts), self.spec.replicas)
+        return replicas_for(program.prepared(self.facts, self.steps), self.spec.replicas)
 
     @property
     def candidate_whole(self) -> bool:
@@ -113,7 +146,7 @@ class Situation:
     def weight(self) -> int:
         """Percent that the candidate should get now."""
         return candidate_weight(
-            canary.asked(self.spec, self.facts),
+            self.asked,
             stable_ready=self.runs_stable.ready,
             candidate_ready=self.runs_candidate.ready,
             replicas=self.spec.replicas,
@@ -150,11 +183,39 @@ class Situation:
         if self.stable is None:
             return None
         if route is not None:
-            return gateway_api.manifest(owner, self.spec, route, self.backends)
+            return gateway_api.manifest(owner, self.spec, route, self.backends, self.extras)
         others = set(self.observed.running) - {self.stable, self.candidate}
         # "Both" is the selector of all pods that serve: no third version may be among them.
         weight = 0 if others and self.weight < 100 else self.weight
         return service.manifest(owner, stable=self.stable, candidate=self.candidate, weight=weight)
+
+    @cached_property
+    def extras(self) -> gateway_api.Extras:
+        """Who else reaches the candidate: copies, and requests with a header. Only once it is in the route."""
+        step = self.here
+        if step is None or self.candidate is None or self.candidate not in self.seen.holds:
+            return gateway_api.Extras()
+        return gateway_api.Extras(self.candidate, step.mirror, step.header)
+
+    @cached_property
+    def preview(self) -> Manifest | None:
+        """The route of the preview host name, while there is a candidate that is whole and not on its way out."""
+        plan, route = self.spec.strategy.blue_green, self.spec.route
+        if plan is None or plan.preview_hostname is None or route is None or self.stable is None:
+            return None
+        if self.candidate is None or self.state is State.RETREATING or self.candidate not in self.seen.holds:
+            return None
+        return gateway_api.preview(self.observed.object, self.spec, route, plan.preview_hostname, self.candidate)
+
+    @property
+    def preview_ready(self) -> bool:
+        """Whether the preview, where one is wanted, was taken over by the gateway."""
+        if self.spec.strategy.blue_green is None or self.spec.strategy.blue_green.preview_hostname is None:
+            return True
+        route, live = self.spec.route, self.observed.preview
+        if route is None or self.preview is None or live is None or traffic_differs(self.preview, live):
+            return False
+        return gateway_api.taken_over(live, route, self.observed.namespace)
 
     @property
     def live_traffic(self) -> Manifest | None:
@@ -208,11 +269,72 @@ class Situation:
     @property
     def pause_ends(self) -> datetime | None:
         """When the timed pause ends."""
-        if self.state is not State.WAIT or self.facts.step is None:
+        if self.state is not State.WAIT or self.facts.step is None or self.here is None:
             return None
-        pause = canary.steps(self.spec)[self.facts.step.index].pause
-        length = seconds(pause.duration) if pause and pause.duration else 0.0
-        return parse_time(self.facts.step.started_at) + timedelta(seconds=length)
+        return parse_time(self.facts.step.started_at) + timedelta(seconds=self.here.lasts or 0.0)
+
+    # ------------------------------------------------------------------------------------------- evidence
+
+    @cached_property
+    def watched(self) -> tuple[Watched, ...]:
+        """The metrics that are judged now."""
+        if self.facts.step is None or self.here is None or self.stable is None:
+            return ()
+        analysis, terms, made = self.spec.analysis, self.here.shadow, []
+        if analysis and (analysis.background or self.state is State.ANALYSING):
+            made = [Watched(m.name, float(m.max_increase), m.min_samples) for m in analysis.metrics]
+        if terms:
+            made.append(Watched(DISAGREEMENT, float(terms.max_disagreement), terms.min_samples, alone=True))
+        return tuple(made)
+
+    @property
+    def bar(self) -> float:
+        """The e-value at which a verdict is given: all the metrics of the whole rollout share the error."""
+        count = len(self.spec.analysis.metrics) if self.spec.analysis else 0
+        return judge.needed(count + sum(step.shadow is not None for step in self.steps))
+
+    @property
+    def watching(self) -> bool:
+        """Whether the counters are to be read: something is judged, a look back will need them, or they tell whether
+        the traffic comes in the asked proportion."""
+        if self.candidate is None or self.stable is None or self.state is State.RETREATING:
+            return False
+        if self.watched or (self.spec.analysis and self.state is State.STARTING):
+            return True
+        return self.state in (State.STEP, State.PROMOTING) and self.spec.route is not None
+
+    @property
+    def judged_from(self) -> datetime | None:
+        """The earliest moment at which an analysis may pass."""
+        if self.facts.step is None or self.here is None:
+            return None
+        return parse_time(self.facts.step.started_at) + timedelta(seconds=self.here.lasts or 0.0)
+
+    @property
+    def inconclusive_at(self) -> datetime | None:
+        """When an analysis must have come to a verdict."""
+        if self.state not in (State.ANALYSING, State.SHADOWING) or self.facts.step is None or self.here is None:
+            return None
+        longest = seconds(self.spec.analysis.max_duration) if self.spec.analysis else LONGEST_SHADOW
+        return parse_time(self.facts.step.started_at) + timedelta(seconds=max(longest, self.here.lasts or 0.0))
+
+    @property
+    def on_inconclusive(self) -> str:
+        """What follows where it has come to none."""
+        return self.spec.analysis.on_inconclusive if self.spec.analysis else "Pause"
+
+    @property
+    def test(self) -> Manifest | None:
+        """The Job that judges the candidate of this rollout."""
+        name = self.test_name
+        return next((job for job in self.observed.tests if job["metadata"]["name"] == name), None)
+
+    @property
+    def test_name(self) -> str | None:
+        """Its name: another one for each try."""
+        if self.candidate is None or self.facts.rollout is None or self.facts.step is None:
+            return None
+        return children.test_name(self.observed.name, self.candidate, self.facts.step.started_at)
 
     def holds(self, guard: Guard) -> bool:
         """Whether a guard holds."""
@@ -223,13 +345,15 @@ def traffic_differs(wanted: Manifest, live: Manifest) -> bool:
     """Whether the live route or Service must be written.
 
     Beyond the usual comparison, a key that is no longer wanted counts where its presence alone means something: in a
-    selector, and ``sectionName`` in a parentRef.
+    selector, ``sectionName`` in a parentRef, and the filter that copies requests.
     """
     if differs(wanted, live):
         return True
     here, there = wanted["spec"], live["spec"]
     if "selector" in here:
         return bool(here["selector"] != there.get("selector"))
+    if [r.get("filters", []) for r in here["rules"]] != [r.get("filters", []) for r in there["rules"]]:
+        return True
     return any(
         ("sectionName" in ours) != ("sectionName" in theirs)
         for ours, theirs in zip(here["parentRefs"], there["parentRefs"], strict=True)
@@ -251,16 +375,41 @@ def _hopeless(s: Situation) -> bool:
 
 
 def _ready(s: Situation) -> bool:
-    return s.candidate_whole and (s.stable is None or (s.settled and s.candidate in s.backends))
+    return s.candidate_whole and (s.stable is None or (s.settled and s.candidate in s.backends and s.preview_ready))
 
 
 def _held(s: Situation) -> bool:
-    has_it = s.candidate in s.seen.holds and s.weight >= canary.asked(s.spec, s.facts)
+    has_it = s.candidate in s.seen.holds and s.weight >= s.asked
     return s.settled and s.candidate_whole and has_it
 
 
 def _emptied(s: Situation) -> bool:
     return s.candidate not in s.seen.holds or s.settled
+
+
+def _verdicts(s: Situation) -> dict[str, str]:
+    return {entry.metric: entry.verdict for entry in s.facts.analysis}
+
+
+def _harm(s: Situation) -> bool:
+    found = _verdicts(s)
+    return any(found.get(metric.name) == "Harm" for metric in s.watched)
+
+
+def _passed(s: Situation) -> bool:
+    if s.state is State.TESTING:
+        return s.test is not None and children.job_ended(s.test) == "Complete"
+    found, begin = _verdicts(s), s.judged_from
+    shown = all(found.get(metric.name) == "NoHarm" for metric in s.watched)
+    return bool(s.watched) and shown and _past(begin, s.now) and s.in_place
+
+
+def _crashed(s: Situation) -> bool:
+    begun = s.facts.rollout.whole_at if s.facts.rollout else None
+    if begun is None:
+        return False
+    # A node that fails takes the stable version's pods with it: that is not the candidate's doing.
+    return crash(s.runs_candidate, begun) is not None and crash(s.runs_stable, begun) is None
 
 
 def _past(moment: datetime | None, now: datetime) -> bool:
@@ -274,17 +423,22 @@ _HAPPENED: Mapping[Event, Callable[[Situation], bool]] = {
     Event.READY: _ready,
     Event.HELD: _held,
     Event.WAITED: lambda s: _past(s.pause_ends, s.now),
+    Event.HARM: _harm,
+    Event.PASSED: _passed,
+    Event.FAILED: lambda s: s.test is not None and children.job_ended(s.test) == "Failed",
+    Event.CRASHED: _crashed,
+    Event.INCONCLUSIVE: lambda s: _past(s.inconclusive_at, s.now),
     Event.EMPTIED: _emptied,
     Event.DEADLINE: lambda s: _past(s.deadline, s.now),
 }
 
 
 def _next_is(state: State) -> Callable[[Situation], bool]:
-    return lambda s: canary.at(s.spec, canary.following(s.spec, s.facts)) is state
+    return lambda s: program.at(s.steps, program.following(s.facts, s.steps)).state is state
 
 
 def _here_is(state: State) -> Callable[[Situation], bool]:
-    return lambda s: s.facts.step is not None and canary.at(s.spec, s.facts.step.index) is state
+    return lambda s: s.facts.step is not None and program.at(s.steps, s.facts.step.index).state is state
 
 
 def _still_runs(s: Situation) -> bool:
@@ -297,11 +451,19 @@ _HOLDS: Mapping[Guard, Callable[[Situation], bool]] = {
     Guard.NEXT_IS_WEIGHT: _next_is(State.STEP),
     Guard.NEXT_IS_TIMED: _next_is(State.WAIT),
     Guard.NEXT_IS_OPEN: _next_is(State.PAUSED),
+    Guard.NEXT_IS_ANALYSIS: _next_is(State.ANALYSING),
+    Guard.NEXT_IS_SHADOW: _next_is(State.SHADOWING),
+    Guard.NEXT_IS_TEST: _next_is(State.TESTING),
     Guard.NEXT_IS_END: _next_is(State.PROMOTING),
     Guard.HERE_IS_START: lambda s: s.facts.step is None,
     Guard.HERE_IS_WEIGHT: _here_is(State.STEP),
     Guard.HERE_IS_TIMED: _here_is(State.WAIT),
     Guard.HERE_IS_OPEN: _here_is(State.PAUSED),
+    Guard.HERE_IS_ANALYSIS: _here_is(State.ANALYSING),
+    Guard.HERE_IS_SHADOW: _here_is(State.SHADOWING),
+    Guard.HERE_IS_TEST: _here_is(State.TESTING),
+    Guard.ELSE_PROMOTE: lambda s: s.on_inconclusive == "Promote",
+    Guard.ELSE_ABORT: lambda s: s.on_inconclusive == "Abort",
     Guard.HERE_IS_END: _here_is(State.PROMOTING),
     Guard.BY_PERSON: lambda s: bool(s.facts.rollout and s.facts.rollout.paused_at),
     Guard.GIVEN_UP: lambda s: bool(s.facts.rollout and s.facts.rollout.aborted_at),

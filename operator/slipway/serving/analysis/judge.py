@@ -1,0 +1,230 @@
+"""Looks -> evidence -> verdicts, and the sentences about them. Pure.
+
+One e-value test a metric (``sequential.py``). Its state travels in ``status``, so a restart goes on where it was.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from slipway.api.deployment import Evidence, MetricAnalysis, Tally
+from slipway.serving.analysis.look import Counts, Side, add
+from slipway.serving.analysis.sequential import Block, OneSample, TwoSample, upper_bound
+
+ALPHA: Final = 0.05
+"""The chance that a rollout of a candidate that does no harm is aborted, however often one looks; and that one which
+does harm passes. Shared by the metrics."""
+_REFERENCE_LEVEL: Final = 0.01
+"""The chance that the stable version's own rate lies above the bound that is taken from before the switch."""
+_MOST: Final = 1e9
+"""Evidence beyond this is written as this."""
+
+
+@dataclass(frozen=True)
+class Watched:
+    """One metric that is judged.
+
+    Attributes:
+        margin: how much larger the candidate's share may be; where ``alone``, how large it may be at all.
+        least: requests of each side before it may pass.
+        alone: there is no other side: the share is one of disagreement.
+    """
+
+    name: str
+    margin: float
+    least: int
+    alone: bool = False
+
+
+def needed(metrics: int) -> float:
+    """The e-value at which a verdict is given (Ville's inequality; the metrics share ``ALPHA``).
+
+    >>> needed(1), needed(2)
+    (20.0, 40.0)
+    """
+    return round(max(1, metrics) / ALPHA, 6)
+
+
+def look_back(before: Sequence[MetricAnalysis], watched: Iterable[Watched], stable: Counts) -> list[MetricAnalysis]:
+    """What the stable version showed while it had the traffic, for a look back after a switch."""
+    known = {entry.metric: entry for entry in before}
+    made = []
+    for metric in watched:
+        entry = known.get(metric.name) or MetricAnalysis(metric=metric.name)
+        if not metric.alone:
+            entry = entry.model_copy(update={"reference": _sum(entry.reference, stable.get(metric.name))})
+        made.append(entry)
+    return made
+
+
+def judge(
+    before: Sequence[MetricAnalysis],
+    watched: Iterable[Watched],
+    grown: Mapping[Side, Counts],
+    *,
+    bar: float,
+    switched: bool,
+) -> list[MetricAnalysis]:
+    """The analysis after a look.
+
+    Args:
+        grown: what was counted since the look before.
+        bar: the e-value at which a verdict is given.
+        switched: the stable version has no traffic any more; the candidate is held against what it showed before.
+    """
+    known = {entry.metric: entry for entry in before}
+    stable, candidate = grown.get("Stable", {}), grown.get("Candidate", {})
+    return [
+        _judged(
+            known.get(metric.name) or MetricAnalysis(metric=metric.name),
+            metric,
+            _sane(stable.get(metric.name)),
+            _sane(candidate.get(metric.name)),
+            bar,
+            switched,
+        )
+        for metric in watched
+    ]
+
+
+def next_step(entries: Iterable[MetricAnalysis], *, switches: bool) -> list[MetricAnalysis]:
+    """The analysis as a new step begins: it must show anew that there is no harm, while evidence of harm stays.
+
+    Args:
+        switches: the step takes all traffic from the stable version: another test begins.
+    """
+    made = []
+    for entry in entries:
+        if entry.metric and entry.test and not switches:
+            test = _load(entry.test).next_step()
+            evidence = Evidence(harm=_text(test.harm), no_harm=_text(test.no_harm))
+            text = _dump(test)
+        else:
+            evidence, text = Evidence(), ""
+        made.append(
+            MetricAnalysis(
+                metric=entry.metric, reference=entry.reference, test=text, evidence=evidence, needed=entry.needed
+            )
+        )
+    return made
+
+
+def _judged(
+    entry: MetricAnalysis, metric: Watched, stable: Tally, candidate: Tally, bar: float, switched: bool
+) -> MetricAnalysis:
+    reference = entry.reference
+    if not (switched or metric.alone):
+        reference = _sum(reference, stable)
+    test: TwoSample | OneSample
+    if metric.alone or (switched and reference and reference.n):
+        test = _one(entry, metric, reference).see(candidate.n, candidate.bad)
+    else:
+        test = _two(entry, metric).see(Block(stable.n, stable.bad, candidate.n, candidate.bad))
+    seen = entry.model_copy(
+        update={
+            "stable": add(entry.stable, stable),
+            "candidate": add(entry.candidate, candidate),
+            "evidence": Evidence(harm=_text(test.harm), no_harm=_text(test.no_harm)),
+            "needed": f"{bar:g}",
+            "reference": reference,
+            "test": _dump(test),
+        }
+    )
+    verdict = _verdict(seen, metric, test, bar, compared=not switched)
+    return seen.model_copy(update={"verdict": verdict, "message": _sentence(seen, metric, switched)})
+
+
+def _verdict(seen: MetricAnalysis, metric: Watched, test: TwoSample | OneSample, bar: float, *, compared: bool) -> str:
+    if test.harm >= bar:
+        return "Harm"
+    other = seen.stable.n if compared and not metric.alone else metric.least
+    enough = min(seen.candidate.n, other) >= metric.least
+    # What was shown once in this step stays shown: the guarantee is about all looks together.
+    if enough and (test.no_harm >= bar or seen.verdict == "NoHarm"):
+        return "NoHarm"
+    return "Undecided" if seen.candidate.n and other else "NoTraffic"
+
+
+def _one(entry: MetricAnalysis, metric: Watched, reference: Tally | None) -> OneSample:
+    if entry.test:
+        found = _load(entry.test)
+        if isinstance(found, OneSample):
+            return found
+    base = upper_bound(reference.n, reference.bad, 1 - _REFERENCE_LEVEL) if reference and not metric.alone else 0.0
+    return OneSample.start(min(1.0, base + metric.margin))
+
+
+def _two(entry: MetricAnalysis, metric: Watched) -> TwoSample:
+    if entry.test:
+        found = _load(entry.test)
+        if isinstance(found, TwoSample):
+            return found
+    return TwoSample.start(metric.margin)
+
+
+def _load(text: str) -> TwoSample | OneSample:
+    kind, _, state = text.partition(":")
+    return TwoSample.load(state) if kind == "two" else OneSample.load(state)
+
+
+def _dump(test: TwoSample | OneSample) -> str:
+    return f"{'two' if isinstance(test, TwoSample) else 'one'}:{test.dump()}"
+
+
+def _sum(a: Tally | None, b: Tally | None) -> Tally:
+    return add(a or Tally(), _sane(b))
+
+
+def _sane(tally: Tally | None) -> Tally:
+    """Two counters that are read a moment apart may for a moment say that more are bad than there are."""
+    return Tally(n=tally.n, bad=min(tally.bad, tally.n)) if tally else Tally()
+
+
+# ---------------------------------------------------------------------------------------------------- sentences
+
+
+def summary(entries: Sequence[MetricAnalysis]) -> str:
+    """What a person wants to read: how many requests, and each metric with its verdict.
+
+    >>> summary([])
+    ''
+    """
+    if not entries:
+        return ""
+    count = max(e.candidate.n for e in entries)
+    return f"{count:,} {'request' if count == 1 else 'requests'}, " + ", ".join(e.message + _MEANS[e.verdict] for e in entries)
+
+
+_MEANS: Final = {
+    "NoTraffic": " (no traffic)",
+    "Undecided": " (more samples needed)",
+    "NoHarm": " (no harm)",
+    "Harm": " (harm)",
+}
+
+
+def _sentence(seen: MetricAnalysis, metric: Watched, switched: bool) -> str:
+    mine = _percent(seen.candidate)
+    if metric.alone:
+        return f"{seen.metric} {mine}, {_number(metric.margin)} allowed"
+    other, when = (seen.reference or Tally(), " before the switch") if switched else (seen.stable, "")
+    return f"{seen.metric} {mine} against {_percent(other)}{when}"
+
+
+def _percent(tally: Tally) -> str:
+    return _number(tally.bad / tally.n) if tally.n else "-"
+
+
+def _number(share: float) -> str:
+    """A share as percent with as many digits as say something.
+
+    >>> _number(0.002), _number(0.5), _number(0), _number(0.000123)
+    ('0.2%', '50%', '0%', '0.012%')
+    """
+    return f"{100 * share:.2g}%" if share < 0.1 else f"{100 * share:.3g}%"
+
+
+def _text(evidence: float) -> str:
+    return f"{min(evidence, _MOST):.3g}"

@@ -1,0 +1,102 @@
+"""A rollout as a list of steps, and where in it a rollout stands. Pure.
+
+Each strategy is a file that turns the spec into steps; everything else only knows steps. A step holds **all** that is
+wanted while it is the present one, so nothing has to be remembered from the steps before it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from slipway.api.deployment import DeploymentSpec, DeploymentStatus, HeaderRoute, PromotionJob, ShadowTerms
+from slipway.serving.rollout.machine import State
+
+
+@dataclass(frozen=True)
+class Step:
+    """One step of a program.
+
+    Attributes:
+        state: the machine's state while it is the present step.
+        weight: percent of the traffic that the candidate is asked to carry.
+        mirror: percent of the requests that are copied to it.
+        header: requests with this header go to it, whatever its weight.
+        lasts: seconds: of a pause its length (None: until a person speaks), of an analysis the least.
+        shadow: what a comparison of answers must show.
+        job: the program that must end with 0.
+    """
+
+    state: State
+    weight: int = 0
+    mirror: int = 0
+    header: HeaderRoute | None = None
+    lasts: float | None = None
+    shadow: ShadowTerms | None = None
+    job: PromotionJob | None = None
+
+
+END: Final = Step(State.PROMOTING, weight=100)
+"""Behind the last step: the candidate gets everything."""
+Strategy = Callable[[DeploymentSpec], tuple[Step, ...]]
+
+
+def state(facts: DeploymentStatus, steps: tuple[Step, ...]) -> State:
+    """The state that the recorded facts mean."""
+    if facts.candidate is None:
+        if facts.stable is None:
+            return State.EMPTY
+        return State.ABORTED if facts.rollout and facts.rollout.aborted_at else State.HEALTHY
+    if facts.stable is None:
+        return State.FIRST
+    if facts.rollout is None or facts.rollout.aborted_at:
+        return State.RETREATING
+    if facts.rollout.paused_at:
+        return State.PAUSED
+    if facts.step is None:
+        return State.STARTING
+    return at(steps, facts.step.index).state
+
+
+def at(steps: tuple[Step, ...], index: int) -> Step:
+    """The step of that index; ``spec`` may change during a rollout, and then the new steps hold."""
+    return steps[index] if index < len(steps) else END
+
+
+def following(facts: DeploymentStatus, steps: tuple[Step, ...]) -> int:
+    """The index of the next step; behind the last one where promote-full was said."""
+    end = len(steps)
+    if facts.rollout and facts.rollout.full:
+        return end
+    return 0 if facts.step is None else min(end, facts.step.index + 1)
+
+
+def wanted(facts: DeploymentStatus, steps: tuple[Step, ...]) -> Step | None:
+    """What is wanted of the traffic now; None where the candidate is asked nothing (before its first step, or on the
+    way back)."""
+    if facts.stable is None or facts.candidate is None or facts.step is None:
+        return None
+    if facts.rollout is None or facts.rollout.aborted_at:
+        return None
+    return at(steps, facts.step.index)
+
+
+def asked(facts: DeploymentStatus, steps: tuple[Step, ...]) -> int:
+    """Percent that the candidate is asked to carry now."""
+    step = wanted(facts, steps)
+    return step.weight if step else 0
+
+
+def prepared(facts: DeploymentStatus, steps: tuple[Step, ...]) -> int:
+    """Percent for which the candidate must have replicas: what is asked now or, before the first step, first."""
+    if facts.step is not None:
+        return asked(facts, steps)
+    if facts.rollout and facts.rollout.full:
+        return 100
+    return next((s.weight for s in (*steps, END) if s.weight), 100)
+
+
+def of(spec: DeploymentSpec, strategies: Mapping[str, Strategy]) -> tuple[Step, ...]:
+    """The steps that the spec asks for."""
+    return strategies[spec.strategy.type](spec)
