@@ -40,6 +40,8 @@ class Settings(BaseModel):
     """The Lease that the replicas share."""
     http_port: int = Field(default=8080, ge=1, le=65535)
     """``/metrics``, ``/healthz`` and ``/readyz``."""
+    prometheus_address: Annotated[str, Field(pattern=r"^(https?://[^\s]+)?$")] = ""
+    """The Prometheus server of ``spec.analysis.source: Prometheus``, as ``http(s)://host:port``."""
     workers: int = Field(default=4, ge=1, le=64)
     """Objects of one kind that are worked on at the same time."""
     resync_seconds: float = Field(default=600, ge=10)

@@ -80,3 +80,41 @@ def gateway() -> dict[str, Any]:
         "metadata": dict(GATEWAY),
         "spec": {"gatewayClassName": "any", "listeners": [{"name": "http", "port": 80, "protocol": "HTTP"}]},
     }
+
+
+def analysis_step(duration: str | None = None) -> dict[str, Any]:
+    """A step that waits for evidence."""
+    return {"analysis": {"duration": duration} if duration else {}}
+
+
+def shadow_step(percent: int = 100, **more: Any) -> dict[str, Any]:
+    """A step that compares answers, with the defaults that the API server writes."""
+    tolerance = {"absolute": "1e-4", "relative": "1e-3"}
+    usual = {"percent": percent, "minSamples": 50, "maxDisagreement": "0.05", "tolerance": tolerance, "keepExamples": 0}
+    return {"shadow": {**usual, **more}}
+
+
+def header_step(name: str = "X-Tester", value: str = "yes") -> dict[str, Any]:
+    """A step that lets testers in."""
+    return {"headerRoute": {"name": name, "value": value}}
+
+
+def errors(margin: str = "0.01", least: int = 50) -> dict[str, Any]:
+    """The metric of failed requests."""
+    return {"name": "errors", "maxIncrease": margin, "minSamples": least}
+
+
+def analysis(*metrics: Mapping[str, Any], **more: Any) -> dict[str, Any]:
+    """``spec.analysis`` with its defaults."""
+    usual = {"source": "Pods", "background": True, "maxDuration": "2m", "onInconclusive": "Pause"}
+    return {**usual, "metrics": [dict(m) for m in metrics or (errors(),)], **more}
+
+
+def blue_green(*, delay: str = "10s", auto: bool = True, **more: Any) -> dict[str, Any]:
+    """A ``spec.strategy`` of type BlueGreen."""
+    return {"type": "BlueGreen", "blueGreen": {"autoPromote": auto, "scaleDownDelay": delay, **more}}
+
+
+def shadow(*, on_pass: str = "Promote", delay: str = "10s", **more: Any) -> dict[str, Any]:
+    """A ``spec.strategy`` of type Shadow."""
+    return {"type": "Shadow", "shadow": {**shadow_step(**more)["shadow"], "onPass": on_pass, "scaleDownDelay": delay}}

@@ -7,12 +7,13 @@ take a route over. What must always hold is checked after every single write of 
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Final
 
 from slipway.api.common import ACTION_ANNOTATION, Label, parse_time, rfc3339
+from slipway.api.deployment import AnalysisMetric, Tally
 from slipway.kube.act import act
 from slipway.kube.client import Conflict
 from slipway.kube.fake import Crash, FakeKube
@@ -21,6 +22,7 @@ from slipway.kube.objects import (
     ENDPOINT_SLICES,
     GATEWAYS,
     HTTP_ROUTES,
+    JOBS,
     PODS,
     SERVICES,
     WORKLOADS,
@@ -28,8 +30,11 @@ from slipway.kube.objects import (
     Manifest,
     Resource,
 )
+from slipway.serving.analysis.look import Look
+from slipway.serving.analysis.pods import Addresses, Answers
 from slipway.serving.children import child_name
 from slipway.serving.decide import decide
+from slipway.serving.eyes import Counting
 from slipway.serving.observe import SERVICE_OF_SLICE, observe
 from slipway.serving.observed import Defaults, Observed
 from tests.support.builders import NAMESPACE, T0
@@ -47,6 +52,13 @@ DEFAULTS: Final = Defaults(server_image="server:1")
 KEY: Final = Key(NAMESPACE, NAME)
 
 
+class Blind:
+    """``Eyes`` that see nothing."""
+
+    async def look(self, seen: Observed) -> Look | None:
+        return None
+
+
 @dataclass
 class World:
     """FakeKube, a clock, the operator, its neighbours, and the log of what everybody did."""
@@ -62,6 +74,16 @@ class World:
     """The gateway does not answer at all."""
     stale: set[str] = field(default_factory=set)
     """Versions whose pods do not follow a changed template."""
+    test_ends: str | None = None
+    """How a person's Job ends: Complete or Failed; None: it does not."""
+    rate: float = 0.0
+    """Requests a second."""
+    errors: dict[str, float] = field(default_factory=dict)
+    """By version: the share of requests that fail."""
+    slow: dict[str, float] = field(default_factory=dict)
+    """By version: the share of requests that are slow."""
+    differs: float = 0.0
+    """The share of mirrored answers that differ."""
     by_person: bool = False
     """A person just changed the number of replicas: scaling down is what was asked for."""
 
@@ -70,6 +92,10 @@ class World:
         self._seen: dict[str, int] = {}
         self._route_since: dict[int, datetime] = {}
         self._carried: dict[str, int] = {}
+        self._jobs_since: dict[str, datetime] = {}
+        self._mirrored: dict[str, int] = {}
+        self._counted: dict[str, dict[str, tuple[float, float]]] = {}
+        self.eyes = Counting(self, clock=lambda: self.now)
         self._message = ""
         self._status: Manifest = {}
         self._looked_at = -1
@@ -115,14 +141,21 @@ class World:
 
     def weights_of(self, route: Manifest) -> str:
         """The weights of a route, to be read."""
-        refs = route["spec"]["rules"][0]["backendRefs"]
-        return ", ".join(f"{ref['name'].removeprefix(NAME + '-')} {ref['weight']}" for ref in refs)
+        refs = route["spec"]["rules"][-1]["backendRefs"]
+        told = ", ".join(f"{ref['name'].removeprefix(NAME + '-')} {ref['weight']}" for ref in refs)
+        copies = "".join(
+            f", copies {percent}% to {n.removeprefix(NAME + '-')}" for n, percent in _mirror(route).items()
+        )
+        matches = [r["matches"][0]["headers"][0] for r in route["spec"]["rules"][:-1]]
+        headers = "".join(f", {h['name']}: {h['value']} to the candidate" for h in matches)
+        at = "" if route["metadata"]["name"] == NAME else f" for {route['spec']['hostnames'][0]}"
+        return told + copies + headers + at
 
     # --------------------------------------------------------------------------------------------- the operator
 
     async def look(self) -> bool:
         """One pass; whether it wrote anything."""
-        observed = await observe(self.kube, KEY, DEFAULTS)
+        observed = await observe(self.kube, KEY, DEFAULTS, self.eyes)
         return observed is not None and await self.carry_out(observed)
 
     async def carry_out(self, observed: Observed) -> bool:
@@ -157,8 +190,51 @@ class World:
         raise AssertionError("the operator never rests:\n" + "\n".join(self.log[-40:]))
 
     def advance(self, seconds: float) -> None:
-        """Time passes, and nobody does anything."""
+        """Time passes, and nobody does anything but clients."""
         self.now += timedelta(seconds=seconds)
+        self.clients(seconds)
+
+    # --------------------------------------------------------------------------------------------------- clients
+
+    def clients(self, seconds: float) -> None:
+        """Requests come as the gateway carries them, and each first ready pod of a version counts its own.
+
+        No dice: a share is a share, and what is left of a request is kept for the next second.
+        """
+        if not self.rate:
+            return
+        for name, weight in self._carried.items():
+            self._serve(name, self.rate * seconds * weight / 100, mirrored=False)
+        for name, percent in self._mirrored.items():
+            self._serve(name, self.rate * seconds * percent / 100, mirrored=True)
+
+    def _serve(self, service: str, requests: float, *, mirrored: bool) -> None:
+        pods = [p for p in self._all(PODS) if p["metadata"]["annotations"]["workload"] == service and _is_ready(p)]
+        if not pods or not requests:
+            return
+        version = pods[0]["metadata"]["labels"][Label.MODEL_VERSION]
+        mine = self._counted.setdefault(pods[0]["metadata"]["name"], {})
+        shares = {"requests": 0.0, "errors": self.errors.get(version, 0.0), "slow": self.slow.get(version, 0.0)}
+        if mirrored:
+            shares["disagreement"] = self.differs
+        for metric, share in shares.items():
+            n, bad = mine.get(metric, (0.0, 0.0))
+            mine[metric] = (n + requests, bad + requests * share)
+
+    async def read(self, pods: Addresses, metrics: Sequence[AnalysisMetric]) -> Answers:
+        """``PodCounters``: what the pods have counted."""
+        asked = {"requests", "errors", "disagreement", *(m.name for m in metrics)}
+        return {
+            side: {
+                name: {
+                    metric: Tally(n=int(n), bad=int(bad))
+                    for metric, (n, bad) in self._counted.get(name, {}).items()
+                    if metric in asked
+                }
+                for name in those
+            }
+            for side, those in pods.items()
+        }, ""
 
     # ------------------------------------------------------------------------------------------- the neighbours
 
@@ -190,6 +266,8 @@ class World:
         old_enough = self.now >= parse_time(pod["metadata"]["creationTimestamp"]) + timedelta(seconds=START)
         ready = trouble is None and old_enough
         status: dict[str, Any] = {"phase": "Running" if ready else "Pending", "conditions": []}
+        if ready:
+            status["podIP"] = "10.0.0.1"
         status["conditions"] = [{"type": "Ready", "status": "True" if ready else "False"}]
         if trouble is not None:
             status["conditions"] += trouble.get("conditions", [])
@@ -274,12 +352,27 @@ class World:
                 said = "refuses" if no else "follows"
                 self.tell("gateway", f"{said} {self.weights_of(route)}")
                 self.kube.put({**route, "status": status})
-                if not no:
-                    self._carried = self._weights(route)
+                if not no and route["metadata"]["name"] == NAME:
+                    self._carried, self._mirrored = self._weights(route), _mirror(route)
+
+    def jobs(self) -> None:
+        """Job controller and kubelet: a person's test ends as the story says, a while after it was made."""
+        for job in self._all(JOBS):
+            begun = self._jobs_since.setdefault(job["metadata"]["uid"], self.now)
+            if self.test_ends is None or "status" in job or self.now < begun + timedelta(seconds=START):
+                continue
+            condition = {
+                "type": self.test_ends,
+                "status": "True",
+                "message": "Job has reached the specified backoff limit",
+            }
+            self.tell("kubelet", f"{job['metadata']['name']}: {self.test_ends}")
+            self.kube.put({**job, "status": {"conditions": [condition]}})
 
     def neighbours(self) -> None:
         """Everybody but the operator, once."""
         self.kubelet()
+        self.jobs()
         self.endpoints()
         self.gateway()
 
@@ -389,7 +482,7 @@ class World:
             raise AssertionError(f"{error}\n" + "\n".join(self.log[-40:])) from None
 
     def _weights(self, route: Manifest) -> dict[str, int]:
-        refs = route["spec"]["rules"][0]["backendRefs"]
+        refs = route["spec"]["rules"][-1]["backendRefs"]
         return {ref["name"]: ref["weight"] for ref in refs}
 
     def _ready(self, service: str) -> int:
@@ -398,7 +491,7 @@ class World:
 
     def _check_route(self, route: Manifest) -> None:
         now = self._weights(route)
-        before_route = next((o for k, o in self._before.items() if k[1] == "HTTPRoute"), None)
+        before_route = self._before.get((HTTP_ROUTES.api_version, HTTP_ROUTES.kind, NAMESPACE, NAME))
         before = self._weights(before_route) if before_route else {}
         assert sum(now.values()) == 100, f"weights do not sum to 100: {now}"
         for name in now:
@@ -458,6 +551,11 @@ class World:
         assert len(status.get("history", ())) <= self.the(DEPLOYMENTS, NAME)["spec"]["historyLimit"]
 
 
+def _mirror(route: Manifest) -> dict[str, int]:
+    copies = [f["requestMirror"] for f in route["spec"]["rules"][-1].get("filters", ())]
+    return {c["backendRef"]["name"]: c.get("percent", 100) for c in copies}
+
+
 def _is_ready(pod: Manifest) -> bool:
     return any(c["type"] == "Ready" and c["status"] == "True" for c in pod["status"]["conditions"])
 
@@ -504,12 +602,12 @@ async def run_until(world: World, holds: Until, *, seconds: int = 400, dice: ran
 
 async def _stumble(world: World, dice: random.Random) -> None:
     """Some turns of whoever is drawn. What a pass observed may be old when it acts."""
-    turns = [world.kubelet, world.endpoints, world.gateway]
+    turns = [world.kubelet, world.jobs, world.endpoints, world.gateway]
     for _ in range(dice.randrange(2, 9)):
         if dice.random() < 0.6:
             dice.choice(turns)()
             continue
-        observed = await observe(world.kube, KEY, DEFAULTS)
+        observed = await observe(world.kube, KEY, DEFAULTS, world.eyes)
         if dice.random() < 0.3:
             dice.choice(turns)()
         try:

@@ -20,6 +20,10 @@ PAGES = sorted(
 )
 # Where nothing is wrong, or nothing is to be done.
 AT_REST = {
+    Reason.ANALYSING,
+    Reason.ANALYSIS_PASSED,
+    Reason.TEST_PASSED,
+    Reason.TEST_RUNNING,
     Reason.FIRST_STARTING,
     Reason.HEALTHY,
     Reason.PENDING,

@@ -22,8 +22,9 @@ from slipway.training import handlers as training_handlers
 REPOSITORY = Path(__file__).parents[2]
 OPERATOR = REPOSITORY / "operator" / "slipway"
 ROOMS = ("training", "registry", "serving")
-SPEAKS = {"__init__.py", "observe.py", "handlers.py", "progress.py"}
-"""The files of a room that are not pure: what reads, what is called by Kopf, what asks a pod for its progress."""
+SPEAKS = {"__init__.py", "observe.py", "handlers.py", "progress.py", "eyes.py", "pods.py", "prometheus.py"}
+"""The files of a room that are not pure: what reads, what is called by Kopf, what asks pods for progress or counters,
+and what asks Prometheus."""
 IMPURE = {"asyncio", "time", "random", "secrets", "uuid", "socket", "os", "subprocess", "logging"}
 CLOCKS = {"now", "utcnow", "today"}
 

@@ -139,7 +139,9 @@ class Tolerance(Model):
     """Two numbers a and b agree if |a - b| <= absolute + relative * |a|, where a is the stable version's."""
 
     absolute: NotNegative = "1e-4"
+    """How far apart they may be at all."""
     relative: NotNegative = "1e-3"
+    """How far apart they may be for each unit of the stable version's."""
 
 
 class ShadowTerms(Model):
@@ -220,7 +222,9 @@ class EnvVar(Model):
             ),
         ),
     ]
+    """The variable's name."""
     value: Annotated[str, Field(max_length=4096)] = ""
+    """Its value, as it is."""
 
 
 class PromotionJob(Model):
@@ -239,6 +243,7 @@ class PromotionJob(Model):
     config_map: ObjectName | None = None
     """A ConfigMap of this namespace whose keys are files in the directory where the test starts."""
     env: list[EnvVar] = Field(default=[], max_length=64, json_schema_extra=list_map("name"))
+    """More variables of the test."""
     resources: JobResources = Field(default=JobResources(), json_schema_extra={"default": {}})
     deadline: Deadline = "10m"
     """A test that takes longer has failed."""
@@ -275,7 +280,7 @@ class BlueGreen(Model):
 class Shadow(ShadowTerms):
     """First only copies of requests, compared; then everything, or a person decides."""
 
-    on_pass: Literal["Promote", "Hold"] = "Promote"
+    on_pass: Literal["Promote", "Hold"] = "Promote"  # noqa: S105 - no password
     """What follows when the answers agree: Promote gives it all traffic, Hold waits for a person."""
     scale_down_delay: WholeSeconds = "30s"
     """How long the replaced version keeps its replicas, so that going back is instant."""
@@ -379,6 +384,7 @@ class Analysis(Model):
             Rule("size(self) > 0", "write at least one metric, for example {name: errors}"), **list_map("name")
         ),
     )
+    """What is measured, each judged for itself; together they may err once in twenty rollouts."""
     background: bool = True
     """Abort on harm at any time of the rollout, not only in an analysis step."""
     max_duration: Deadline = "30m"
@@ -444,8 +450,7 @@ DeploymentSpec.model_config["json_schema_extra"] = rules(
         "self.strategy.canary.steps.exists(s, has(s.analysis))) || (has(self.strategy.blueGreen) && "
         "((has(self.strategy.blueGreen.prePromotion) && has(self.strategy.blueGreen.prePromotion.analysis)) || "
         "has(self.strategy.blueGreen.postPromotion))))",
-        "an analysis needs to know what to measure: write spec.analysis, for example "
-        "{metrics: [{name: errors}]}",
+        "an analysis needs to know what to measure: write spec.analysis, for example {metrics: [{name: errors}]}",
     ),
     Rule(
         "!(has(self.strategy.blueGreen) && has(self.strategy.blueGreen.prePromotion) && "
@@ -559,14 +564,14 @@ class Counters(Model):
 
     source: str
     side: Literal["Stable", "Candidate"]
-    counts: list[str] = Field(max_length=16, json_schema_extra=LIST_ATOMIC)
+    counts: list[str] = Field(default=[], max_length=16, json_schema_extra=LIST_ATOMIC)
 
 
 class Looked(Model):
     """The last look at the counters: the next one is compared with it."""
 
     at: Annotated[str, Field(json_schema_extra={"format": "date-time"})]
-    metrics: list[str] = Field(max_length=16, json_schema_extra=LIST_ATOMIC)
+    metrics: list[str] = Field(default=[], max_length=16, json_schema_extra=LIST_ATOMIC)
     """The order of ``counts``."""
     counters: list[Counters] = Field(default=[], max_length=64, json_schema_extra=LIST_ATOMIC)
 

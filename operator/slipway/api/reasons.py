@@ -124,14 +124,20 @@ class Reason(StrEnum):
     ANALYSIS_PASSED = "AnalysisPassed", "The evidence says that the candidate does no harm."
     ANALYSIS_INCONCLUSIVE = (
         "AnalysisInconclusive",
-        "spec.analysis.maxDuration is over and the evidence says neither; spec.analysis.onInconclusive says what follows.",
+        "spec.analysis.maxDuration is over, the evidence says neither, and onInconclusive says what follows.",
     )
     ANALYSING = "Analysing", "The rollout waits for evidence."
     TEST_RUNNING = "TestRunning", "The Job of blueGreen.prePromotion runs."
     TEST_PASSED = "TestPassed", "The Job of blueGreen.prePromotion ended with 0."
-    TEST_FAILED = "TestFailed", "The Job of blueGreen.prePromotion did not end with 0; the message holds its last words."
+    TEST_FAILED = (
+        "TestFailed",
+        "The Job of blueGreen.prePromotion did not end with 0; the message holds its last words.",
+    )
     CANDIDATE_CRASHED = "CandidateCrashed", "A pod of the candidate crashed while the rollout ran."
-    GATEWAY_CANNOT = "GatewayCannot", "The gateway cannot do what the strategy needs; the message says what to do instead."
+    GATEWAY_CANNOT = (
+        "GatewayCannot",
+        "The gateway cannot do what the strategy needs; the message says what to do instead.",
+    )
     NO_COUNTERS = "NoCounters", "The counters that the analysis needs cannot be read; the message says why."
     CANDIDATE_FAILED = (
         "CandidateFailed",

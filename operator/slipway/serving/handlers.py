@@ -13,6 +13,7 @@ from slipway.kube.objects import (
     DEPLOYMENTS,
     ENDPOINT_SLICES,
     HTTP_ROUTES,
+    JOBS,
     MODEL_VERSIONS,
     PODS,
     SERVICES,
@@ -21,7 +22,10 @@ from slipway.kube.objects import (
     key_of,
 )
 from slipway.kube.wake import References, Wake, wake_by_label, watch
+from slipway.serving.analysis.pods import HttpCounters
+from slipway.serving.analysis.prometheus import HttpPrometheus
 from slipway.serving.decide import decide
+from slipway.serving.eyes import Counting
 from slipway.serving.observe import observe
 from slipway.serving.observed import Defaults, Observed
 from slipway.settings import Settings
@@ -44,7 +48,7 @@ def register(registry: kopf.OperatorRegistry, wake: Wake) -> None:
 
     watch(registry, DEPLOYMENTS, deployment_changed, name="deployment")
     watch(registry, MODEL_VERSIONS, version_changed, name="served-version")
-    for resource in (WORKLOADS, PODS, SERVICES, ENDPOINT_SLICES, HTTP_ROUTES):
+    for resource in (WORKLOADS, PODS, SERVICES, ENDPOINT_SLICES, HTTP_ROUTES, JOBS):
         name = f"served-{resource.plural}"
         watch(registry, resource, wake_by_label(wake, Label.DEPLOYMENT), name=name)
 
@@ -59,6 +63,12 @@ def names_of(deployment: Manifest) -> list[Hashable]:
 
 def room(options: Settings) -> Room[Observed]:
     """Observe, decide, act for Deployments."""
-    defaults = Defaults(server_image=options.server_image, image_pull_policy=options.image_pull_policy)
-    look = functools.partial(observe, defaults=defaults)
+    defaults = Defaults(
+        server_image=options.server_image,
+        image_pull_policy=options.image_pull_policy,
+        prometheus=bool(options.prometheus_address),
+        gateway_classes=not options.watch_namespaces,
+    )
+    named = HttpPrometheus(options.prometheus_address) if options.prometheus_address else None
+    look = functools.partial(observe, defaults=defaults, eyes=Counting(HttpCounters(), named))
     return Room(DEPLOYMENTS, look, decide, lambda observed: observed.object)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from slipway import contract
@@ -18,8 +18,10 @@ from slipway.kube.objects import (
     BUDGETS,
     DEPLOYMENTS,
     ENDPOINT_SLICES,
+    GATEWAY_CLASSES,
     GATEWAYS,
     HTTP_ROUTES,
+    JOBS,
     MODEL_VERSIONS,
     PODS,
     SERVICES,
@@ -29,13 +31,14 @@ from slipway.kube.objects import (
     Resource,
     owned_by,
 )
-from slipway.serving.children import CONTAINER, child_name
+from slipway.serving.children import CONTAINER, ROLE, TEST, child_name, peers_name, preview_name
+from slipway.serving.eyes import Eyes
 from slipway.serving.observed import Defaults, Observed, Running, Taken, Target, Version
 
 SERVICE_OF_SLICE = "kubernetes.io/service-name"
 
 
-async def observe(kube: Reader, key: Key, defaults: Defaults) -> Observed | None:
+async def observe(kube: Reader, key: Key, defaults: Defaults, eyes: Eyes) -> Observed | None:
     """One Deployment and all that concerns it; None where it is gone or on its way out."""
     live = await kube.get(DEPLOYMENTS, key.namespace, key.name)
     if live is None or "deletionTimestamp" in live["metadata"]:
@@ -50,13 +53,14 @@ async def observe(kube: Reader, key: Key, defaults: Defaults) -> Observed | None
     versions = {v: found for v in sorted(wanted) if (found := await _version(kube, key, v, registered, running))}
     action, by = _action(live)
     gateway, known, installed = await _gateway(kube, key.namespace, spec.route)
-    route = await _route(kube, key) if installed else None
+    route = await _route(kube, key.namespace, key.name) if installed else None
+    preview = await _preview(kube, key, spec) if installed else None
     front = await kube.get(SERVICES, key.namespace, key.name)
     taken = Taken(
         await _foreign_children(kube, key, sorted(wanted), running, uid),
-        _foreign(route if spec.route else front, uid),
+        _foreign(route if spec.route else front, uid) or _foreign(preview, uid),
     )
-    return Observed(
+    seen = Observed(
         object=live,
         spec=spec,
         status=status,
@@ -72,8 +76,14 @@ async def observe(kube: Reader, key: Key, defaults: Defaults) -> Observed | None
         gateway=gateway,
         gateway_known=known,
         gateway_api=installed,
+        gateway_class=await _class(kube, gateway) if defaults.gateway_classes else None,
+        preview=preview if preview and owned_by(preview, uid) else None,
+        peers=next((s for s in children.services if s["metadata"]["name"] == peers_name(key.name)), None),
+        tests=tuple(children.tests),
+        test_pods=tuple(p for p in children.pods if p["metadata"]["labels"].get(Label.ROLE) == TEST),
         taken=taken,
     )
+    return replace(seen, look=await eyes.look(seen))
 
 
 # ----------------------------------------------------------------------------------------------- the target
@@ -163,20 +173,21 @@ class _Children:
     budgets: list[dict[str, Any]]
     pods: list[dict[str, Any]]
     slices: list[dict[str, Any]]
+    tests: list[dict[str, Any]]
 
 
 async def _children(kube: Reader, key: Key, uid: str) -> _Children:
     """Objects with our label that are ours; pods and EndpointSlices belong to those."""
     labels = {Label.DEPLOYMENT: key.name}
-    kinds = (WORKLOADS, SERVICES, BUDGETS, PODS, ENDPOINT_SLICES)
-    workloads, services, budgets, pods, slices = await asyncio.gather(
+    kinds = (WORKLOADS, SERVICES, BUDGETS, PODS, ENDPOINT_SLICES, JOBS)
+    workloads, services, budgets, pods, slices, tests = await asyncio.gather(
         *(kube.list(kind, key.namespace, labels) for kind in kinds)
     )
 
     def ours(some: list[dict[str, Any]]) -> list[dict[str, Any]]:
         return [o for o in some if owned_by(o, uid)]
 
-    return _Children(ours(workloads), ours(services), ours(budgets), pods, slices)
+    return _Children(ours(workloads), ours(services), ours(budgets), pods, slices, ours(tests))
 
 
 def _running(children: _Children, deployment: str) -> dict[str, Running]:
@@ -189,7 +200,8 @@ def _running(children: _Children, deployment: str) -> dict[str, Running]:
     budgets = by_version(children.budgets)
     made = {}
     for version in sorted({*workloads, *services, *budgets}):
-        pods = (p for p in children.pods if p["metadata"]["labels"].get(Label.MODEL_VERSION) == version)
+        match = {Label.MODEL_VERSION: version, Label.ROLE: ROLE}
+        pods = (p for p in children.pods if match.items() <= p["metadata"]["labels"].items())
         behind = _ready_endpoints(children.slices, child_name(deployment, version))
         made[version] = Running(
             workload=workloads.get(version),
@@ -271,11 +283,25 @@ async def _gateway(kube: Reader, namespace: str, route: Route | None) -> tuple[M
         return None, False, True
 
 
-async def _route(kube: Reader, key: Key) -> Manifest | None:
+async def _route(kube: Reader, namespace: str, name: str) -> Manifest | None:
     try:
-        return await kube.get(HTTP_ROUTES, key.namespace, key.name)
+        return await kube.get(HTTP_ROUTES, namespace, name)
     except NotInstalled:
         return None
+
+
+async def _preview(kube: Reader, key: Key, spec: DeploymentSpec) -> Manifest | None:
+    """The route of a preview; asked for only where the strategy has one (a strategy that changed leaves it to the
+    next rollout's beginning)."""
+    plan = spec.strategy.blue_green
+    return await _route(kube, key.namespace, preview_name(key.name)) if plan and plan.preview_hostname else None
+
+
+async def _class(kube: Reader, gateway: Manifest | None) -> Manifest | None:
+    """The Gateway's class."""
+    if gateway is None:
+        return None
+    return await kube.get(GATEWAY_CLASSES, "", str(gateway["spec"].get("gatewayClassName", "")))
 
 
 # ----------------------------------------------------------------------------------------------------- the verb

@@ -15,13 +15,15 @@ from slipway.serving.analysis.look import Look
 @dataclass(frozen=True)
 class Defaults:
     """What the chart decides for every serving pod. ``drain_seconds`` is how long a pod that was told to stop goes
-    on answering, ``max_body_bytes`` the largest request it reads. ``prometheus``: a Prometheus server was named."""
+    on answering, ``max_body_bytes`` the largest request it reads. ``prometheus``: a Prometheus server was named. ``gateway_classes``: they may be read, which takes a
+    right on the whole cluster."""
 
     server_image: str
     image_pull_policy: str = "IfNotPresent"
     drain_seconds: int = 10
     max_body_bytes: int = 64 * 1024 * 1024
     prometheus: bool = False
+    gateway_classes: bool = True
 
 
 @dataclass(frozen=True)

@@ -48,7 +48,7 @@ async def told(world: World, *turns: Turn) -> World:
 
 
 async def plan(world: World) -> Plan:
-    found = await observe(world.kube, KEY, DEFAULTS)
+    found = await observe(world.kube, KEY, DEFAULTS, world.eyes)
     assert found is not None
     return decide(found, world.now)
 

@@ -16,14 +16,14 @@ from slipway.serving.observe import observe
 from slipway.serving.observed import Observed, Target
 from tests.support.builders import NAMESPACE
 from tests.support.serving_builders import NAME, deployment, gateway, ready_version, version_status
-from tests.support.serving_world import DEFAULTS, KEY
+from tests.support.serving_world import DEFAULTS, KEY, Blind
 
 
 async def seen(*objects: Manifest, kube: FakeKube | None = None) -> Observed:
     kube = kube or FakeKube()
     for each in objects:
         kube.put(each)
-    found = await observe(kube, KEY, DEFAULTS)
+    found = await observe(kube, KEY, DEFAULTS, Blind())
     assert found is not None
     return found
 
@@ -33,10 +33,10 @@ async def target(*objects: Manifest) -> Target:
 
 
 async def test_a_deployment_that_is_gone_or_going_is_left_alone() -> None:
-    assert await observe(FakeKube(), KEY, DEFAULTS) is None
+    assert await observe(FakeKube(), KEY, DEFAULTS, Blind()) is None
     going = deployment()
     going["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z"
-    assert await observe(FakeKube([going]), KEY, DEFAULTS) is None
+    assert await observe(FakeKube([going]), KEY, DEFAULTS, Blind()) is None
 
 
 # ------------------------------------------------------------------------------------------------------ the target

@@ -152,7 +152,7 @@ def _one(entry: MetricAnalysis, metric: Watched, reference: Tally | None) -> One
         found = _load(entry.test)
         if isinstance(found, OneSample):
             return found
-    base = upper_bound(reference.n, reference.bad, 1 - _REFERENCE_LEVEL) if reference and not metric.alone else 0.0
+    base = upper_bound(reference.n, reference.bad, _REFERENCE_LEVEL) if reference and not metric.alone else 0.0
     return OneSample.start(min(1.0, base + metric.margin))
 
 
@@ -191,10 +191,11 @@ def summary(entries: Sequence[MetricAnalysis]) -> str:
     >>> summary([])
     ''
     """
-    if not entries:
+    told = [e.message + _MEANS[e.verdict] for e in entries if e.message]
+    if not told:
         return ""
     count = max(e.candidate.n for e in entries)
-    return f"{count:,} {'request' if count == 1 else 'requests'}, " + ", ".join(e.message + _MEANS[e.verdict] for e in entries)
+    return f"{count:,} {'request' if count == 1 else 'requests'}, {', '.join(told)}"
 
 
 _MEANS: Final = {

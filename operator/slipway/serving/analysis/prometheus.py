@@ -12,9 +12,9 @@ from typing import Any, Final, Protocol
 
 import aiohttp
 
+from slipway.api.common import seconds
 from slipway.api.deployment import AnalysisMetric, Tally
 from slipway.serving.analysis.look import Counts, Side
-from slipway.api.common import seconds
 
 TIMEOUT: Final = 5.0
 """Seconds for all questions of one look."""
@@ -72,9 +72,7 @@ class HttpPrometheus:
         made: dict[Side, dict[str, Counts]] = {side: {} for side in sides}
         try:
             async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=TIMEOUT)) as session:
-                answers = await asyncio.gather(
-                    *(self._ask(session, query) for _, _, both in asked for query in both)
-                )
+                answers = await asyncio.gather(*(self._ask(session, query) for _, _, both in asked for query in both))
         except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
             return made, f"Prometheus cannot be asked: {error or type(error).__name__}"
         for (side, metric, _), whole, bad in zip(asked, answers[::2], answers[1::2], strict=True):

@@ -96,9 +96,7 @@ def _comparison(s: Situation) -> ComparisonTerms | None:
     if terms is None:
         return None
     tolerance = terms.tolerance
-    return ComparisonTerms(
-        absolute=tolerance.absolute, relative=tolerance.relative, examples=terms.keep_examples
-    )
+    return ComparisonTerms(absolute=tolerance.absolute, relative=tolerance.relative, examples=terms.keep_examples)
 
 
 def _restart(s: Situation, row: Row) -> Decision:

@@ -304,7 +304,6 @@ TABLE: Final[tuple[Row, ...]] = (
 )
 
 
-
 def _but(*those: State) -> tuple[State, ...]:
     return tuple(s for s in S if s not in those)
 
@@ -333,8 +332,7 @@ IGNORED: Final[dict[Event, tuple[tuple[State, ...], str]]] = {
     E.EMPTIED: (_but(S.RETREATING), "only a retreat waits for it"),
     E.DEADLINE: (
         _but(S.STARTING, S.STEP, S.PROMOTING),
-        "a first version has nothing to go back to and says Stalled; a pause and a verdict take the time that they "
-        "take",
+        "a first version has nothing to go back to and says Stalled; a pause and a verdict take their time",
     ),
 }
 """For each event the states in which it means nothing, and why. With ``TABLE`` it covers every pair exactly once."""

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from slipway.api.common import parse_time
 from slipway.api.deployment import Counted, DeploymentStatus
 from slipway.serving.analysis import judge
 from slipway.serving.analysis.look import REQUESTS, record, since
 from slipway.serving.rollout.machine import State
 from slipway.serving.rollout.situation import Situation
+from slipway.serving.traffic.seen import countable
 
 
 def recorded(s: Situation) -> DeploymentStatus:
@@ -17,18 +19,24 @@ def recorded(s: Situation) -> DeploymentStatus:
         return s.facts
     grown = since(s.facts.looked, look)
     names = sorted({metric for side in look.counts.values() for counts in side.values() for metric in counts})
-    changed: dict[str, object] = {"looked": record(look, names)}
+    if not names:
+        return s.facts  # nobody could be asked
+    looked, before = record(look, names), s.facts.looked
+    if before is not None and (before.metrics, before.counters) == (looked.metrics, looked.counters):
+        return s.facts  # nobody counted anything: nothing to remember, and nothing to write every second
+    changed: dict[str, object] = {"looked": looked}
     if s.state is State.STARTING and s.spec.analysis:
         changed["analysis"] = judge.look_back(s.facts.analysis, s.to_watch, grown["Stable"])
     elif s.watched:
         changed["analysis"] = judge.judge(s.facts.analysis, s.watched, grown, bar=s.bar, switched=s.asked == 100)
     weights = s.facts.weights
-    if weights is not None and weights.accepted_at is not None:
+    # Only what came between two looks that both lie after the gateway took this over tells about it.
+    if weights is not None and before is not None and countable(weights, parse_time(before.at)):
         stable, candidate = (grown[side].get(REQUESTS) for side in ("Stable", "Candidate"))
-        before = weights.counted or Counted()
+        so_far = weights.counted or Counted()
         counted = Counted(
-            stable=before.stable + (stable.n if stable else 0),
-            candidate=before.candidate + (candidate.n if candidate else 0),
+            stable=so_far.stable + (stable.n if stable else 0),
+            candidate=so_far.candidate + (candidate.n if candidate else 0),
         )
         changed["weights"] = weights.model_copy(update={"counted": counted})
     return s.facts.model_copy(update=changed)

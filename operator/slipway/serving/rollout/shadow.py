@@ -15,4 +15,4 @@ def steps(spec: DeploymentSpec) -> tuple[Step, ...]:
     """One step of copies; where it is to be held, an open pause behind it."""
     plan = spec.strategy.shadow or _DEFAULT
     compare = Step(State.SHADOWING, mirror=plan.percent, shadow=plan)
-    return (compare, Step(State.PAUSED)) if plan.on_pass == "Hold" else (compare,)
+    return (compare, Step(State.PAUSED)) if plan.on_pass == "Hold" else (compare,)  # noqa: S105 - no password

@@ -16,10 +16,10 @@ from slipway.api.deployment import DeploymentSpec, DeploymentStatus, Retiring, W
 from slipway.kube.drift import differs
 from slipway.kube.objects import Manifest
 from slipway.serving import children
-from slipway.serving.observed import Observed, Running
 from slipway.serving.analysis import judge
 from slipway.serving.analysis.judge import Watched
 from slipway.serving.analysis.look import DISAGREEMENT
+from slipway.serving.observed import Observed, Running
 from slipway.serving.rollout import cannot, program
 from slipway.serving.rollout.machine import VERBS, Event, Guard, State
 from slipway.serving.rollout.program import Step
@@ -280,12 +280,17 @@ class Situation:
         """The metrics that are judged now."""
         if self.facts.step is None or self.here is None or self.stable is None:
             return ()
-        analysis, terms, made = self.spec.analysis, self.here.shadow, []
-        if analysis and (analysis.background or self.state is State.ANALYSING):
-            made = [Watched(m.name, float(m.max_increase), m.min_samples) for m in analysis.metrics]
-        if terms:
-            made.append(Watched(DISAGREEMENT, float(terms.max_disagreement), terms.min_samples, alone=True))
-        return tuple(made)
+        analysis, terms = self.spec.analysis, self.here.shadow
+        both = self.to_watch if analysis and (analysis.background or self.state is State.ANALYSING) else ()
+        if terms is None:
+            return both
+        return (*both, Watched(DISAGREEMENT, float(terms.max_disagreement), terms.min_samples, alone=True))
+
+    @property
+    def to_watch(self) -> tuple[Watched, ...]:
+        """The metrics of spec.analysis, judged now or later."""
+        metrics = self.spec.analysis.metrics if self.spec.analysis else []
+        return tuple(Watched(m.name, float(m.max_increase), m.min_samples) for m in metrics)
 
     @property
     def bar(self) -> float:

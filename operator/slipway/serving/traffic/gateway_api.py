@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, Final
 
 from slipway import contract
 from slipway.api.common import seconds
-from slipway.api.deployment import DeploymentSpec, GatewayRef, Route
+from slipway.api.deployment import DeploymentSpec, GatewayRef, HeaderRoute, Route
 from slipway.api.reasons import Reason
 from slipway.kube.objects import GATEWAYS, Manifest
 from slipway.serving import children
@@ -24,34 +25,83 @@ TIMEOUT_SPARE: Final = 5
 """Seconds that the gateway waits longer than the server, so that the server's own 504 with its sentence arrives."""
 
 
-def manifest(owner: Manifest, spec: DeploymentSpec, route: Route, weights: Mapping[str, int]) -> dict[str, Any]:
-    """The HTTPRoute with these weights by version. Sorted by name, so that a promotion alone rewrites nothing."""
+@dataclass(frozen=True)
+class Extras:
+    """Who else reaches the candidate: copies of ``mirror`` percent of the requests, and requests with ``header``."""
+
+    candidate: str = ""
+    mirror: int = 0
+    header: HeaderRoute | None = None
+
+
+def manifest(
+    owner: Manifest,
+    spec: DeploymentSpec,
+    route: Route,
+    weights: Mapping[str, int],
+    extras: Extras = Extras(),
+) -> dict[str, Any]:
+    """The HTTPRoute with these weights by version. Sorted by name, so that a promotion alone rewrites nothing.
+
+    The rule with the weights is always the last one. A rule that matches a header stands before it: Gateway API gives
+    precedence to the match with more headers, wherever it stands.
+    """
     namespace, name = owner["metadata"]["namespace"], owner["metadata"]["name"]
-    backends = [
-        {
-            "group": "",
-            "kind": "Service",
-            "name": children.child_name(name, version),
-            "port": contract.SERVE_PORT,
-            "weight": weight,
-        }
-        for version, weight in sorted(weights.items())
-    ]
-    wait = math.ceil(seconds(spec.server.timeout)) + TIMEOUT_SPARE
+    main = _rule(spec, [_backend(name, version, weight) for version, weight in sorted(weights.items())])
+    if extras.mirror:
+        copies: dict[str, Any] = {"backendRef": _reference(name, extras.candidate)}
+        if extras.mirror < 100:
+            copies["percent"] = extras.mirror
+        main["filters"] = [{"type": "RequestMirror", "requestMirror": copies}]
+    rules = [main]
+    if extras.header:
+        aside = _rule(spec, [_backend(name, extras.candidate, 1)])
+        aside["matches"][0]["headers"] = [{"type": "Exact", "name": extras.header.name, "value": extras.header.value}]
+        rules.insert(0, aside)
     return children.route(
         owner,
         {
             "parentRefs": [parent_ref(route.gateway, namespace)],
             "hostnames": list(route.hostnames),
-            "rules": [
-                {
-                    "matches": [{"path": {"type": "PathPrefix", "value": "/"}}],
-                    "backendRefs": backends,
-                    "timeouts": {"request": f"{wait}s"},
-                }
-            ],
+            "rules": rules,
         },
     )
+
+
+def preview(owner: Manifest, spec: DeploymentSpec, route: Route, hostname: str, version: str) -> dict[str, Any]:
+    """The HTTPRoute by which the candidate is reached before any client sees it."""
+    namespace, name = owner["metadata"]["namespace"], owner["metadata"]["name"]
+    return children.preview(
+        owner,
+        {
+            "parentRefs": [parent_ref(route.gateway, namespace)],
+            "hostnames": [hostname],
+            "rules": [_rule(spec, [_backend(name, version, 1)])],
+        },
+    )
+
+
+def taken_over(live: Manifest, route: Route, namespace: str) -> bool:
+    """Whether the Gateway has accepted this generation of a route."""
+    return _answer(live, parent_ref(route.gateway, namespace))[0]
+
+
+def _rule(spec: DeploymentSpec, backends: list[dict[str, Any]]) -> dict[str, Any]:
+    wait = math.ceil(seconds(spec.server.timeout)) + TIMEOUT_SPARE
+    return {
+        "matches": [{"path": {"type": "PathPrefix", "value": "/"}}],
+        "backendRefs": backends,
+        "timeouts": {"request": f"{wait}s"},
+    }
+
+
+def _backend(deployment: str, version: str, weight: int) -> dict[str, Any]:
+    return {**_reference(deployment, version), "weight": weight}
+
+
+def _reference(deployment: str, version: str) -> dict[str, Any]:
+    name = children.child_name(deployment, version)
+    return {"group": "", "kind": "Service", "name": name, "port": contract.SERVE_PORT}
 
 
 def parent_ref(gateway: GatewayRef, namespace: str) -> dict[str, Any]:
@@ -77,6 +127,7 @@ def seen(observed: Observed, route: Route) -> Seen:
     accepted, refused = _answer(live, parent)
     return Seen(
         share={version: round(100 * weight / whole) for version, weight in weights.items()} if whole else {},
+        mirror=_mirror(live),
         holds=frozenset(weights),
         mark=f"generation {live['metadata'].get('generation', 0)}",
         accepted=accepted and trouble is None,
@@ -88,8 +139,16 @@ def seen(observed: Observed, route: Route) -> Seen:
 def _weights(observed: Observed, live: Manifest) -> dict[str, int]:
     """Weights of the live route by version. A backend that is not ours is passed over: the next write removes it."""
     known = {children.child_name(observed.name, version): version for version in _versions(observed)}
-    refs = [ref for rule in live["spec"].get("rules", ()) for ref in rule.get("backendRefs", ())]
+    refs = [ref for rule in live["spec"].get("rules", ())[-1:] for ref in rule.get("backendRefs", ())]
     return {known[ref["name"]]: int(ref.get("weight", 1)) for ref in refs if ref["name"] in known}
+
+
+def _mirror(live: Manifest) -> int:
+    """Percent of the requests that are copied."""
+    filters = [each for rule in live["spec"].get("rules", ())[-1:] for each in rule.get("filters", ())]
+    return max(
+        (int(f["requestMirror"].get("percent", 100)) for f in filters if f["type"] == "RequestMirror"), default=0
+    )
 
 
 def _versions(observed: Observed) -> set[str]:

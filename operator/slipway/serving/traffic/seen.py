@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Final
+from typing import Final, Literal
 
 from slipway.api.common import parse_time, rfc3339
-from slipway.api.deployment import Weights
+from slipway.api.deployment import Counted, Weights
 from slipway.api.reasons import Reason
 
 SETTLE: Final = 2.0
 """Seconds from "accepted" to "believed". A gateway's controller writes its conditions when it has translated the route,
 not when its proxies have taken it over; with Envoy Gateway they do within some tens of milliseconds. Times in a status
 are cut to the second, so this is one second at least."""
+
+
+ENOUGH: Final = 200
+"""Requests from which on their proportion tells more than the gateway's conditions."""
+SIGMAS: Final = 4.0
+SLACK: Final = 0.03
+"""Beyond chance: requests that were on their way while the route changed, and rounds of a gateway's load balancer."""
 
 
 @dataclass(frozen=True)
@@ -36,6 +44,7 @@ class Seen:
         mark: changes whenever the live object asks for something else.
         accepted: whoever carries the traffic has taken over this mark.
         served: it had taken over an earlier one, so clients are answered while this one is on its way.
+        mirror: percent of the requests that are copied to the candidate.
         trouble: why it has not, where that is known.
     """
 
@@ -44,6 +53,7 @@ class Seen:
     mark: str = ""
     accepted: bool = False
     served: bool = False
+    mirror: int = 0
     trouble: Trouble | None = None
 
 
@@ -58,14 +68,41 @@ def note(seen: Seen, before: Weights | None, *, candidate: str | None, now: date
     if seen.accepted:
         accepted_at = before.accepted_at if before and same and before.accepted_at else rfc3339(now)
     share = seen.share.get(candidate, 0) if candidate else 0
+    counted = before.counted if before and same else None
+    by = _believed(counted, share, settled=accepted_at is not None and now >= believed_at(accepted_at))
     return Weights(
         stable=100 - share,
         candidate=share,
-        verified=accepted_at is not None and now >= believed_at(accepted_at),
+        mirror=seen.mirror,
+        verified=by is not None,
+        verified_by=by,
+        counted=counted,
         mark=seen.mark,
         written_at=written_at,
         accepted_at=accepted_at,
     )
+
+
+def _believed(counted: Counted | None, share: int, *, settled: bool) -> Literal["Traffic", "Conditions"] | None:
+    """How the data plane was seen to follow; None where it was not (yet).
+
+    With enough requests they decide: their share must be within ``SIGMAS`` standard deviations of what was asked.
+    With fewer the gateway's conditions and the settle time must do.
+    """
+    if not settled:
+        return None
+    whole = counted.stable + counted.candidate if counted else 0
+    if counted is None or whole < ENOUGH:
+        return "Conditions"
+    wanted = share / 100
+    spread = math.sqrt(wanted * (1 - wanted) / whole) + 1 / whole
+    return "Traffic" if abs(counted.candidate / whole - wanted) <= SIGMAS * spread + SLACK else None
+
+
+def countable(weights: Weights, at: datetime) -> bool:
+    """Whether requests that were counted from a moment on came by these weights: a gateway's proxies follow within
+    some tens of milliseconds, and a time in a status is cut to the second."""
+    return weights.accepted_at is not None and at >= parse_time(weights.accepted_at) + timedelta(seconds=SETTLE / 2)
 
 
 def believed_at(accepted_at: str) -> datetime:

@@ -1,0 +1,291 @@
+"""The stories in which evidence, a comparison or a person's test decides."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from tests.support.serving_builders import (
+    analysis,
+    analysis_step,
+    blue_green,
+    errors,
+    header_step,
+    pause,
+    shadow,
+    shadow_step,
+    weight,
+)
+from tests.support.serving_world import Until, World
+from tests.unit.serving.stories import (
+    V1,
+    V2,
+    Story,
+    Turn,
+    ask_for,
+    at,
+    both,
+    degraded,
+    first,
+    healthy,
+    paused,
+    say,
+    says,
+    world_with,
+)
+
+BUSY = 1000.0
+"""Requests a second."""
+SLOWLY = [weight(10), analysis_step(), weight(50), analysis_step("10s")]
+JOB = {
+    "image": "checks:1",
+    "command": ["python", "smoke.py"],
+    "env": [{"name": "ROWS", "value": "100"}],
+    "resources": {"cpu": "100m", "memory": "256Mi"},
+    "deadline": "10m",
+}
+PREVIEW = "preview.digits.example.com"
+CRASHED = {
+    "containerStatuses": [
+        {
+            "name": "server",
+            "state": {"waiting": {"reason": "CrashLoopBackOff", "message": "back-off 10s restarting failed container"}},
+            "lastState": {
+                "terminated": {
+                    "exitCode": 137,
+                    "reason": "OOMKilled",
+                    "startedAt": "2026-01-01T00:00:00Z",
+                    "finishedAt": "2026-01-01T00:10:00Z",
+                }
+            },
+        }
+    ]
+}
+
+
+def busy(**more: Any) -> Callable[[], World]:
+    """A world with clients."""
+    return lambda: world_with(rate=BUSY, **copy.deepcopy(more))
+
+
+def quiet(world: World) -> None:
+    """The clients go home."""
+    world.tell("clients", "go home")
+    world.rate = 0.0
+
+
+def sour(version: str, share: float) -> Callable[[World], None]:
+    """A version begins to fail."""
+
+    def act(world: World) -> None:
+        world.tell("pods", f"of {version} begin to fail {share:.0%} of their requests")
+        world.errors[version] = share
+
+    return act
+
+
+def crash(version: str) -> Callable[[World], None]:
+    """A version's pods are killed."""
+
+    def act(world: World) -> None:
+        trouble: dict[str, Any] = copy.deepcopy(CRASHED)
+        trouble["containerStatuses"][0]["lastState"]["terminated"]["finishedAt"] = world.now.strftime(
+            "%Y-%m-%dT%H:%M:%SZ"
+        )
+        world.advance(1)
+        world.ails(version, trouble, f"of {version} run out of memory")
+
+    return act
+
+
+def held(candidate: str, percent: int, *words: str) -> Until:
+    """Paused, with these words."""
+    return both(paused(candidate, percent), says(*words))
+
+
+def deploys(strategy: Mapping[str, Any] | None = None, **more: Any) -> Turn:
+    """digits-v1 serves, with a strategy for what comes after it."""
+    return first(**({"strategy": strategy} if strategy else {}), **more)
+
+
+EVIDENCE: dict[str, Story] = {
+    "a canary that does no harm passes its analyses": Story(
+        busy(errors={V1: 0.001, V2: 0.001}),
+        [deploys(steps=SLOWLY, analysis=analysis()), Turn(ask_for(V2), healthy(V2))],
+    ),
+    "a canary that fails too often is aborted": Story(
+        busy(errors={V1: 0.001, V2: 0.05}),
+        [deploys(steps=SLOWLY, analysis=analysis()), Turn(ask_for(V2), degraded("errors", "against", left=[V1]))],
+    ),
+    "harm is found in the background of a pause": Story(
+        busy(),
+        [
+            deploys(steps=[weight(20), pause()], analysis=analysis()),
+            Turn(ask_for(V2), paused(V2, 20)),
+            Turn(sour(V2, 0.2), degraded("errors", left=[V1])),
+        ],
+    ),
+    "without a background only an analysis step aborts": Story(
+        busy(errors={V2: 0.2}),
+        [
+            deploys(steps=[weight(20), pause(), analysis_step()], analysis=analysis(background=False)),
+            Turn(ask_for(V2), paused(V2, 20)),
+            Turn(say("promote"), degraded("errors", left=[V1])),
+        ],
+    ),
+    "without traffic nothing is decided and a person is asked": Story(
+        world_with,
+        [
+            deploys(steps=[weight(10), analysis_step()], analysis=analysis(maxDuration="20s")),
+            Turn(ask_for(V2), held(V2, 10, "no verdict within 20s")),
+            Turn(say("promote"), healthy(V2)),
+        ],
+    ),
+    "an analysis without a verdict goes on where the spec says so": Story(
+        world_with,
+        [
+            deploys(
+                steps=[weight(10), analysis_step()], analysis=analysis(maxDuration="20s", onInconclusive="Promote")
+            ),
+            Turn(ask_for(V2), healthy(V2)),
+        ],
+    ),
+    "an analysis without a verdict aborts where the spec says so": Story(
+        world_with,
+        [
+            deploys(steps=[weight(10), analysis_step()], analysis=analysis(maxDuration="20s", onInconclusive="Abort")),
+            Turn(ask_for(V2), degraded("no verdict within 20s", left=[V1])),
+        ],
+    ),
+    "an analysis that a person resumes begins its time anew": Story(
+        world_with,
+        [
+            deploys(steps=[weight(10), analysis_step()], analysis=analysis(maxDuration="20s")),
+            Turn(ask_for(V2), held(V2, 10, "no verdict")),
+            Turn(say("resume"), says("first look")),
+            Turn(lambda world: setattr(world, "rate", 3 * BUSY), healthy(V2)),
+        ],
+    ),
+    "a candidate that crashes while it has traffic is aborted": Story(
+        busy(),
+        [
+            deploys(steps=[weight(20), pause()]),
+            Turn(ask_for(V2), paused(V2, 20)),
+            Turn(crash(V2), degraded("crashed", "more memory", left=[V1])),
+        ],
+    ),
+    "testers reach the candidate by a header before clients do": Story(
+        busy(),
+        [
+            deploys(steps=[header_step(), pause(), weight(50)]),
+            Turn(ask_for(V2), paused(V2, 0)),
+            Turn(say("promote"), healthy(V2)),
+        ],
+    ),
+    "a header route goes with an abort": Story(
+        busy(),
+        [
+            deploys(steps=[header_step(), pause()]),
+            Turn(ask_for(V2), paused(V2, 0)),
+            Turn(say("abort"), degraded("said abort", left=[V1])),
+        ],
+    ),
+    "blue and green switch at once": Story(busy(), [deploys(blue_green()), Turn(ask_for(V2), healthy(V2))]),
+    "blue and green with a preview, a test and a person": Story(
+        busy(test_ends="Complete"),
+        [
+            deploys(blue_green(auto=False, previewHostname=PREVIEW, prePromotion={"job": JOB})),
+            Turn(ask_for(V2), paused(V2, 0)),
+            Turn(say("promote"), healthy(V2)),
+        ],
+    ),
+    "a test that fails keeps green from clients": Story(
+        busy(test_ends="Failed"),
+        [
+            deploys(blue_green(prePromotion={"job": JOB})),
+            Turn(ask_for(V2), degraded("the test failed", left=[V1])),
+        ],
+    ),
+    "a test that failed is run anew after retry": Story(
+        busy(test_ends="Failed"),
+        [
+            deploys(blue_green(prePromotion={"job": JOB})),
+            Turn(ask_for(V2), degraded("the test failed", left=[V1])),
+            Turn(lambda world: setattr(world, "test_ends", "Complete"), degraded(left=[V1])),
+            Turn(say("retry"), healthy(V2)),
+        ],
+    ),
+    "a look back after the switch keeps green": Story(
+        busy(errors={V1: 0.001, V2: 0.001}),
+        [
+            deploys(blue_green(auto=False, postPromotion={"analysis": {}}), analysis=analysis()),
+            Turn(ask_for(V2), paused(V2, 0)),
+            Turn(lambda world: world.advance(5), paused(V2, 0)),
+            Turn(say("promote"), healthy(V2)),
+        ],
+    ),
+    "a look back after the switch goes back to blue": Story(
+        busy(errors={V1: 0.001, V2: 0.1}),
+        [
+            deploys(blue_green(auto=False, postPromotion={"analysis": {}}), analysis=analysis()),
+            Turn(ask_for(V2), paused(V2, 0)),
+            Turn(lambda world: world.advance(5), paused(V2, 0)),
+            Turn(say("promote"), degraded("before the switch", left=[V1])),
+        ],
+    ),
+    "going back to blue within the delay is instant": Story(
+        busy(),
+        [
+            deploys(blue_green(delay="60s")),
+            Turn(ask_for(V2), healthy(V2, alone=False)),
+            Turn(ask_for(V1), healthy(V1)),
+        ],
+    ),
+    "a shadow whose answers agree is promoted": Story(
+        busy(differs=0.001), [deploys(shadow()), Turn(ask_for(V2), healthy(V2))]
+    ),
+    "a shadow whose answers differ is aborted": Story(
+        busy(differs=0.3), [deploys(shadow()), Turn(ask_for(V2), degraded("disagreement", left=[V1]))]
+    ),
+    "a shadow that agrees is held for a person": Story(
+        busy(),
+        [
+            deploys(shadow(on_pass="Hold")),
+            Turn(ask_for(V2), paused(V2, 0)),
+            Turn(say("promote"), healthy(V2)),
+        ],
+    ),
+    "a shadow first, then a canary with evidence": Story(
+        busy(),
+        [
+            deploys(steps=[shadow_step(50), weight(10), analysis_step(), weight(50)], analysis=analysis(errors())),
+            Turn(ask_for(V2), healthy(V2)),
+        ],
+    ),
+    "a shadow without clients comes to no verdict": Story(
+        world_with,
+        [
+            deploys(shadow()),
+            Turn(ask_for(V2), both(says("first look"), at(V2, 0))),
+            Turn(lambda world: world.advance(1800), held(V2, 0, "no verdict within 30m")),
+        ],
+    ),
+    "another version takes the place of a shadow": Story(
+        world_with,
+        [
+            deploys(shadow()),
+            Turn(ask_for(V2), says("copies of 100%")),
+            Turn(ask_for(V1), healthy(V1)),
+        ],
+    ),
+    "clients that leave in the middle of an analysis": Story(
+        busy(),
+        [
+            deploys(steps=[weight(10), analysis_step()], analysis=analysis(errors(margin="0.0001"), maxDuration="40s")),
+            Turn(ask_for(V2), at(V2, 10)),
+            Turn(quiet, held(V2, 10, "no verdict")),
+            Turn(say("abort"), degraded("said abort", left=[V1])),
+        ],
+    ),
+}
