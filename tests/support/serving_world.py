@@ -141,12 +141,12 @@ class World:
 
     def weights_of(self, route: Manifest) -> str:
         """The weights of a route, to be read."""
-        refs = route["spec"]["rules"][-1]["backendRefs"]
+        refs = route["spec"]["rules"][0]["backendRefs"]
         told = ", ".join(f"{ref['name'].removeprefix(NAME + '-')} {ref['weight']}" for ref in refs)
         copies = "".join(
             f", copies {percent}% to {n.removeprefix(NAME + '-')}" for n, percent in _mirror(route).items()
         )
-        matches = [r["matches"][0]["headers"][0] for r in route["spec"]["rules"][:-1]]
+        matches = [r["matches"][0]["headers"][0] for r in route["spec"]["rules"][1:]]
         headers = "".join(f", {h['name']}: {h['value']} to the candidate" for h in matches)
         at = "" if route["metadata"]["name"] == NAME else f" for {route['spec']['hostnames'][0]}"
         return told + copies + headers + at
@@ -482,7 +482,7 @@ class World:
             raise AssertionError(f"{error}\n" + "\n".join(self.log[-40:])) from None
 
     def _weights(self, route: Manifest) -> dict[str, int]:
-        refs = route["spec"]["rules"][-1]["backendRefs"]
+        refs = route["spec"]["rules"][0]["backendRefs"]
         return {ref["name"]: ref["weight"] for ref in refs}
 
     def _ready(self, service: str) -> int:
@@ -552,7 +552,7 @@ class World:
 
 
 def _mirror(route: Manifest) -> dict[str, int]:
-    copies = [f["requestMirror"] for f in route["spec"]["rules"][-1].get("filters", ())]
+    copies = [f["requestMirror"] for f in route["spec"]["rules"][0].get("filters", ())]
     return {c["backendRef"]["name"]: c.get("percent", 100) for c in copies}
 
 

@@ -43,8 +43,9 @@ def manifest(
 ) -> dict[str, Any]:
     """The HTTPRoute with these weights by version. Sorted by name, so that a promotion alone rewrites nothing.
 
-    The rule with the weights is always the last one. A rule that matches a header stands before it: Gateway API gives
-    precedence to the match with more headers, wherever it stands.
+    The rule with the weights is always the first one, and one that matches a header is appended: Gateway API gives
+    precedence to the match with more headers, wherever it stands, but Envoy Gateway names its clusters by the rule's
+    index, so one that moves the others costs requests (measured: 40 of 4,700 failed).
     """
     namespace, name = owner["metadata"]["namespace"], owner["metadata"]["name"]
     main = _rule(spec, [_backend(name, version, weight) for version, weight in sorted(weights.items())])
@@ -57,7 +58,7 @@ def manifest(
     if extras.header:
         aside = _rule(spec, [_backend(name, extras.candidate, 1)])
         aside["matches"][0]["headers"] = [{"type": "Exact", "name": extras.header.name, "value": extras.header.value}]
-        rules.insert(0, aside)
+        rules.append(aside)
     return children.route(
         owner,
         {
@@ -139,13 +140,13 @@ def seen(observed: Observed, route: Route) -> Seen:
 def _weights(observed: Observed, live: Manifest) -> dict[str, int]:
     """Weights of the live route by version. A backend that is not ours is passed over: the next write removes it."""
     known = {children.child_name(observed.name, version): version for version in _versions(observed)}
-    refs = [ref for rule in live["spec"].get("rules", ())[-1:] for ref in rule.get("backendRefs", ())]
+    refs = [ref for rule in live["spec"].get("rules", ())[:1] for ref in rule.get("backendRefs", ())]
     return {known[ref["name"]]: int(ref.get("weight", 1)) for ref in refs if ref["name"] in known}
 
 
 def _mirror(live: Manifest) -> int:
     """Percent of the requests that are copied."""
-    filters = [each for rule in live["spec"].get("rules", ())[-1:] for each in rule.get("filters", ())]
+    filters = [each for rule in live["spec"].get("rules", ())[:1] for each in rule.get("filters", ())]
     return max(
         (int(f["requestMirror"].get("percent", 100)) for f in filters if f["type"] == "RequestMirror"), default=0
     )
