@@ -153,7 +153,8 @@ def _version(number: int) -> Object:
 
 
 def _deployment(number: int) -> Object:
-    return _object("Deployment", f"d-{number}", {"modelVersion": f"m-v{number + 1}"})
+    # No pod ever gets ready here: a deadline that passes while nothing should happen would be told, once for each.
+    return _object("Deployment", f"d-{number}", {"modelVersion": f"m-v{number + 1}", "progressDeadline": "10h"})
 
 
 def _latency(api: Api, size: int) -> float:
