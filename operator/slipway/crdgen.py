@@ -8,6 +8,7 @@ themselves (``api.common.rules``, ``list_map``).
 
 from __future__ import annotations
 
+import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -141,6 +142,12 @@ class _Dumper(yaml.SafeDumper):
 
     def ignore_aliases(self, data: Any) -> bool:
         return True
+
+
+# YAML 1.2 reads 1e-4 as a number, PyYAML (YAML 1.1) as a text that needs no quotes: Helm reads what this writes.
+_Dumper.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"^[-+]?[0-9]+(\.[0-9]*)?[eE][-+]?[0-9]+$"), list("-+0123456789")
+)
 
 
 def text(kind: Kind) -> str:

@@ -227,6 +227,12 @@ def test_a_shared_type_is_written_out_in_full() -> None:
         assert "&id" not in text(kind), "a YAML alias is one more thing to read"
 
 
+@by_kind
+def test_a_text_that_yaml_1_2_would_read_as_a_number_is_quoted(kind: Kind) -> None:
+    bare = re.findall(r"^ *default: [-+]?[0-9.]+[eE][-+]?[0-9]+$", text(kind), re.MULTILINE)
+    assert not bare, "Helm reads a number here, and the API server refuses the whole CRD"
+
+
 def test_the_chart_carries_the_same_files() -> None:
     carried = REPOSITORY / "charts" / "slipway" / "files" / "crds"
     for kind in KINDS:
