@@ -47,15 +47,17 @@ async def observe(kube: Reader, key: Key, defaults: Defaults, eyes: Eyes) -> Obs
     status = DeploymentStatus.model_validate(live.get("status") or {})
     target, registered = await _target(kube, key.namespace, spec)
     uid = live["metadata"]["uid"]
-    children = await _children(kube, key, uid)
+    children, gate, (route, preview), front = await asyncio.gather(
+        _children(kube, key, uid),
+        _gateway(kube, key.namespace, spec.route),
+        _routes(kube, key, spec),
+        kube.get(SERVICES, key.namespace, key.name),
+    )
+    gateway, known, installed = gate
     running = _running(children, key.name)
     wanted = {v for v in (_name(status.stable), _name(status.candidate), target.wanted) if v}
     versions = {v: found for v in sorted(wanted) if (found := await _version(kube, key, v, registered, running))}
     action, by = _action(live)
-    gateway, known, installed = await _gateway(kube, key.namespace, spec.route)
-    route = await _route(kube, key.namespace, key.name) if installed else None
-    preview = await _preview(kube, key, spec) if installed else None
-    front = await kube.get(SERVICES, key.namespace, key.name)
     taken = Taken(
         await _foreign_children(kube, key, sorted(wanted), running, uid),
         _foreign(route if spec.route else front, uid) or _foreign(preview, uid),
@@ -283,18 +285,23 @@ async def _gateway(kube: Reader, namespace: str, route: Route | None) -> tuple[M
         return None, False, True
 
 
-async def _route(kube: Reader, namespace: str, name: str) -> Manifest | None:
-    try:
-        return await kube.get(HTTP_ROUTES, namespace, name)
-    except NotInstalled:
-        return None
-
-
-async def _preview(kube: Reader, key: Key, spec: DeploymentSpec) -> Manifest | None:
-    """The route of a preview; asked for only where the strategy has one (a strategy that changed leaves it to the
-    next rollout's beginning)."""
+async def _routes(kube: Reader, key: Key, spec: DeploymentSpec) -> tuple[Manifest | None, Manifest | None]:
+    """The HTTPRoute of the Deployment's name and that of the preview, whoever made them."""
     plan = spec.strategy.blue_green
-    return await _route(kube, key.namespace, preview_name(key.name)) if plan and plan.preview_hostname else None
+    names = (key.name, preview_name(key.name))
+    needed = (spec.route is not None, bool(plan and plan.preview_hostname))
+    try:
+        ours = {
+            r["metadata"]["name"]: r for r in await kube.list(HTTP_ROUTES, key.namespace, {Label.DEPLOYMENT: key.name})
+        }
+        # One that is not among ours may be somebody else's, or not be there.
+        found = [
+            ours.get(name) or (await kube.get(HTTP_ROUTES, key.namespace, name) if wanted else None)
+            for name, wanted in zip(names, needed, strict=True)
+        ]
+    except NotInstalled:
+        return None, None
+    return found[0], found[1]
 
 
 async def _class(kube: Reader, gateway: Manifest | None) -> Manifest | None:
