@@ -62,7 +62,7 @@ _WIDEST = 0.999
 """For ``no_harm`` a wider margin is taken for this one: its hypothesis is larger then, so what is promised holds."""
 
 _KEPT = 1024
-"""The rates are taken from the last 1024 to 2048 or so bad (or good, what is rarer) requests of the side that has fewer:
+"""The rates are taken from the last 1024 to 2048 or so bad (or good, if rarer) requests of the side that has fewer:
 to within 3 %, and they follow the day. The guarantee does not depend on it."""
 
 _PRIOR_BAD, _PRIOR_N = 0.5, 50.0
@@ -348,9 +348,11 @@ class OneSample:
 
     def _factors(self, n: int, bad: int, *, harm: bool) -> list[float]:
         """log S of each alternative."""
-        bound = min(max(self.bound, _EDGE), 1 - _EDGE)
+        if harm and self.bound >= 1:
+            return [0.0] * len(_WEIGHTS)
+        bound = min(max(self.bound, _EDGE), 1 - _EDGE if harm else _WIDEST)
         rates = _alternatives(bound, 0.0, _rate(self.n, self.bad), harm=harm)
-        return [0.0 if rate is None or self.bound >= 1 else _log_ratio(n, bad, rate, bound) for rate in rates]
+        return [0.0 if rate is None else _log_ratio(n, bad, rate, bound) for rate in rates]
 
 
 def upper_bound(n: int, bad: int, level: float) -> float:

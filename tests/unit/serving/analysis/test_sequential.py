@@ -144,6 +144,26 @@ def test_a_margin_that_allows_everything_never_finds_harm_and_is_soon_content() 
     assert test.no_harm > 20
 
 
+def test_a_bound_that_allows_everything_never_finds_harm_and_is_soon_content() -> None:
+    test = OneSample.start(1.0).see(20, 15).see(20, 20)
+    assert test.harm <= 1
+    assert test.no_harm > 20
+
+
+def test_a_bound_of_nothing_is_broken_by_one_bad_answer() -> None:
+    test = OneSample.start(0.0).see(1000, 0)
+    assert test.harm <= 1
+    assert test.no_harm <= 1
+    assert test.see(1, 1).harm > 20
+
+
+def test_one_sample_that_turns_bad_after_much_good_evidence_is_found_too() -> None:
+    good = OneSample.start(0.01).see(100_000, 100)
+    assert good.no_harm > 20
+    assert good.next_step().see(100, 10).harm > 20
+    assert good.next_step().no_harm == OneSample.start(0.01).no_harm
+
+
 def test_harm_that_begins_with_more_weight_is_found_soon_after_much_good_evidence() -> None:
     good = run(TwoSample.start(0.01), Block(450, 1, 50, 0), 2000)
     assert good.harm < 1
