@@ -58,6 +58,9 @@ of a false alarm."""
 _EDGE = 1e-9
 """Rates stay this far from 0 and 1: a likelihood of exactly 0 could never be outweighed."""
 
+_NOTHING = 1e-30
+"""A bound of 0 is taken for this: one bad request speaks against it with all the force that is needed."""
+
 _WIDEST = 0.999
 """For ``no_harm`` a wider margin is taken for this one: its hypothesis is larger then, so what is promised holds."""
 
@@ -350,7 +353,7 @@ class OneSample:
         """log S of each alternative."""
         if harm and self.bound >= 1:
             return [0.0] * len(_WEIGHTS)
-        bound = min(max(self.bound, _EDGE), 1 - _EDGE if harm else _WIDEST)
+        bound = min(max(self.bound, _NOTHING), 1 - _EDGE if harm else _WIDEST)
         rates = _alternatives(bound, 0.0, _rate(self.n, self.bad), harm=harm)
         return [0.0 if rate is None else _log_ratio(n, bad, rate, bound) for rate in rates]
 
