@@ -100,14 +100,77 @@ def deployment() -> Object:
             "strategy": {
                 "type": "Canary",
                 "canary": {
-                    "steps": [{"setWeight": 10}, {"pause": {"duration": "30s"}}, {"setWeight": 50}, {"pause": {}}],
+                    "steps": [
+                        {"setWeight": 10},
+                        {"pause": {"duration": "30s"}},
+                        {"setWeight": 50},
+                        {"pause": {}},
+                        {"shadow": copying()},
+                        {"headerRoute": {"name": "X-Tester", "value": "anna"}},
+                        {"analysis": {"duration": "60s"}},
+                    ],
                     "scaleDownDelay": "30s",
                 },
+            },
+            "analysis": {
+                "source": "Prometheus",
+                "metrics": [
+                    {"name": "errors", "maxIncrease": "0.01", "minSamples": 50},
+                    {"name": "slow", "threshold": "50ms", "maxIncrease": "0.02", "minSamples": 100},
+                    {"name": "refused-loans", "total": "loans_total{pod=~'$(workload)-.*'}", "bad": "refused_total"},
+                ],
+                "background": False,
+                "maxDuration": "30m",
+                "onInconclusive": "Abort",
             },
             "progressDeadline": "10m",
             "historyLimit": 5,
         },
     }
+
+
+def copying() -> Object:
+    """Every field of a shadow's terms."""
+    return {
+        "percent": 50,
+        "minSamples": 1000,
+        "maxDisagreement": "0.005",
+        "tolerance": {"absolute": "1e-4", "relative": "0"},
+        "keepExamples": 5,
+    }
+
+
+def blue_green() -> Object:
+    """Every field of the blue/green strategy."""
+    made = deployment()
+    made["spec"]["strategy"] = {
+        "type": "BlueGreen",
+        "blueGreen": {
+            "previewHostname": "preview.digits.example.com",
+            "autoPromote": False,
+            "prePromotion": {
+                "job": {
+                    "image": "registry.example/checks:1",
+                    "command": ["python", "smoke.py"],
+                    "configMap": "digits-checks",
+                    "env": [{"name": "ROWS", "value": "100"}, {"name": "_NOTE"}],
+                    "resources": {"cpu": "100m", "memory": "256Mi"},
+                    "deadline": "10m",
+                },
+                "analysis": {"duration": "60s"},
+            },
+            "postPromotion": {"analysis": {"duration": "5m"}},
+            "scaleDownDelay": "5m",
+        },
+    }
+    return made
+
+
+def shadowing() -> Object:
+    """Every field of the shadow strategy."""
+    made = deployment()
+    made["spec"]["strategy"] = {"type": "Shadow", "shadow": {**copying(), "onPass": "Hold", "scaleDownDelay": "1m"}}
+    return made
 
 
 @dataclass(frozen=True)
@@ -239,6 +302,76 @@ ACCEPTED: Final[dict[str, Given]] = {
         deployment(), {"spec.strategy.canary.steps": [{"setWeight": 10}, {"pause": {}}, {"setWeight": 10}]}
     ),
     "the most steps": Given(deployment(), {"spec.strategy.canary.steps": [{"setWeight": i + 1} for i in range(50)]}),
+    "a blue/green Deployment with every field": Given(blue_green()),
+    "a shadow with every field": Given(shadowing()),
+    "a strategy by its name alone": Given(deployment(), {"spec.strategy": {"type": "BlueGreen"}}),
+    "a shadow by its name alone": Given(deployment(), {"spec.strategy": {"type": "Shadow"}}),
+    "a switch at once": Given(deployment(), {"spec.strategy": {"type": "Canary"}}),
+    "blue/green without a gateway": Given(
+        blue_green(),
+        {
+            "spec.route": GONE,
+            "spec.strategy.blueGreen.previewHostname": GONE,
+            "spec.strategy.blueGreen.prePromotion.analysis": GONE,
+        },
+    ),
+    "a canary without a gateway": Given(
+        deployment(), {"spec.route": GONE, "spec.strategy.canary.steps": [{"setWeight": 10}, {"analysis": {}}]}
+    ),
+    "a test that is the image's own program": Given(
+        blue_green(), {"spec.strategy.blueGreen.prePromotion": {"job": {"image": "registry.example/checks:1"}}}
+    ),
+    "a person before the switch and no other test": Given(
+        blue_green(), {"spec.strategy.blueGreen": {"autoPromote": False}}
+    ),
+    "a look back after the switch and no other test": Given(
+        blue_green(), {"spec.strategy.blueGreen": {"postPromotion": {"analysis": {}}}}
+    ),
+    "no analysis where nothing asks for one": Given(
+        deployment(), {"spec.analysis": GONE, "spec.strategy.canary.steps": [{"setWeight": 10}, {"pause": {}}]}
+    ),
+    "an analysis in the background only": Given(
+        deployment(), {"spec.analysis": {"metrics": [{"name": "errors"}]}, "spec.strategy": {"type": "Canary"}}
+    ),
+    "testers first, then their evidence": Given(
+        deployment(),
+        {
+            "spec.strategy.canary.steps": [
+                {"headerRoute": {"name": "x", "value": "!"}},
+                {"analysis": {}},
+                {"setWeight": 100},
+            ]
+        },
+    ),
+    "a shadow first, then a canary": Given(
+        deployment(), {"spec.strategy.canary.steps": [{"shadow": {}}, {"setWeight": 10}, {"analysis": {}}]}
+    ),
+    "a header's value with spaces inside": Given(
+        deployment(), {"spec.strategy.canary.steps.5.headerRoute.value": "Anna of the tests"}
+    ),
+    "the longest header": Given(
+        deployment(), {"spec.strategy.canary.steps.5.headerRoute": {"name": "n" * 64, "value": "v" * 256}}
+    ),
+    "a shadow of the smallest share": Given(
+        shadowing(),
+        {"spec.strategy.shadow": {"percent": 1, "minSamples": 1, "maxDisagreement": "1e-9", "keepExamples": 0}},
+    ),
+    "a shadow of everything": Given(
+        shadowing(),
+        {"spec.strategy.shadow": {"percent": 100, "minSamples": 10_000_000, "maxDisagreement": "1"}},
+    ),
+    "the most examples": Given(shadowing(), {"spec.strategy.shadow.keepExamples": 100}),
+    "the most metrics": Given(
+        deployment(),
+        {"spec.analysis.metrics": [{"name": f"m{i}", "total": "t" * 2048, "bad": "b" * 2048} for i in range(8)]},
+    ),
+    "the longest name of a metric": Given(deployment(), {"spec.analysis.metrics.2.name": "m" * 40}),
+    "a threshold of a minute": Given(deployment(), {"spec.analysis.metrics.1.threshold": "1m"}),
+    "a threshold of many units": Given(deployment(), {"spec.analysis.metrics.1.threshold": "1s500ms"}),
+    "the pods' own counters": Given(
+        deployment(),
+        {"spec.analysis": {"source": "Pods", "metrics": [{"name": "errors"}, {"name": "slow", "threshold": "1ms"}]}},
+    ),
     "replicas that go at once": Given(deployment(), {"spec.strategy.canary.scaleDownDelay": "0s"}),
     "no history": Given(deployment(), {"spec.historyLimit": 0}),
     "the longest history": Given(deployment(), {"spec.historyLimit": 50}),
@@ -263,7 +396,12 @@ NUMBER: Final = 'write a number as text, like "0.95" or "1e-3"'
 ENTRYPOINT: Final = "write module:function, for example train:main for the function main of train.py"
 HOSTNAME: Final = "write a host name in lower case without scheme, port or path, for example digits.example.com"
 SHAPE: Final = "write one number for each dimension, the batch first: -1 for any size, else 1 or more"
-STEP: Final = "each step is either {setWeight: N} or {pause: {}} or {pause: {duration: 30s}}"
+STEP: Final = "each step is exactly one of {setWeight: N}, {pause: {}}, {pause: {duration: 30s}}, {analysis: {}}"
+PREVIEW: Final = "write a host name in lower case without scheme, port, path or '*', for example preview.digits"
+SHARE: Final = 'write a share above 0 and at most 1 as text, like "0.01" for one in a hundred'
+NOT_NEGATIVE: Final = 'write a number that is not negative as text, like "1e-4" or "0.5"'
+THRESHOLD: Final = "threshold belongs to the metric slow, and slow needs one: {name: slow, threshold: 50ms}"
+METRIC: Final = "errors and slow are measured by Slipway; any other metric needs total and bad, two PromQL counters"
 
 _One = tuple[str, Any, str]
 """Path, wrong value, words."""
@@ -523,11 +661,108 @@ _DEPLOYMENT: Final[dict[str, _One]] = {
         "should be less than or equal to 100",
     ),
     "a weight in percent": ("spec.strategy.canary.steps.0.setWeight", "10%", "must be of type integer"),
-    "a step that does not exist yet": (
-        "spec.strategy.canary.steps.0.analysis",
-        {"duration": "60s"},
-        'unknown field "spec.strategy.canary.steps[0].analysis"',
+    "a step that does not exist": (
+        "spec.strategy.canary.steps.0.experiment",
+        {},
+        'unknown field "spec.strategy.canary.steps[0].experiment"',
     ),
+    "an analysis before any traffic": (
+        "spec.strategy.canary.steps",
+        [{"analysis": {}}, {"setWeight": 10}],
+        "an analysis needs traffic: write {setWeight: N} or {headerRoute: ...} before it",
+    ),
+    "a strategy of another type than its name": (
+        "spec.strategy.type",
+        "BlueGreen",
+        "canary belongs to type: Canary: change one of them",
+    ),
+    "copies and headers without a gateway": (
+        "spec.route",
+        GONE,
+        "shadow and headerRoute need a gateway: write spec.route",
+    ),
+    "an analysis step without an analysis": (
+        "spec.analysis",
+        GONE,
+        "an analysis needs to know what to measure: write spec.analysis, for example {metrics: [{name: errors}]}",
+    ),
+    "a header without a name": ("spec.strategy.canary.steps.5.headerRoute.name", GONE, "Required value"),
+    "a header without a value": ("spec.strategy.canary.steps.5.headerRoute.value", GONE, "Required value"),
+    "a header with a colon": (
+        "spec.strategy.canary.steps.5.headerRoute.name",
+        "X-Tester:",
+        "the name of an HTTP header",
+    ),
+    "a header of no name": ("spec.strategy.canary.steps.5.headerRoute.name", "", "the name of an HTTP header"),
+    "a header with too long a name": _too_long("spec.strategy.canary.steps.5.headerRoute.name", 64),
+    "a header of no value": ("spec.strategy.canary.steps.5.headerRoute.value", "", "exact value in visible ASCII"),
+    "a header's value that begins with a space": (
+        "spec.strategy.canary.steps.5.headerRoute.value",
+        " anna",
+        "write the header's exact value in visible ASCII",
+    ),
+    "a header's value of two lines": (
+        "spec.strategy.canary.steps.5.headerRoute.value",
+        "a\nb",
+        "write the header's exact value in visible ASCII",
+    ),
+    "a header's value that YAML takes for a boolean": (
+        "spec.strategy.canary.steps.5.headerRoute.value",
+        True,
+        'must be of type string: "boolean"',
+    ),
+    "a header with too long a value": _too_long("spec.strategy.canary.steps.5.headerRoute.value", 256),
+    "counters that do not exist": ("spec.analysis.source", "Datadog", 'supported values: "Pods", "Prometheus"'),
+    "an analysis of nothing": ("spec.analysis.metrics", GONE, "Required value"),
+    "an analysis of an empty list": (
+        "spec.analysis.metrics",
+        [],
+        "write at least one metric, for example {name: errors}",
+    ),
+    "too many metrics": (
+        "spec.analysis.metrics",
+        [{"name": f"m{i}", "total": "t", "bad": "b"} for i in range(9)],
+        "must have at most 8 items",
+    ),
+    "a metric twice": ("spec.analysis.metrics.2", {"name": "errors"}, "spec.analysis.metrics[2]: Duplicate value"),
+    "PromQL for the pods": ("spec.analysis.source", "Pods", "a metric with total and bad needs source: Prometheus"),
+    "another end than the three": ("spec.analysis.onInconclusive", "Retry", "Unsupported value"),
+    "a metric without a name": ("spec.analysis.metrics.0.name", GONE, "Required value"),
+    "a metric's name in capitals": (
+        "spec.analysis.metrics.2.name",
+        "Loans",
+        "write errors, slow, or a name of your own",
+    ),
+    "a metric of too long a name": _too_long("spec.analysis.metrics.2.name", 40),
+    "a metric that nobody measures": ("spec.analysis.metrics.0.name", "error", METRIC),
+    "errors that somebody else measures": (
+        "spec.analysis.metrics.0",
+        {"name": "errors", "total": "t", "bad": "b"},
+        METRIC,
+    ),
+    "slow without a threshold": ("spec.analysis.metrics.1.threshold", GONE, THRESHOLD),
+    "errors with a threshold": ("spec.analysis.metrics.0.threshold", "50ms", THRESHOLD),
+    "a threshold beyond the histogram": (
+        "spec.analysis.metrics.1.threshold",
+        "1m1ms",
+        "write at most 60s: the servers' latency histogram ends there",
+    ),
+    "all of them and no bad ones": ("spec.analysis.metrics.2.bad", GONE, "total and bad belong together"),
+    "PromQL that is empty": ("spec.analysis.metrics.2.total", "", "should be at least 1 chars long"),
+    "PromQL that is too long": _too_long("spec.analysis.metrics.2.total", 2048),
+    "PromQL of bad ones that is empty": ("spec.analysis.metrics.2.bad", "", "should be at least 1 chars long"),
+    "PromQL of bad ones that is too long": _too_long("spec.analysis.metrics.2.bad", 2048),
+    "no increase at all": ("spec.analysis.metrics.0.maxIncrease", "0", SHARE),
+    "an increase in percent": ("spec.analysis.metrics.0.maxIncrease", "1%", SHARE),
+    "an increase above all": ("spec.analysis.metrics.0.maxIncrease", "1.01", SHARE),
+    "an increase without quotes": ("spec.analysis.metrics.0.maxIncrease", 0.01, 'must be of type string: "number"'),
+    "an increase that is too long": (
+        "spec.analysis.metrics.0.maxIncrease",
+        "0." + "0" * 30 + "1",
+        "more than 32 bytes",
+    ),
+    "no samples": ("spec.analysis.metrics.0.minSamples", 0, "should be greater than or equal to 1"),
+    "too many samples": ("spec.analysis.metrics.0.minSamples", 10_000_001, "should be less than or equal to 10000000"),
     "a negative history": ("spec.historyLimit", -1, "should be greater than or equal to 0"),
     "too long a history": ("spec.historyLimit", 51, "should be less than or equal to 50"),
 }
@@ -537,6 +772,100 @@ _ALIAS: Final[dict[str, _One]] = {
     "an alias that is too long": _too_long("spec.alias", 40),
     "a followed model's name in capitals": ("spec.model", "Digits", MODEL_NAME),
     "a followed model's name that is too long": _too_long("spec.model", 40),
+}
+
+_BLUE_GREEN: Final[dict[str, _One]] = {
+    "a strategy of another type than its name": (
+        "spec.strategy.type",
+        "Canary",
+        "blueGreen belongs to type: BlueGreen: change one of them",
+    ),
+    "a preview without a gateway": (
+        "spec.route",
+        GONE,
+        "previewHostname needs a gateway: write spec.route, or leave it out",
+    ),
+    "an analysis of a preview that is not there": (
+        "spec.strategy.blueGreen.previewHostname",
+        GONE,
+        "prePromotion.analysis looks at preview traffic: write blueGreen.previewHostname, or use a Job",
+    ),
+    "an analysis before the switch that is not said": (
+        "spec.analysis",
+        GONE,
+        "an analysis needs to know what to measure: write spec.analysis, for example {metrics: [{name: errors}]}",
+    ),
+    "a look back at nothing": ("spec.strategy.blueGreen.postPromotion.analysis", GONE, "Required value"),
+    "a preview of any host": ("spec.strategy.blueGreen.previewHostname", "*.digits.example.com", PREVIEW),
+    "a preview by URL": ("spec.strategy.blueGreen.previewHostname", "http://preview.example.com", PREVIEW),
+    "a preview by address": ("spec.strategy.blueGreen.previewHostname", "192.0.2.1", "a route takes no address"),
+    "a preview of too long a name": _too_long("spec.strategy.blueGreen.previewHostname", 253),
+}
+_JOB: Final = "spec.strategy.blueGreen.prePromotion.job"
+_BLUE_GREEN |= {
+    "a test without an image": (f"{_JOB}.image", GONE, "Required value"),
+    "a test of an empty image": (f"{_JOB}.image", "", "should be at least 1 chars long"),
+    "a test of too long an image": _too_long(f"{_JOB}.image", 512),
+    "a test of too many words": (f"{_JOB}.command", ["x"] * 65, "must have at most 64 items"),
+    "a test with too long a word": (f"{_JOB}.command.0", "x" * 4097, "may not be more than 4096 bytes"),
+    "a test's files in capitals": (f"{_JOB}.configMap", "Checks", OBJECT_NAME),
+    "a test's files of too long a name": _too_long(f"{_JOB}.configMap", 253),
+    "too many variables": (f"{_JOB}.env", [{"name": f"V{i}"} for i in range(65)], "must have at most 64 items"),
+    "a variable twice": (f"{_JOB}.env.1.name", "ROWS", "Duplicate value"),
+    "a variable without a name": (f"{_JOB}.env.0.name", GONE, "Required value"),
+    "a variable that begins with a digit": (f"{_JOB}.env.0.name", "1ROW", "that does not begin with a digit"),
+    "a variable of Slipway's": (
+        f"{_JOB}.env.0.name",
+        "SLIPWAY_URL",
+        "names that begin with SLIPWAY_ are Slipway's: write another one",
+    ),
+    "a variable of too long a name": _too_long(f"{_JOB}.env.0.name", 128),
+    "a variable that is too long": _too_long(f"{_JOB}.env.0.value", 4096),
+    "a variable from a Secret": (f"{_JOB}.env.0.valueFrom", {}, "unknown field"),
+    "a test without CPU": (f"{_JOB}.resources.cpu", "0", CPU),
+    "a test's CPU that is too long": (f"{_JOB}.resources.cpu", "1" + "0" * 32, "may not be more than 32 bytes"),
+    "a test's memory without its unit": (f"{_JOB}.resources.memory", "256", MEMORY),
+    "a test's memory that is too long": (f"{_JOB}.resources.memory", "1" + "0" * 32, "may not be more than 32 bytes"),
+}
+
+
+def _terms(path: str) -> dict[str, _One]:
+    """What a shadow may not ask for, as a strategy and as a step."""
+    return {
+        f"{path}: copies of no requests": (f"{path}.percent", 0, "should be greater than or equal to 1"),
+        f"{path}: more copies than requests": (f"{path}.percent", 101, "should be less than or equal to 100"),
+        f"{path}: no samples": (f"{path}.minSamples", 0, "should be greater than or equal to 1"),
+        f"{path}: too many samples": (f"{path}.minSamples", 10_000_001, "should be less than or equal to 10000000"),
+        f"{path}: no disagreement": (f"{path}.maxDisagreement", "0.0", SHARE),
+        f"{path}: disagreement in percent": (f"{path}.maxDisagreement", "1%", SHARE),
+        f"{path}: disagreement that is too long": (
+            f"{path}.maxDisagreement",
+            "0." + "0" * 30 + "1",
+            "may not be more than 32 bytes",
+        ),
+        f"{path}: a negative tolerance": (f"{path}.tolerance.absolute", "-1e-4", NOT_NEGATIVE),
+        f"{path}: a tolerance that is too long": (f"{path}.tolerance.absolute", "0" * 33, "more than 32 bytes"),
+        f"{path}: a relative tolerance in percent": (f"{path}.tolerance.relative", "1%", NOT_NEGATIVE),
+        f"{path}: a relative tolerance that is too long": (
+            f"{path}.tolerance.relative",
+            "0" * 33,
+            "may not be more than 32 bytes",
+        ),
+        f"{path}: fewer examples than none": (f"{path}.keepExamples", -1, "should be greater than or equal to 0"),
+        f"{path}: too many examples": (f"{path}.keepExamples", 101, "should be less than or equal to 100"),
+    }
+
+
+_DEPLOYMENT |= _terms("spec.strategy.canary.steps.4.shadow")
+_SHADOW: Final[dict[str, _One]] = {
+    **_terms("spec.strategy.shadow"),
+    "a strategy of another type than its name": (
+        "spec.strategy.type",
+        "Canary",
+        "shadow belongs to type: Shadow; to shadow before a canary, write {shadow: {...}} as one of its steps",
+    ),
+    "a shadow without a gateway": ("spec.route", GONE, "shadow and headerRoute need a gateway: write spec.route"),
+    "another end than the two": ("spec.strategy.shadow.onPass", "Abort", 'supported values: "Promote", "Hold"'),
 }
 
 
@@ -565,6 +894,16 @@ _DEPLOYMENT |= _durations("a progress deadline", "spec.progressDeadline", zero=F
 _DEPLOYMENT |= _durations("a delay", "spec.strategy.canary.scaleDownDelay", zero=True, milliseconds=False)
 _DEPLOYMENT |= _durations("a pause", "spec.strategy.canary.steps.1.pause.duration", zero=True, milliseconds=True)
 _DEPLOYMENT |= _durations("a batching delay", "spec.server.maxDelay", zero=True, milliseconds=True)
+_DEPLOYMENT |= _durations("a verdict's time", "spec.analysis.maxDuration", zero=False, milliseconds=False)
+_DEPLOYMENT |= _durations("a threshold", "spec.analysis.metrics.1.threshold", zero=False, milliseconds=True)
+_DEPLOYMENT |= _durations("an analysis", "spec.strategy.canary.steps.6.analysis.duration", zero=True, milliseconds=True)
+_BLUE_GREEN |= _durations("a test's deadline", f"{_JOB}.deadline", zero=False, milliseconds=False)
+_BLUE_GREEN |= _durations("a delay", "spec.strategy.blueGreen.scaleDownDelay", zero=True, milliseconds=False)
+for _side in ("prePromotion", "postPromotion"):
+    _BLUE_GREEN |= _durations(
+        f"{_side}", f"spec.strategy.blueGreen.{_side}.analysis.duration", zero=True, milliseconds=True
+    )
+_SHADOW |= _durations("a delay", "spec.strategy.shadow.scaleDownDelay", zero=True, milliseconds=False)
 _DEPLOYMENT |= _durations("a request's timeout", "spec.server.timeout", zero=False, milliseconds=True)
 
 
@@ -577,6 +916,8 @@ def _refused() -> Iterator[tuple[str, Refused]]:
         ("ModelVersion", model_version(), {}, _MODEL_VERSION),
         ("Deployment", deployment(), {}, _DEPLOYMENT),
         ("Deployment", deployment(), follower, _ALIAS),
+        ("blue/green Deployment", blue_green(), {}, _BLUE_GREEN),
+        ("shadowing Deployment", shadowing(), {}, _SHADOW),
     ):
         for sentence, (path, value, words) in table.items():
             yield f"{kind}: {sentence}", Refused(base, {**first, path: value}, path, words)
@@ -665,7 +1006,8 @@ MAY_CHANGE: Final[dict[str, Given]] = {
     "Deployment: from a version to an alias": Given(
         deployment(), {"spec.modelVersion": GONE, "spec.model": "digits", "spec.alias": "champion"}
     ),
-    "Deployment: without a route": Given(deployment(), {"spec.route": GONE}),
+    "Deployment: without a route": Given(deployment(), {"spec.route": GONE, "spec.strategy": {"type": "Canary"}}),
+    "Deployment: another strategy": Given(blue_green()),
     "Deployment: more replicas": Given(deployment(), {"spec.replicas": 5}),
 }
 
@@ -830,7 +1172,60 @@ def test_defaults_of_a_deployment(api: Api) -> None:
         "replicas": 1,
         "resources": {"cpu": "500m", "memory": "512Mi", "gpu": {"count": 0, "resourceName": "nvidia.com/gpu"}},
         "server": {"maxBatch": 32, "maxDelay": "0ms", "queueLimit": 128, "timeout": "30s"},
-        "strategy": {"type": "Canary", "canary": {"steps": [{"setWeight": 100}], "scaleDownDelay": "30s"}},
+        "strategy": {"type": "Canary"},
         "progressDeadline": "10m",
         "historyLimit": 5,
     }
+
+
+def test_defaults_of_an_analysis(api: Api) -> None:
+    wanted = Given(deployment(), {"metadata.name": "d", "spec.analysis": {"metrics": [{"name": "errors"}]}})
+    assert api.create(wanted.manifest(), dry_run=True)["spec"]["analysis"] == {
+        "source": "Pods",
+        "metrics": [{"name": "errors", "maxIncrease": "0.01", "minSamples": 50}],
+        "background": True,
+        "maxDuration": "30m",
+        "onInconclusive": "Pause",
+    }
+
+
+TERMS: Final = {
+    "percent": 100,
+    "minSamples": 500,
+    "maxDisagreement": "0.01",
+    "tolerance": {"absolute": "1e-4", "relative": "1e-3"},
+    "keepExamples": 0,
+}
+JOB: Final = {"image": "registry.example/checks:1"}
+
+
+@pytest.mark.parametrize(
+    ("given", "written"),
+    [
+        (
+            {"type": "Canary", "canary": {"steps": [{"shadow": {}}]}},
+            {"canary": {"steps": [{"shadow": TERMS}], "scaleDownDelay": "30s"}},
+        ),
+        (
+            {"type": "Shadow", "shadow": {}},
+            {"shadow": {**TERMS, "onPass": "Promote", "scaleDownDelay": "30s"}},
+        ),
+        ({"type": "BlueGreen", "blueGreen": {}}, {"blueGreen": {"autoPromote": True, "scaleDownDelay": "30s"}}),
+        (
+            {"type": "BlueGreen", "blueGreen": {"prePromotion": {"job": JOB}}},
+            {
+                "blueGreen": {
+                    "autoPromote": True,
+                    "scaleDownDelay": "30s",
+                    "prePromotion": {
+                        "job": {**JOB, "resources": {"cpu": "100m", "memory": "256Mi"}, "deadline": "10m"}
+                    },
+                }
+            },
+        ),
+    ],
+    ids=["a shadow step", "a shadow", "blue/green", "blue/green with a test"],
+)
+def test_defaults_of_a_strategy(api: Api, given: Object, written: Object) -> None:
+    wanted = Given(deployment(), {"metadata.name": "d", "spec.strategy": given})
+    assert api.create(wanted.manifest(), dry_run=True)["spec"]["strategy"] == {"type": given["type"], **written}

@@ -199,6 +199,14 @@ WholeSeconds = Annotated[str, Field(max_length=32, json_schema_extra=rules(_A_DU
 """A duration for what Kubernetes counts in seconds; may be zero."""
 Deadline = Annotated[str, Field(max_length=32, json_schema_extra=rules(_A_DURATION, _WHOLE_SECONDS, _LONGER_THAN_ZERO))]
 """A duration in seconds that is not zero."""
+_A_MINUTE: Final = Rule(
+    # Go's units only: CEL knows no day, and what is no duration at all is another rule's business.
+    "!self.contains('d') && (!self.matches('^([0-9]+h)?([0-9]+m)?([0-9]+s)?([0-9]+ms)?$') || self == '' || "
+    "duration(self) <= duration('60s'))",
+    "write at most 60s: the servers' latency histogram ends there",
+)
+Threshold = Annotated[str, Field(max_length=32, json_schema_extra=rules(_A_DURATION, _LONGER_THAN_ZERO, _A_MINUTE))]
+"""A latency that the servers tell apart."""
 
 _LABEL: Final = "[a-z0-9]([-a-z0-9]*[a-z0-9])?"
 _WORD: Final = "[a-z]([-a-z0-9]*[a-z0-9])?"
@@ -282,19 +290,20 @@ NotNegative = Annotated[
         json_schema_extra=matching(_NOT_NEGATIVE, 'write a number that is not negative as text, like "1e-4" or "0.5"'),
     ),
 ]
-Share = Annotated[
+Allowance = Annotated[
     str,
     Field(
         max_length=32,
         json_schema_extra=rules(
             Rule(
-                f"self.matches(r'{_NOT_NEGATIVE}') && double(self) <= 1.0",
-                'write a share between 0 and 1 as text, like "0.01" for one in a hundred',
+                f"self.matches(r'{_NOT_NEGATIVE}') && double(self) > 0.0 && double(self) <= 1.0",
+                'write a share above 0 and at most 1 as text, like "0.01" for one in a hundred: no number of requests '
+                "can show that nothing ever differs",
             )
         ),
     ),
 ]
-"""A share of something, as text."""
+"""A share that is put up with, as text."""
 
 
 def _quantity(least: str, says: str) -> WithJsonSchema:

@@ -10,6 +10,7 @@ from slipway.api.common import (
     LIST_ATOMIC,
     LIST_SET,
     AliasName,
+    Allowance,
     Column,
     Condition,
     Cpu,
@@ -25,8 +26,8 @@ from slipway.api.common import (
     NotNegative,
     ObjectName,
     Rule,
-    Share,
     SomeTime,
+    Threshold,
     Time,
     WholeSeconds,
     conditions,
@@ -151,7 +152,7 @@ class ShadowTerms(Model):
     """Percent of the requests that are copied."""
     min_samples: int = Field(default=500, ge=1, le=10_000_000)
     """Compared requests before it may pass."""
-    max_disagreement: Share = "0.01"
+    max_disagreement: Allowance = "0.01"
     """The share of answers that may differ. It passes when the evidence says that it is less, it aborts when the
     evidence says that it is more."""
     tolerance: Tolerance = Field(default=Tolerance(), json_schema_extra={"default": {}})
@@ -171,7 +172,7 @@ class CanaryStep(Model):
                 ".filter(given, given).size() == 1",
                 "each step is exactly one of {setWeight: N}, {pause: {}}, {pause: {duration: 30s}}, "
                 "{analysis: {}}, {analysis: {duration: 60s}}, {shadow: {percent: 100}} and "
-                "{headerRoute: {name: X-Tester, value: yes}}",
+                "{headerRoute: {name: X-Tester, value: anna}}",
             )
         )
     )
@@ -217,8 +218,12 @@ class EnvVar(Model):
         str,
         Field(
             max_length=128,
-            json_schema_extra=matching(
-                "^[A-Za-z_][A-Za-z0-9_]*$", "write a name of letters, digits and '_' that does not begin with a digit"
+            json_schema_extra=rules(
+                Rule(
+                    "self.matches(r'^[A-Za-z_][A-Za-z0-9_]*$')",
+                    "write a name of letters, digits and '_' that does not begin with a digit",
+                ),
+                Rule("!self.startsWith('SLIPWAY_')", "names that begin with SLIPWAY_ are Slipway's: write another one"),
             ),
         ),
     ]
@@ -349,14 +354,14 @@ class AnalysisMetric(Model):
     ]
     """``errors``: answered with a status of 5xx, or with a NaN or an infinite number. ``slow``: not answered within
     ``threshold``. Any other: two PromQL counters."""
-    threshold: SomeTime | None = None
+    threshold: Threshold | None = None
     """For ``slow``. Counted at the edge of the server's latency histogram at or next above it (docs/analysis.md)."""
     total: Annotated[str, Field(max_length=2048, min_length=1)] | None = None
     """PromQL of a counter of requests; ``$(namespace)``, ``$(deployment)``, ``$(modelVersion)`` and ``$(workload)``
     are those of the side that is asked about."""
     bad: Annotated[str, Field(max_length=2048, min_length=1)] | None = None
     """PromQL of a counter of the bad ones among them."""
-    max_increase: Share = "0.01"
+    max_increase: Allowance = "0.01"
     """How much larger the candidate's share of bad requests may be than the stable version's: "0.01" is one in a
     hundred."""
     min_samples: int = Field(default=50, ge=1, le=10_000_000)
