@@ -11,8 +11,9 @@ and say. An answer is kept as a summary of its outputs, never of its inputs:
 Which ones follows from the shape alone, so that two servers keep the same and can be compared. A difference that lies
 in between is not seen; a model that differs so seldom is found on another request. Of a text its hash is kept.
 
-Before anybody asked, and ``KEEP`` seconds after the last time, nothing is kept and nothing is spent. A shadow asks from
-its start on, long before it gets its first request.
+``KEEP`` seconds after the last question, or after the start, the ring closes: nothing is kept and nothing is spent. A
+shadow asks from its start on, long before it gets its first request; a pod that starts beside a shadow answers before
+that shadow learns its address.
 """
 
 from __future__ import annotations
@@ -115,16 +116,16 @@ class Ring:
     """The answers of one server. Belongs to the event loop's thread.
 
     Attributes:
-        open: whether answers are kept, because somebody asked of late.
+        open: whether answers are kept, because somebody asked of late or may yet.
         limit: bytes of all that is kept.
     """
 
-    def __init__(self, outputs: tuple[TensorPlan, ...], limit: int = MAX_BYTES) -> None:
-        self.open = False
+    def __init__(self, outputs: tuple[TensorPlan, ...], now: float, limit: int = MAX_BYTES) -> None:
+        self.open = True
         self.limit = limit
         self.bytes = 0
         self._outputs = [(t.name, t.datatype) for t in outputs]
-        self._asked = -math.inf
+        self._asked = now
         self._kept: OrderedDict[bytes, tuple[float, int, Summary]] = OrderedDict()
 
     def __len__(self) -> int:

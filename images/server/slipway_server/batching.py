@@ -122,7 +122,7 @@ class Limits:
 
 
 TICK: Final = 0.05
-"""Seconds between two looks for requests that waited too long, while any wait."""
+"""Seconds, at least, between two looks for requests that waited too long, while any wait; or 1% of what they may."""
 
 
 @dataclass(eq=False)
@@ -142,6 +142,8 @@ class Batcher:
 
     def __post_init__(self) -> None:
         self._loop = asyncio.get_running_loop()
+        # Not oftener than it matters: beside a model that fills the caches each look costs 50 µs.
+        self._tick = max(TICK, self.limits.timeout / 100)
         self._threads = ThreadPoolExecutor(self.limits.workers, thread_name_prefix="run")
 
     @property
@@ -181,7 +183,7 @@ class Batcher:
                 self._scheduled.cancel()
                 self._schedule(0)
         if self._sweeping is None and (self._busy or not self.profile.on_loop):
-            self._sweeping = self._loop.call_later(TICK, self._sweep)
+            self._sweeping = self._loop.call_later(self._tick, self._sweep)
         return work
 
     def cancel(self, work: Work) -> None:
@@ -325,4 +327,4 @@ class Batcher:
         for work in [w for w in self._running if w.since < border]:
             work.finish(RunTimeoutError())
         if self._waiting or self._running:
-            self._sweeping = self._loop.call_later(TICK, self._sweep)
+            self._sweeping = self._loop.call_later(self._tick, self._sweep)

@@ -14,12 +14,9 @@ import gc
 import logging
 import os
 import signal
-import threading
 import time
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -56,6 +53,7 @@ from slipway_server.reasons import LoadError
 from slipway_server.resources import MemoryPlan
 from slipway_server.shadow import Shadow
 from slipway_server.signature import Plan
+from slipway_server.threads import in_thread
 
 log = logging.getLogger("slipway.server")
 
@@ -170,8 +168,8 @@ async def _serve(spec: ServeSpec, options: Options) -> int:
     # From the start, so that peers keep their answers before the first copy of a request comes here.
     beside = loop.create_task(listener.run() if isinstance(listener, Shadow) else _sweep(listener))
 
-    # A daemon thread, not the loop's executor: a pod that is stopped while it downloads must not wait for it.
-    loading = _in_thread(loop, lambda: prepare(spec, options))
+    # Not the loop's executor: a pod that is stopped while it downloads must not wait for it.
+    loading = in_thread("load", lambda: prepare(spec, options))
     stopping = loop.create_task(stop.wait())
     both: set[asyncio.Future[Any]] = {loading, stopping}
     await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
@@ -245,7 +243,7 @@ def _listener(spec: ServeSpec, options: Options) -> Ring | Shadow:
     """
     plan = Plan.of(spec.signature)
     if spec.comparison is None:
-        return Ring(plan.outputs)
+        return Ring(plan.outputs, time.perf_counter())
     judge = Judge(plan.outputs, Tolerance.of(spec.comparison))
     examples = Examples(options.model_dir, spec.comparison.examples)
     return Shadow(plan, judge, HttpPeers(spec.comparison), examples)
@@ -255,23 +253,6 @@ async def _sweep(ring: Ring) -> None:
     while True:
         await asyncio.sleep(SWEEP)
         ring.sweep(time.perf_counter())
-
-
-def _in_thread(loop: asyncio.AbstractEventLoop, work: Callable[[], Loaded]) -> asyncio.Future[Loaded]:
-    future: asyncio.Future[Loaded] = loop.create_future()
-
-    def target() -> None:
-        try:
-            result = work()
-        except BaseException as error:
-            settle = partial(future.set_exception, error)
-        else:
-            settle = partial(future.set_result, result)
-        with suppress(RuntimeError):  # the loop is closed: the server was stopped while it loaded
-            loop.call_soon_threadsafe(settle)
-
-    threading.Thread(target=target, name="load", daemon=True).start()
-    return future
 
 
 def _spec() -> ServeSpec:

@@ -9,12 +9,14 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import Sequence
+from functools import partial
 from typing import Final, Protocol
 
 from slipway.contract import Comparison
 from slipway_server import reasons
 from slipway_server.answers import MAX_REPLY, Reply, ReplyError, question, read_reply
 from slipway_server.reasons import LoadError
+from slipway_server.threads import in_thread
 
 PATH: Final = "/answers"
 MAX_PEERS: Final = 64
@@ -69,18 +71,18 @@ class HttpPeers:
     def __init__(self, comparison: Comparison) -> None:
         self._host, self._port = split(comparison.peers)
         self._known: tuple[Address, ...] = ()
-        self._looking: asyncio.Task[tuple[Address, ...]] | None = None
+        self._looking: asyncio.Future[tuple[Address, ...]] | None = None
         self._connections: dict[Address, tuple[asyncio.StreamReader, asyncio.StreamWriter]] = {}
 
     async def addresses(self) -> tuple[Address, ...]:
         """See ``Peers``. Never raises; a name that is slow or gone leaves what was known."""
         if self._looking is None:  # one at a time: each holds a thread for as long as it takes
-            self._looking = asyncio.create_task(self._resolve())
+            self._looking = in_thread("resolve", partial(_resolve, self._host, self._port))
         done, _ = await asyncio.wait({self._looking}, timeout=RESOLVE)
         if done:
-            task, self._looking = self._looking, None
-            if task.exception() is None:
-                self._known = task.result()
+            looked, self._looking = self._looking, None
+            if looked.exception() is None:
+                self._known = looked.result()
         for address in set(self._connections) - set(self._known):
             self._close(address)
         return self._known
@@ -111,12 +113,6 @@ class HttpPeers:
         """See ``Peers``."""
         for address in list(self._connections):
             self._close(address)
-        if self._looking is not None:
-            self._looking.cancel()
-
-    async def _resolve(self) -> tuple[Address, ...]:
-        found = await asyncio.get_running_loop().getaddrinfo(self._host, self._port, type=socket.SOCK_STREAM)
-        return tuple(sorted({(str(i[4][0]), int(i[4][1])) for i in found})[:MAX_PEERS])
 
     async def _exchange(self, address: Address, data: bytes) -> bytes:
         if address not in self._connections:
@@ -140,3 +136,8 @@ class HttpPeers:
         connection = self._connections.pop(address, None)
         if connection is not None:
             connection[1].close()
+
+
+def _resolve(host: str, port: int) -> tuple[Address, ...]:
+    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    return tuple(sorted({(str(i[4][0]), int(i[4][1])) for i in found})[:MAX_PEERS])

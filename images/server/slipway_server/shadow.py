@@ -48,6 +48,7 @@ from slipway_server.examples import Examples
 from slipway_server.metrics import Counts
 from slipway_server.peers import Address, PeerError, Peers
 from slipway_server.signature import BYTES, DTYPES, Array, Plan
+from slipway_server.threads import in_thread
 
 log = logging.getLogger("slipway.server")
 
@@ -132,7 +133,7 @@ class Shadow:
         self._held = 0
         self._due: tuple[deque[bytes], ...] = tuple(deque() for _ in AGES)
         self._silent: frozenset[Address] = frozenset()
-        self._writing: asyncio.Task[None] | None = None
+        self._writing: asyncio.Future[None] | None = None
 
     def __len__(self) -> int:
         return len(self._pending)
@@ -314,10 +315,10 @@ class Shadow:
         def write() -> None:
             try:
                 examples.keep(codec_json.dumps(document))
-            except OSError as error:
+            except Exception as error:
                 log.warning("an example could not be kept", extra={"error": str(error)})
 
-        self._writing = asyncio.create_task(asyncio.to_thread(write))
+        self._writing = in_thread("example", write)
 
     def _example(self, request_id: bytes, kind: str, entry: Pending, other: _Found) -> dict[str, Any]:
         plan = self._plan

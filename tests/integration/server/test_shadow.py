@@ -164,10 +164,8 @@ def known(process: ServerProcess, *ids: str) -> dict[int, Any]:
     return dict(read_reply(reply.content, len(ids)).answers)
 
 
-def test_nothing_is_kept_before_somebody_asks_and_never_an_input(tmp_path: Path) -> None:
+def test_an_answer_is_told_by_its_id_and_never_an_input(tmp_path: Path) -> None:
     with server(tmp_path, scaled(NUMBER, 2.0)) as process:
-        ask(process, "before", numbers(7777))
-        assert known(process, "before") == {}
         ask(process, "a", numbers(7777))
         ask(process, None, numbers(1))
         assert known(process, "x", "a") == {1: (200, ((1, 1),), (np.float32(15554).tobytes(),))}

@@ -41,10 +41,8 @@ def row(*values: float) -> Array:
 
 
 def ring(limit: int = 1 << 20) -> Ring:
-    """A ring that somebody asked at 0 s."""
-    made = Ring(OUTPUTS, limit)
-    made.reply([], 0.0)
-    return made
+    """A ring that was made at 0 s."""
+    return Ring(OUTPUTS, 0.0, limit)
 
 
 def asked(made: Ring, *ids: str, now: float = 1.0) -> Reply:
@@ -61,16 +59,24 @@ def test_what_was_answered_is_told_by_id() -> None:
     assert reply.answers == {1: (422, (), ()), 2: (200, ((1, 2),), (row(1, 2).tobytes(),))}
 
 
-def test_it_is_closed_until_somebody_asks_and_after_nobody_did_for_long() -> None:
-    made = Ring(OUTPUTS)
-    assert not made.open
+def test_it_closes_after_nobody_asked_for_long() -> None:
+    made = ring()
     made.reply([], 10.0)
-    assert made.open
     made.answered(b"a", 200, [row(1, 2)], None, 10.0 + KEEP)
     made.sweep(10.0 + KEEP)
     assert (made.open, len(made)) == (True, 1)
     made.sweep(10.1 + KEEP)
     assert (made.open, len(made), made.bytes) == (False, 0, 0)
+    made.reply([], 200.0)
+    assert made.open
+
+
+def test_it_is_open_from_the_start_for_a_shadow_that_has_not_found_it_yet() -> None:
+    made = ring()
+    made.sweep(KEEP)
+    assert made.open
+    made.sweep(KEEP + 1)
+    assert not made.open
 
 
 def test_an_answer_is_kept_for_a_time() -> None:

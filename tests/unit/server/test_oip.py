@@ -93,7 +93,9 @@ class FakeBatcher:
 
 
 def app(batcher: FakeBatcher | None = None, *, loaded: bool = True, listener: Listener | None = None) -> App:
-    made = App(spec(Artifact("s3://a/b", "sha256:00", 1), SIGNATURE), ServerMetrics("m", "3"), listener or Ring(()))
+    made = App(
+        spec(Artifact("s3://a/b", "sha256:00", 1), SIGNATURE), ServerMetrics("m", "3"), listener or Ring((), 0.0)
+    )
     if loaded:
         made.serve(FakeModel(), batcher or FakeBatcher())  # type: ignore[arg-type]
     return made

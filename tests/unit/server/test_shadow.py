@@ -33,7 +33,7 @@ def numbers(*values: float) -> list[Array]:
 class Peer:
     """A server that keeps what it answered; ``broken``: it cannot be asked."""
 
-    ring: Ring = field(default_factory=lambda: Ring(PLAN.outputs))
+    ring: Ring = field(default_factory=lambda: Ring(PLAN.outputs, 0.0))
     broken: bool = False
     questions: list[list[bytes]] = field(default_factory=list)
 
@@ -96,6 +96,7 @@ def world(tmp_path: Path) -> World:
 
 
 async def test_peers_are_asked_even_if_nothing_is_due_so_that_they_keep_their_answers(world: World) -> None:
+    world.peer.ring.sweep(100.0)
     assert not world.peer.ring.open
     await world.after(0)
     assert world.peer.ring.open
