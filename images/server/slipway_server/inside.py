@@ -25,11 +25,9 @@ _TEXT: Final = b"text/plain"
 
 
 class Inside:
-    """Handles the port's requests. ``ring``: None in a shadow, which nobody asks."""
+    """Handles the port's requests."""
 
-    def __init__(
-        self, metrics: ServerMetrics, ring: Ring | None, clock: Callable[[], float] = time.perf_counter
-    ) -> None:
+    def __init__(self, metrics: ServerMetrics, ring: Ring, clock: Callable[[], float] = time.perf_counter) -> None:
         self._exposition = Exposition(metrics)
         self._ring = ring
         self._clock = clock
@@ -40,10 +38,10 @@ class Inside:
         """Answer one request."""
         if request.path == b"/metrics":
             self._metrics(request)
-        elif request.path == b"/answers" and self._ring is not None:
-            self._answers(request, self._ring)
+        elif request.path == b"/answers":
+            self._answers(request)
         else:
-            request.respond(404, b"only /metrics and, where clients are answered, /answers are here\n", _TEXT)
+            request.respond(404, b"only /metrics and /answers are here\n", _TEXT)
 
     def _metrics(self, request: Request) -> None:
         if request.method not in (b"GET", b"HEAD"):
@@ -52,7 +50,7 @@ class Inside:
         content_type, body = self._exposition.render(request.headers.get(b"accept", b"").decode("latin-1"))
         request.respond(200, body, content_type.encode())
 
-    def _answers(self, request: Request, ring: Ring) -> None:
+    def _answers(self, request: Request) -> None:
         if request.method != b"POST":
             request.respond(405, b"only POST is allowed\n", _TEXT, ((b"allow", b"POST"),))
             return
@@ -68,4 +66,4 @@ class Inside:
         except ValueError as error:
             request.respond(400, f"{error}\n".encode(), _TEXT)
             return
-        request.respond(200, ring.reply(ids, now), OCTETS)
+        request.respond(200, self._ring.reply(ids, now), OCTETS)

@@ -48,7 +48,7 @@ from slipway_server.inside import LIMITS, Inside
 from slipway_server.metrics import Predictions, ServerMetrics
 from slipway_server.model import GPU, Model, Profile
 from slipway_server.oip import App
-from slipway_server.peers import HttpPeers
+from slipway_server.peers import HttpPeers, split
 from slipway_server.reasons import LoadError
 from slipway_server.resources import MemoryPlan
 from slipway_server.shadow import Shadow
@@ -155,18 +155,22 @@ async def _serve(spec: ServeSpec, options: Options) -> int:
         loop.add_signal_handler(number, stop.set)
 
     metrics = ServerMetrics(model=spec.model, version=str(spec.version))
-    listener = _listener(spec, options)
-    if isinstance(listener, Shadow):
-        metrics.comparison = listener.counts
-    app = App(spec, metrics, listener)
+    plan = Plan.of(spec.signature)
+    ring = Ring(plan.outputs, time.perf_counter())
+    shadow = _shadow(spec, plan, options)
+    if shadow is not None:
+        metrics.comparison = shadow.counts
+    app = App(spec, metrics, [ring] if shadow is None else [ring, shadow])
     server = Server(app, HttpLimits(body=spec.maxBodyBytes, bodies=2 * spec.maxBodyBytes), app.error)
-    shown = Server(Inside(metrics, listener if isinstance(listener, Ring) else None), LIMITS)
+    shown = Server(Inside(metrics, ring), LIMITS)
     await server.start(options.host, options.port)
     await shown.start(options.host, options.metrics_port)
     log.info("server listens", extra={"port": server.port, "metrics_port": shown.port})
 
     # From the start, so that peers keep their answers before the first copy of a request comes here.
-    beside = loop.create_task(listener.run() if isinstance(listener, Shadow) else _sweep(listener))
+    beside = [loop.create_task(_sweep(ring))]
+    if shadow is not None and spec.comparison is not None:
+        beside.append(loop.create_task(shadow.run(HttpPeers(spec.comparison, shown.port))))
 
     # Not the loop's executor: a pod that is stopped while it downloads must not wait for it.
     loading = in_thread("load", lambda: prepare(spec, options))
@@ -185,7 +189,9 @@ async def _serve(spec: ServeSpec, options: Options) -> int:
             bodies=min(2 * spec.maxBodyBytes, memory.bodies),
         )
 
-    listener.limit = memory.answers if memory else MAX_BYTES
+    ring.limit = memory.answers if memory else MAX_BYTES
+    if shadow is not None:
+        ring.limit = shadow.limit = ring.limit // 2
     batcher = Batcher(
         runner=model,
         profile=profile,
@@ -228,25 +234,25 @@ async def _serve(spec: ServeSpec, options: Options) -> int:
     log.info("server drains", extra={"seconds": spec.drainSeconds, "in_flight": app.in_flight})
     await asyncio.sleep(spec.drainSeconds)
     await server.close(spec.timeoutMs / 1000 + SPARE)
-    beside.cancel()
+    for task in beside:
+        task.cancel()
     await shown.close(1.0)
     batcher.close()
     log.info("server stops", extra={"answered": sum(metrics.requests.values())})
     return EXIT_OK
 
 
-def _listener(spec: ServeSpec, options: Options) -> Ring | Shadow:
-    """Who is told of every answer.
+def _shadow(spec: ServeSpec, plan: Plan, options: Options) -> Shadow | None:
+    """Who compares, if that is asked for.
 
     Raises:
-        LoadError: the comparison that is asked for makes no sense.
+        LoadError: it is asked for in a way that makes no sense.
     """
-    plan = Plan.of(spec.signature)
     if spec.comparison is None:
-        return Ring(plan.outputs, time.perf_counter())
+        return None
+    split(spec.comparison.peers)
     judge = Judge(plan.outputs, Tolerance.of(spec.comparison))
-    examples = Examples(options.model_dir, spec.comparison.examples)
-    return Shadow(plan, judge, HttpPeers(spec.comparison), examples)
+    return Shadow(plan, judge, Examples(options.model_dir, spec.comparison.examples))
 
 
 async def _sweep(ring: Ring) -> None:

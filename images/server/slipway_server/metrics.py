@@ -37,6 +37,8 @@ SECONDS: Final = (
 at each number a person is likely to write, at most a factor of two apart."""
 ROWS: Final = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0, 1024.0)
 OTHER: Final = "other"
+_FROM_THE_START: Final = dict.fromkeys((200, 500, 503, 504), 0)
+"""Codes that are shown before the first: a series that begins with 1 has no increase for Prometheus."""
 
 
 class Buckets:
@@ -110,7 +112,7 @@ class ServerMetrics(Collector):
         requests = CounterMetricFamily(
             "slipway_server_requests", "Inference requests answered, by HTTP status.", labels=[*keys, "code"]
         )
-        for code, count in sorted(self.requests.copy().items()):
+        for code, count in sorted((_FROM_THE_START | self.requests.copy()).items()):
             requests.add_metric([*values, str(code)], count)
         yield requests
         invalid = CounterMetricFamily(

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, Final, Protocol
 from urllib.parse import unquote
@@ -67,10 +67,10 @@ class Listener(Protocol):
 class App:
     """Answers requests for one model version. Starts without the model: ``serve`` gives it."""
 
-    def __init__(self, spec: ServeSpec, metrics: ServerMetrics, listener: Listener) -> None:
+    def __init__(self, spec: ServeSpec, metrics: ServerMetrics, listeners: Sequence[Listener] = ()) -> None:
         self._spec = spec
         self._metrics = metrics
-        self._listener = listener
+        self._listeners = listeners
         self._version = str(spec.version)
         self._plan = Plan.of(spec.signature)
         self._reader = Reader(self._plan)
@@ -329,12 +329,13 @@ class App:
         self.in_flight -= 1
         now = time.perf_counter()
         self._metrics.answered(code, now - request.ended)
-        if self._listener.open:
-            inputs = None if work is None else work.arrays
-            try:
-                self._listener.answered(request.headers.get(_REQUEST_ID), code, outputs, inputs, now)
-            except Exception:
-                log.exception("an answer could not be remembered")
+        for listener in self._listeners:
+            if listener.open:
+                inputs = None if work is None else work.arrays
+                try:
+                    listener.answered(request.headers.get(_REQUEST_ID), code, outputs, inputs, now)
+                except Exception:
+                    log.exception("an answer could not be remembered")
 
     def _gone(self, request: Request, work: Work) -> None:
         if self._batcher is not None:

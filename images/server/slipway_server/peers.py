@@ -40,7 +40,7 @@ class Peers(Protocol):
     """Who is asked. ``HttpPeers``, or a fake."""
 
     async def addresses(self) -> tuple[Address, ...]:
-        """Who there is now."""
+        """Who there is now; nobody, if this server is one of them itself."""
 
     async def ask(self, address: Address, ids: Sequence[bytes]) -> Reply:
         """Ask one for at most ``MAX_IDS`` ids; raises ``PeerError``."""
@@ -66,18 +66,23 @@ def split(peers: str) -> tuple[str, int]:
 
 
 class HttpPeers:
-    """The addresses behind a name, which Kubernetes' DNS gives for a headless Service: all pods that are ready."""
+    """The addresses behind a name, which Kubernetes' DNS gives for a headless Service: all pods that are ready.
 
-    def __init__(self, comparison: Comparison) -> None:
+    ``own_port`` is the port on which this server is asked. Once a shadow was promoted, the name leads to itself (or to
+    nobody): then it has no peers, and compares nothing.
+    """
+
+    def __init__(self, comparison: Comparison, own_port: int) -> None:
         self._host, self._port = split(comparison.peers)
+        self._own_port = own_port
         self._known: tuple[Address, ...] = ()
         self._looking: asyncio.Future[tuple[Address, ...]] | None = None
         self._connections: dict[Address, tuple[asyncio.StreamReader, asyncio.StreamWriter]] = {}
 
     async def addresses(self) -> tuple[Address, ...]:
-        """See ``Peers``. Never raises; a name that is slow or gone leaves what was known."""
+        """See ``Peers``. Never raises; a resolver that is slow or fails leaves what was known."""
         if self._looking is None:  # one at a time: each holds a thread for as long as it takes
-            self._looking = in_thread("resolve", partial(_resolve, self._host, self._port))
+            self._looking = in_thread("resolve", partial(_resolve, self._host, self._port, self._own_port))
         done, _ = await asyncio.wait({self._looking}, timeout=RESOLVE)
         if done:
             looked, self._looking = self._looking, None
@@ -138,6 +143,24 @@ class HttpPeers:
             connection[1].close()
 
 
-def _resolve(host: str, port: int) -> tuple[Address, ...]:
-    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    return tuple(sorted({(str(i[4][0]), int(i[4][1])) for i in found})[:MAX_PEERS])
+def _resolve(host: str, port: int, own_port: int) -> tuple[Address, ...]:
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    except socket.gaierror as error:
+        if error.errno in (socket.EAI_NONAME, socket.EAI_NODATA):
+            return ()  # its addresses may be somebody else's by now
+        raise
+    addresses = sorted({(str(i[4][0]), int(i[4][1])) for i in found})
+    if port == own_port and any(_is_ours(host) for host, _ in addresses):
+        return ()
+    return tuple(addresses[:MAX_PEERS])
+
+
+def _is_ours(host: str) -> bool:
+    """Whether an address is this pod's: what is sent to it would be sent from it. Nothing is sent."""
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect((host, 9))
+        except OSError:
+            return False
+        return bool(probe.getsockname()[0] == host)

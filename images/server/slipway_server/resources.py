@@ -6,7 +6,7 @@ fit is one request's 413, 422 or 503. Of the memory that is free when the model 
     60%    onnxruntime's arena (activations): a run that needs more fails, alone
     25%    what parsing one JSON body may take; bodies are parsed one at a time
     12.5%  bodies that are held while they arrive and wait
-     2.5%  answers kept for a shadow that compares (answers.py), or a shadow's own, and at most 16 MiB
+     2.5%  answers kept for a shadow that compares (answers.py), and in a shadow half of it for its own; at most 16 MiB
 
 Where no limit is set, only the limits of the ServeSpec hold.
 """

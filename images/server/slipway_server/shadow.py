@@ -57,6 +57,8 @@ AGES: Final = (0.5, 1.5, 3.5, 7.5, 15.5)
 UNMATCHED: Final = "unmatched"
 TICK: Final = 1.0
 """Seconds between two rounds of questions."""
+SLEEP: Final = 30.0
+"""Seconds between two looks for peers, at most, while there are none: a shadow that was promoted keeps its spec."""
 ROUNDS: Final = 16
 """Questions a tick and peer: so many times ``MAX_IDS`` requests a second can be compared; beyond it they overflow."""
 MAX_ROUND: Final = 1024 * 1024
@@ -107,7 +109,7 @@ class Shadow:
     """Compares the answers of this server with those of its peers.
 
     Attributes:
-        open: always; see ``oip.Listener``.
+        open: whether there are peers to compare with; see ``oip.Listener``.
         counts: what came of it.
         limit: bytes that pending requests may take.
     """
@@ -116,8 +118,7 @@ class Shadow:
         self,
         plan: Plan,
         judge: Judge,
-        peers: Peers,
-        examples: Examples | None = None,
+        examples: Examples,
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
         self.open = True
@@ -125,7 +126,6 @@ class Shadow:
         self.limit = MAX_BYTES
         self._plan = plan
         self._judge = judge
-        self._peers = peers
         self._examples = examples
         self._clock = clock
         self._pending: OrderedDict[bytes, Pending] = OrderedDict()
@@ -162,28 +162,33 @@ class Shadow:
             uncompared[OVERFLOW] += 1
             return
         entry = Pending(summary, now, size, None, 0)
-        if inputs is not None and self._examples is not None and self._examples.wanted:
+        if inputs is not None and self._examples.wanted:
             self._hold(entry, inputs)
         self._pending[request_id] = entry
         self._bytes += size
         self._due[0].append(request_id)
 
-    async def run(self) -> None:
-        """Until cancelled. Whatever goes wrong is logged, and tried again."""
+    async def run(self, peers: Peers) -> None:
+        """Until cancelled. Whatever goes wrong is logged, and tried again; without peers, less and less often."""
+        pause = TICK
         try:
             while True:
                 begun = self._clock()
                 try:
-                    await self.tick()
+                    await self.tick(peers)
                 except Exception:
                     log.exception("a round of comparisons failed")
-                await asyncio.sleep(max(0.05, TICK - (self._clock() - begun)))
+                pause = TICK if self.open or self._pending else min(2 * pause, SLEEP)
+                await asyncio.sleep(max(0.05, pause - (self._clock() - begun)))
         finally:
-            self._peers.close()
+            peers.close()
 
-    async def tick(self) -> None:
+    async def tick(self, peers: Peers) -> None:
         """Look up, at every peer, what is due. Peers are asked even if nothing is, so that they keep their answers."""
-        addresses = await self._peers.addresses()
+        addresses = await peers.addresses()
+        if self.open != bool(addresses):
+            self.open = bool(addresses)
+            log.info("comparing begins" if self.open else "comparing ends: there are no peers")
         silent: set[Address] = set()
         for number in range(ROUNDS):
             ids = self._take()
@@ -191,7 +196,7 @@ class Shadow:
                 break
             found: dict[bytes, list[_Found]] = {}
             try:
-                await self._look_up(ids, [a for a in addresses if a not in silent], silent, found)
+                await self._look_up(peers, ids, [a for a in addresses if a not in silent], silent, found)
             finally:  # whatever happened, what was taken is looked up again or counted
                 await self._settle(ids, found)
         if silent != self._silent:
@@ -212,6 +217,7 @@ class Shadow:
 
     async def _look_up(
         self,
+        peers: Peers,
         ids: list[bytes],
         addresses: Sequence[Address],
         silent: set[Address],
@@ -225,7 +231,7 @@ class Shadow:
                 left = ids
                 try:
                     for _ in range(MAX_REPLIES):
-                        reply = await self._peers.ask(address, left)
+                        reply = await peers.ask(address, left)
                         for index, summary in reply.answers.items():
                             found.setdefault(left[index], []).append(_Found(address, summary, reply.outputs))
                         left = left[reply.seen :]
@@ -306,7 +312,7 @@ class Shadow:
     def _keep_example(self, request_id: bytes, kind: str, entry: Pending, other: _Found) -> None:
         """Write it in a thread, unless one is being written: nothing waits for a disk."""
         examples = self._examples
-        if examples is None or entry.inputs is None or not examples.wanted:
+        if entry.inputs is None or not examples.wanted:
             return
         if self._writing is not None and not self._writing.done():
             return

@@ -278,6 +278,30 @@ def test_peers_may_go_and_come(tmp_path: Path) -> None:
                 wait(lambda: tries(again, shadow))
 
 
+def test_a_shadow_that_was_promoted_finds_itself_compares_nothing_and_is_asked(tmp_path: Path) -> None:
+    """Its spec stays; the name of the peers leads to itself, and then to nobody."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    artifact = onnx_models.save(scaled(NUMBER, 1.0)[0], tmp_path / "m.onnx")
+    spec = onnx_models.spec(artifact, NUMBER, drainSeconds=0, comparison=Comparison(f"127.0.0.1:{port}"))
+    put_model(spec, tmp_path / "m.onnx", tmp_path / "model")
+    with serving(tmp_path, spec, options=("--metrics-port", str(port))) as promoted:
+        ask(promoted, "a", numbers(1))
+        assert counts(promoted) == {}
+        comparison = Comparison(f"127.0.0.1:{port}", "0", "0")
+        with server(tmp_path / "next", scaled(NUMBER, 2.0), comparison=comparison) as shadow:
+            mirror(promoted, shadow, "b", numbers(1))
+            wait(lambda: counts(shadow) == {"compared": 1, "disagreed numeric": 1})
+        assert counts(promoted) == {}
+    nobody = onnx_models.spec(artifact, NUMBER, drainSeconds=0, comparison=Comparison("nobody.invalid:9091"))
+    with serving(tmp_path, nobody) as promoted:
+        ends = "comparing ends: there are no peers"
+        if not any(line["message"] == ends for line in promoted.seen):
+            promoted.wait_for(ends)
+        assert ask(promoted, "a", numbers(1)).status_code == 200
+        assert counts(promoted) == {}
+
+
 def wait_for_port(port: int) -> None:
     def free() -> bool:
         try:

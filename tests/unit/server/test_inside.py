@@ -13,9 +13,9 @@ from tests.unit.server.test_oip import Answer, Asked
 
 
 class Port:
-    def __init__(self, *, ring: bool = True) -> None:
+    def __init__(self) -> None:
         self.now = 50.0
-        self.ring = Ring((TensorPlan.of(Tensor("y", "FP32", [-1])),), 0.0) if ring else None
+        self.ring = Ring((TensorPlan.of(Tensor("y", "FP32", [-1])),), 0.0)
         self.inside = Inside(ServerMetrics("m", "3"), self.ring, lambda: self.now)
 
     def ask(self, method: str, path: str, body: bytes = b"") -> Answer:
@@ -42,14 +42,9 @@ def test_what_is_there(method: str, path: str, code: int) -> None:
 
 def test_a_question_is_answered_and_opens_the_ring() -> None:
     port = Port()
-    assert port.ring is not None
     port.ring.sweep(1e6)
     assert read_reply(port.ask("POST", "/answers", question([b"a"])).body, 1).answers == {}
     assert port.ring.open
-
-
-def test_a_shadow_is_asked_by_nobody() -> None:
-    assert Port(ring=False).ask("POST", "/answers", question([])).status == 404
 
 
 def test_only_so_many_questions_are_answered_in_a_second() -> None:

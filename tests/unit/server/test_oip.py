@@ -12,7 +12,6 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from slipway.contract import Artifact, Signature, Tensor
-from slipway_server.answers import Ring
 from slipway_server.batching import (
     BadInputError,
     Batcher,
@@ -94,7 +93,7 @@ class FakeBatcher:
 
 def app(batcher: FakeBatcher | None = None, *, loaded: bool = True, listener: Listener | None = None) -> App:
     made = App(
-        spec(Artifact("s3://a/b", "sha256:00", 1), SIGNATURE), ServerMetrics("m", "3"), listener or Ring((), 0.0)
+        spec(Artifact("s3://a/b", "sha256:00", 1), SIGNATURE), ServerMetrics("m", "3"), [listener] if listener else []
     )
     if loaded:
         made.serve(FakeModel(), batcher or FakeBatcher())  # type: ignore[arg-type]

@@ -54,7 +54,7 @@ class World:
     def __post_init__(self) -> None:
         judge = Judge(PLAN.outputs, Tolerance(0.1, 0.0))
         kept = Examples(self.directory, self.examples)
-        self.shadow = Shadow(PLAN, judge, self, kept, lambda: self.now)
+        self.shadow = Shadow(PLAN, judge, kept, lambda: self.now)
 
     @property
     def peer(self) -> Peer:
@@ -80,7 +80,7 @@ class World:
         """A round at each of these ages of what was answered at 100."""
         for age in ages:
             self.now = 100.0 + age
-            await self.shadow.tick()
+            await self.shadow.tick(self)
 
     @property
     def counts(self) -> dict[str, int]:
@@ -135,11 +135,16 @@ async def test_what_nobody_knows_is_unmatched_after_the_last_try(world: World) -
     assert [q for q in world.peer.questions if q] == [[b"a"]] * len(AGES)
 
 
-async def test_it_is_unmatched_too_where_there_are_no_peers(world: World) -> None:
-    world.peers.clear()
+async def test_without_peers_it_closes_and_opens_again_with_them(world: World) -> None:
     world.answered(b"a", 200, 1.0)
+    before = dict(world.peers)
+    world.peers.clear()
     await world.after(*AGES)
     assert world.counts == {"unmatched": 1}
+    assert not world.shadow.open
+    world.peers.update(before)
+    await world.after(LAST + 1)
+    assert world.shadow.open
 
 
 async def test_each_peer_is_asked_and_one_that_is_gone_harms_nobody(world: World) -> None:
@@ -279,28 +284,33 @@ async def test_it_goes_on_after_a_round_that_failed_and_ends_with_its_peers_clos
     world: World, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     rounds = 0
+    pauses: list[float] = []
     done = asyncio.Event()
 
-    async def tick() -> None:
+    async def tick(peers: World) -> None:
         nonlocal rounds
         rounds += 1
         if rounds == 1:
             raise ZeroDivisionError
-        done.set()
+        if rounds == 10:
+            done.set()
+        world.shadow.open = rounds < 4
 
-    async def at_once(_: float) -> None:
+    async def at_once(seconds: float) -> None:
+        pauses.append(seconds)
         await real(0)
 
     real = asyncio.sleep
     monkeypatch.setattr(world.shadow, "tick", tick)
     monkeypatch.setattr(module.asyncio, "sleep", at_once)
-    task = asyncio.create_task(world.shadow.run())
+    task = asyncio.create_task(world.shadow.run(world))
     async with asyncio.timeout(10):
         await done.wait()
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
     assert "a round of comparisons failed" in caplog.text
     assert world.closed
+    assert pauses[:9] == [1, 1, 1, 2, 4, 8, 16, 30, 30]
 
 
 # ------------------------------------------------------------------------------------------------------ examples
@@ -312,7 +322,7 @@ async def disagreeing(world: World, *ids: bytes, inputs: list[Array] | None = No
         world.shadow.answered(request_id, 200, numbers(1.0), inputs or numbers(3.0), world.now)
         world.peer.answered(request_id, 200, 2.0)
         world.now += 1
-        await world.shadow.tick()
+        await world.shadow.tick(world)
         if world.shadow._writing is not None:
             await world.shadow._writing
 
@@ -361,7 +371,7 @@ async def test_inputs_are_held_within_a_bound_and_large_ones_are_left_out(tmp_pa
     assert world.shadow._held == module.MAX_HELD_INPUTS
     world.now += LAST
     for _ in AGES:
-        await world.shadow.tick()
+        await world.shadow.tick(world)
     assert world.shadow._held == 0
 
 
