@@ -14,7 +14,7 @@ LOCAL_CLUSTER := $(PYTHON3) local-cluster --cluster $(CLUSTER)
 # Used in recipes after `venv`: the environment stands then.
 PYTHON = $$($(LOCAL_CLUSTER) venv-path)/bin/python
 
-.PHONY: help demo up down env images deploy test test-unit test-integration test-e2e generate verify bench venv venv-path binaries lock
+.PHONY: help demo up down env images deploy test test-unit test-integration test-e2e generate verify bench bench-analysis venv venv-path binaries lock
 
 help: ## Show this list
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | while IFS=$$'\t' read -r name words; do printf '  make %-18s %s\n' "$$name" "$$words"; done
@@ -73,6 +73,9 @@ verify: generate ## Generated files up to date; lint, types, layers
 bench: ## The server beside what a user would write by hand, and beside bare inference
 	@$(LOCAL_CLUSTER) venv >/dev/null
 	PYTHONPATH=operator:images/server exec $(PYTHON) -m bench $(ARGS)
+bench-analysis: ## Simulated rollouts: the analysis beside Flagger's and Argo Rollouts' rules, on the same streams
+	@$(LOCAL_CLUSTER) venv >/dev/null
+	PYTHONPATH=operator exec $(PYTHON) -m bench.analysis $(ARGS)
 
 venv: ## Make the Python environment for development; print its path
 	@$(LOCAL_CLUSTER) venv
