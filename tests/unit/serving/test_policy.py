@@ -98,7 +98,7 @@ def test_another_policy_was_there_first() -> None:
     assert found.trouble.stalled
     assert found.trouble.message == (
         f"the Gateway gateways/public does not accept the BackendTrafficPolicy team/digits: Conflicted: {words}; a "
-        "route can have one such policy: delete the other one, or leave spec.route.stickiness out"
+        "route can have one such policy: delete the other one, or leave stickiness and shadow out"
     )
 
 

@@ -101,5 +101,5 @@ def _refused(live: Manifest, parent: Mapping[str, Any], condition: Mapping[str, 
         f"{live['metadata']['namespace']}/{live['metadata']['name']}: {words}"
     )
     if condition.get("reason") == "Conflicted":
-        message += "; a route can have one such policy: delete the other one, or leave spec.route.stickiness out"
+        message += "; a route can have one such policy: delete the other one, or leave stickiness and shadow out"
     return Trouble(Reason.ROUTE_REFUSED, message, stalled=True)
