@@ -8,6 +8,7 @@ nothing: schema rules are tested on a real API server.
 from __future__ import annotations
 
 import json
+import marshal
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeVar, cast
 
@@ -69,7 +70,7 @@ class FakeKube:
 
     def edit(self, resource: Resource, namespace: str, name: str, change: Callable[[dict[str, Any]], None]) -> None:
         """Change an object in place as a user or another controller would. Not logged."""
-        made = _copy(self._objects[(resource.api_version, resource.kind, namespace, name)])
+        made = _again(self._objects[(resource.api_version, resource.kind, namespace, name)])
         change(made)
         self.put(made)
 
@@ -82,11 +83,11 @@ class FakeKube:
     def find(self, resource: Resource, namespace: str, name: str) -> dict[str, Any] | None:
         """``get`` for tests."""
         found = self._objects.get((resource.api_version, resource.kind, namespace, name))
-        return _copy(found) if found else None
+        return _again(found) if found else None
 
     def all(self, resource: Resource) -> list[dict[str, Any]]:
         """Every object of a kind, by namespace and name."""
-        return [_copy(o) for k, o in sorted(self._objects.items()) if k[:2] == (resource.api_version, resource.kind)]
+        return [_again(o) for k, o in sorted(self._objects.items()) if k[:2] == (resource.api_version, resource.kind)]
 
     @property
     def version(self) -> int:
@@ -149,7 +150,7 @@ class FakeKube:
         old = self._objects.get(self._at(live))
         if old is None or old["metadata"].get("annotations", {}).get(key) != value:
             return
-        made = _copy(old)
+        made = _again(old)
         del made["metadata"]["annotations"][key]
         self._wrote("remove-annotation", self._store(made))
 
@@ -172,7 +173,7 @@ class FakeKube:
         self._version += 1
         made["metadata"]["resourceVersion"] = str(self._version)
         self._objects[self._at(made)] = made
-        return _copy(made)
+        return _again(made)
 
     def _collect(self, uid: str) -> None:
         for at, obj in list(self._objects.items()):
@@ -210,6 +211,11 @@ def _without(old: Any, before: Any, new: Any) -> Any:
         for key, value in old.items()
         if key in new or key not in before
     }
+
+
+def _again(stored: T) -> T:
+    """A copy of what is stored, which is JSON types already: faster still."""
+    return cast(T, marshal.loads(marshal.dumps(stored)))  # noqa: S302 - our own bytes, made a moment ago
 
 
 def _copy(value: T) -> T:

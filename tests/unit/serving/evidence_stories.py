@@ -99,6 +99,16 @@ def crash(version: str) -> Callable[[World], None]:
     return act
 
 
+def copied(percent: int) -> Until:
+    """That share of the requests is copied, and the gateway was seen to follow."""
+
+    def holds(world: World) -> bool:
+        weights = world.status.get("weights", {})
+        return bool(weights.get("mirror") == percent and weights.get("verified"))
+
+    return holds
+
+
 def held(candidate: str, percent: int, *words: str) -> Until:
     """Paused, with these words."""
     return both(paused(candidate, percent), says(*words))
@@ -267,7 +277,7 @@ EVIDENCE: dict[str, Story] = {
         world_with,
         [
             deploys(shadow()),
-            Turn(ask_for(V2), both(says("first look"), at(V2, 0))),
+            Turn(ask_for(V2), copied(100)),
             Turn(lambda world: world.advance(1800), held(V2, 0, "no verdict within 30m")),
         ],
     ),
