@@ -156,7 +156,7 @@ class ShadowTerms(Model):
     """The share of answers that may differ. It passes when the evidence says that it is less, it aborts when the
     evidence says that it is more."""
     tolerance: Tolerance = Field(default=Tolerance(), json_schema_extra={"default": {}})
-    """For numbers; where the signature tells a classifier, the top class is compared too."""
+    """For numbers; where the signature tells a classifier, only its top class counts."""
     keep_examples: int = Field(default=0, ge=0, le=100)
     """Disagreeing requests that each shadow pod remembers with both answers, for ``kubectl exec``: see
     docs/serving.md. They hold clients' data, so none is kept unless asked for."""
