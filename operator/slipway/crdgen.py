@@ -144,10 +144,12 @@ class _Dumper(yaml.SafeDumper):
         return True
 
 
-# YAML 1.2 reads 1e-4 as a number, PyYAML (YAML 1.1) as a text that needs no quotes: Helm reads what this writes.
-_Dumper.add_implicit_resolver(
-    "tag:yaml.org,2002:float", re.compile(r"^[-+]?[0-9]+(\.[0-9]*)?[eE][-+]?[0-9]+$"), list("-+0123456789")
-)
+# Helm reads what this writes, and not as PyYAML does: 1e-4 is a number for it, and n (the name of a field!) is false.
+for _tag, _pattern, _first in (
+    ("float", r"^[-+]?[0-9]+(\.[0-9]*)?[eE][-+]?[0-9]+$", "-+0123456789."),
+    ("bool", r"^[yYnN]$", "yYnN"),
+):
+    _Dumper.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", re.compile(_pattern), list(_first))
 
 
 def text(kind: Kind) -> str:

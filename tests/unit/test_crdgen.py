@@ -228,9 +228,11 @@ def test_a_shared_type_is_written_out_in_full() -> None:
 
 
 @by_kind
-def test_a_text_that_yaml_1_2_would_read_as_a_number_is_quoted(kind: Kind) -> None:
-    bare = re.findall(r"^ *default: [-+]?[0-9.]+[eE][-+]?[0-9]+$", text(kind), re.MULTILINE)
-    assert not bare, "Helm reads a number here, and the API server refuses the whole CRD"
+def test_what_helm_would_read_otherwise_is_quoted(kind: Kind) -> None:
+    numbers = re.findall(r"^.*: [-+]?[0-9.]+[eE][-+]?[0-9]+$", text(kind), re.MULTILINE)
+    assert not numbers, "a number for Helm: the API server refuses the whole CRD"
+    truths = re.findall(r"^.*\b[yYnN]:? *$", text(kind), re.MULTILINE)
+    assert not truths, "true or false for Helm: a field n becomes a field false, and what is written as n is dropped"
 
 
 def test_the_chart_carries_the_same_files() -> None:
