@@ -99,6 +99,7 @@ def deployment() -> Object:
             },
             "strategy": {
                 "type": "Canary",
+                "rollbackWindow": 2,
                 "canary": {
                     "steps": [
                         {"setWeight": 10},
@@ -373,6 +374,7 @@ ACCEPTED: Final[dict[str, Given]] = {
         {"spec.analysis": {"source": "Pods", "metrics": [{"name": "errors"}, {"name": "slow", "threshold": "1ms"}]}},
     ),
     "replicas that go at once": Given(deployment(), {"spec.strategy.canary.scaleDownDelay": "0s"}),
+    "the widest rollback window": Given(deployment(), {"spec.strategy.rollbackWindow": 49, "spec.historyLimit": 50}),
     "no history": Given(deployment(), {"spec.historyLimit": 0}),
     "the longest history": Given(deployment(), {"spec.historyLimit": 50}),
 }
@@ -641,6 +643,13 @@ _DEPLOYMENT: Final[dict[str, _One]] = {
     "a Gateway's listener of too long a name": _too_long("spec.route.gateway.sectionName", 253),
     "a strategy that does not exist": ("spec.strategy.type", "Recreate", 'supported values: "Canary"'),
     "a canary without steps": ("spec.strategy.canary.steps", GONE, "Required value"),
+    "a negative rollback window": ("spec.strategy.rollbackWindow", -1, "should be greater than or equal to 0"),
+    "too wide a rollback window": ("spec.strategy.rollbackWindow", 50, "should be less than or equal to 49"),
+    "a rollback window that the history is too short for": (
+        "spec.strategy.rollbackWindow",
+        5,
+        "write a historyLimit that is larger than it",
+    ),
     "steps that are empty": (
         "spec.strategy.canary.steps",
         [],

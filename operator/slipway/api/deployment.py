@@ -317,6 +317,9 @@ class Strategy(Model):
     """For type BlueGreen; without it: one switch as soon as the candidate is ready."""
     shadow: Shadow | None = None
     """For type Shadow; without it: every request is copied, and 1% of the answers may differ."""
+    rollback_window: int = Field(default=0, ge=0, le=49)
+    """Going back to one of the last N versions that served (``Promoted`` in ``status.history``) skips the steps, as
+    ``promote-full`` does. 0: all steps are run. While its replicas still run, going back is at once in any case."""
 
     @property
     def scale_down_delay(self) -> str:
@@ -461,6 +464,11 @@ DeploymentSpec.model_config["json_schema_extra"] = rules(
         "!(has(self.strategy.blueGreen) && has(self.strategy.blueGreen.prePromotion) && "
         "has(self.strategy.blueGreen.prePromotion.analysis)) || has(self.strategy.blueGreen.previewHostname)",
         "prePromotion.analysis looks at preview traffic: write blueGreen.previewHostname, or use a Job",
+    ),
+    Rule(
+        "self.strategy.rollbackWindow == 0 || self.strategy.rollbackWindow < self.historyLimit",
+        "rollbackWindow looks into status.history, whose newest entry is the version that serves: write a historyLimit "
+        "that is larger than it",
     ),
 )
 
@@ -620,7 +628,7 @@ class Rollout(Model):
     message: Annotated[str, Field(max_length=4096)] = ""
     """Why it was given up or is held, for people."""
     full: bool = False
-    """``promote-full`` was said: the steps are skipped."""
+    """The steps are skipped: ``promote-full`` was said, or it goes back to a version that served before."""
     whole_at: Time | None = None
     """The candidate was whole for the first time, and the steps began: a crash from here on is its own."""
 

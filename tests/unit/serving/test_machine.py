@@ -25,7 +25,7 @@ def test_a_verb_is_never_met_with_silence(state: State, verb: Event) -> None:
     """Guards that hold together are those of one step and one pause: each combination finds a row."""
     heres = [g for g in Guard if g.name.startswith("HERE_")]
     nexts = [g for g in Guard if g.name.startswith("NEXT_")]
-    others = (Guard.BY_PERSON, Guard.GIVEN_UP, Guard.SAME_TARGET, Guard.FIT)
+    others = (Guard.BY_PERSON, Guard.GIVEN_UP, Guard.SAME_TARGET, Guard.FIT, Guard.SERVED_BEFORE)
     for here, following, bits in product(heres, nexts, product((True, False), repeat=len(others))):
         true = {here, following, *(g for g, bit in zip(others, bits, strict=True) if bit)}
         assert machine.answer(state, verb, true.__contains__) is not None, sorted(true)

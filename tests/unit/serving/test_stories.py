@@ -19,11 +19,12 @@ from slipway.kube.fake import FakeKube
 from slipway.kube.objects import HTTP_ROUTES, SERVICES, WORKLOADS
 from tests.support.serving_world import World, run_until
 from tests.support.stories import compare
+from tests.unit.serving.capacity_stories import CAPACITY
 from tests.unit.serving.evidence_stories import EVIDENCE
 from tests.unit.serving.stories import STORIES as MOVES
 from tests.unit.serving.stories import Story
 
-STORIES = {**MOVES, **EVIDENCE}
+STORIES = {**MOVES, **EVIDENCE, **CAPACITY}
 GOLDEN = Path(__file__).parent / "golden"
 SEEDS = range(int(os.environ.get("SLIPWAY_SEEDS", "1")))
 """Shuffled tellings of each story. The usual number is bounded by the time that unit tests may take."""

@@ -25,8 +25,8 @@ from slipway.api.deployment import (
 from slipway.api.reasons import Reason
 from slipway.serving import children
 from slipway.serving.analysis import judge
-from slipway.serving.rollout import program
-from slipway.serving.rollout.machine import VERBS, Effect, Event, Row, State
+from slipway.serving.rollout import program, rollback
+from slipway.serving.rollout.machine import VERBS, Effect, Event, Guard, Row, State
 from slipway.serving.rollout.situation import LONGEST_SHADOW, Situation
 from slipway.serving.words import crash
 
@@ -65,9 +65,14 @@ def _begin(s: Situation, row: Row) -> Decision:
 
 def _go_back(s: Situation, row: Row) -> Decision:
     target = s.observed.target.wanted
-    assert target is not None  # the guard STILL_RUNS says so
+    assert target is not None  # the guards STILL_RUNS and SERVED_BEFORE say so
     facts = _with_candidate(s, target, full=True)
-    return Decision(facts, row.reason, f"back to {target} at once: its {s.spec.replicas} replicas still run")
+    if s.holds(Guard.STILL_RUNS):
+        kept = _count(s.observed.of(target).ready, "replica")
+        return Decision(facts, row.reason, f"back to {target} at once: its {kept} still run")
+    window = s.spec.strategy.rollback_window
+    why = f"it is within rollbackWindow {window}, so it gets 100% without the steps as soon as it is ready"
+    return Decision(facts, row.reason, f"back to {target}: {why}")
 
 
 def _with_candidate(s: Situation, target: str, *, full: bool) -> DeploymentStatus:
@@ -101,7 +106,7 @@ def _comparison(s: Situation) -> ComparisonTerms | None:
 
 def _restart(s: Situation, row: Row) -> Decision:
     assert s.candidate is not None  # the states FIRST and RETREATING have one
-    rollout = Rollout(target=s.candidate, started_at=rfc3339(s.now))
+    rollout = Rollout(target=s.candidate, started_at=rfc3339(s.now), full=s.served_before(s.candidate))
     return Decision(
         s.facts.model_copy(update={"rollout": rollout, "step": None, "analysis": [], "looked": None}),
         row.reason,
@@ -168,7 +173,7 @@ def _release(s: Situation, row: Row) -> Decision:
 def _enthrone(s: Situation, row: Row) -> Decision:
     delay = s.spec.strategy.scale_down_delay
     old = s.facts.stable
-    story = "first version" if old is None else f"replaced {old.model_version}"
+    story = _story(s, old)
     facts = _closed(s, "Promoted", story).model_copy(
         update={
             "stable": s.facts.candidate,
@@ -187,6 +192,16 @@ def _enthrone(s: Situation, row: Row) -> Decision:
         row.reason,
         f"{s.candidate} was promoted; {old.model_version} keeps its {_count(kept, 'replica')} for {delay}",
     )
+
+
+def _story(s: Situation, old: VersionStatus | None) -> str:
+    """How it came to serve."""
+    if old is None:
+        return "first version"
+    new, before = s.observed.versions.get(s.candidate or ""), s.observed.versions.get(old.model_version)
+    if new and before and rollback.is_back(s.facts, new.number, before.number):
+        return f"rolled back to {s.candidate} from {old.model_version}"
+    return f"replaced {old.model_version}"
 
 
 # -------------------------------------------------------------------------------------------------------- back

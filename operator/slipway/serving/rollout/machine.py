@@ -98,13 +98,14 @@ class Guard(_Named):
     SAME_TARGET = "still wanted", "The spec still asks for the candidate."
     FIT = "fit to serve", "The version that the spec asks for is Ready and is not the stable one."
     STILL_RUNS = "its replicas still run", "The version was stable before and has kept all its replicas."
+    SERVED_BEFORE = "in the rollback window", "The version served before, no further back than rollbackWindow says."
 
 
 class Effect(_Named):
     """What changes in the recorded facts."""
 
     BEGIN = "begin", "The version that the spec asks for becomes the candidate."
-    GO_BACK = "go back", "The former stable version becomes the candidate and skips the steps."
+    GO_BACK = "go back", "A version that served before becomes the candidate and skips the steps."
     DROP = "drop", "The first version is forgotten before it served."
     ENTHRONE = "enthrone", "The candidate becomes the stable version; the old one keeps its replicas for a while."
     ADVANCE = "advance", "The next step begins."
@@ -198,6 +199,7 @@ TABLE: Final[tuple[Row, ...]] = (
     # The spec asks for a version.
     Row(S.EMPTY, E.WANTED, (), S.FIRST, F.BEGIN, R.ROLLOUT_STARTED),
     Row(S.HEALTHY, E.WANTED, (G.STILL_RUNS,), S.STARTING, F.GO_BACK, R.ROLLOUT_STARTED),
+    Row(S.HEALTHY, E.WANTED, (G.SERVED_BEFORE,), S.STARTING, F.GO_BACK, R.ROLLOUT_STARTED),
     Row(S.HEALTHY, E.WANTED, (), S.STARTING, F.BEGIN, R.ROLLOUT_STARTED),
     Row(S.FIRST, E.UNWANTED, (), S.EMPTY, F.DROP, R.SUPERSEDED),
     *_each(_RUNNING, E.UNWANTED, S.RETREATING, F.SUPERSEDE, R.SUPERSEDED),
@@ -261,6 +263,7 @@ TABLE: Final[tuple[Row, ...]] = (
     ),
     Row(S.FIRST, E.RETRY, (), S.FIRST, F.RESTART, R.ROLLOUT_STARTED),
     Row(S.RETREATING, E.RETRY, (G.GIVEN_UP, G.SAME_TARGET), S.STARTING, F.RESTART, R.ROLLOUT_STARTED),
+    Row(S.ABORTED, E.RETRY, (G.FIT, G.SERVED_BEFORE), S.STARTING, F.GO_BACK, R.ROLLOUT_STARTED),
     Row(S.ABORTED, E.RETRY, (G.FIT,), S.STARTING, F.BEGIN, R.ROLLOUT_STARTED),
     *_refuse(
         E.RETRY,

@@ -20,7 +20,7 @@ from slipway.serving.analysis import judge
 from slipway.serving.analysis.judge import Watched
 from slipway.serving.analysis.look import DISAGREEMENT
 from slipway.serving.observed import Observed, Running
-from slipway.serving.rollout import cannot, program
+from slipway.serving.rollout import cannot, program, rollback
 from slipway.serving.rollout.machine import VERBS, Event, Guard, State
 from slipway.serving.rollout.program import Step
 from slipway.serving.rollout.strategies import STRATEGIES
@@ -103,6 +103,10 @@ class Situation:
     def refusal(self) -> Trouble | None:
         """Why the strategy cannot be carried out here, known before anything is begun."""
         return cannot.refusal(self.observed, self.steps)
+
+    def served_before(self, version: str | None) -> bool:
+        """Whether a version is in the rollback window."""
+        return rollback.in_window(version, self.facts, self.spec.strategy.rollback_window)
 
     def retiring(self, version: str | None) -> Retiring | None:
         """The record of a version that keeps its replicas for a while."""
@@ -475,4 +479,5 @@ _HOLDS: Mapping[Guard, Callable[[Situation], bool]] = {
     Guard.SAME_TARGET: lambda s: s.observed.target.wanted == s.candidate,
     Guard.FIT: lambda s: s.fit,
     Guard.STILL_RUNS: _still_runs,
+    Guard.SERVED_BEFORE: lambda s: s.served_before(s.observed.target.wanted),
 }
