@@ -43,6 +43,13 @@ SERVE_PORT: Final = 8080
 """Server pod: Open Inference Protocol v2."""
 METRICS_PORT: Final = 9091
 """Server pod: ``GET /metrics`` in Prometheus text format, and ``POST /answers`` for a shadow that compares."""
+LATENCY_EDGES: Final = (
+    0.0005, 0.001, 0.002, 0.003, 0.005, 0.0075, 0.01, 0.015, 0.02, 0.03, 0.05, 0.075, 0.1, 0.15, 0.2, 0.25, 0.3, 0.5,
+    0.75, 1.0, 1.5, 2.0, 3.0, 5.0, 7.5, 10.0, 15.0, 20.0, 30.0, 60.0,
+)  # fmt: skip
+"""Edges, in seconds, of the server's latency histogram; as ``le`` it writes ``str`` of each. A rollout's analysis takes
+"slow" from the edge at its threshold or next above it, so there is one at each number a person is likely to write, at
+most a factor of two apart."""
 
 EXIT_OK: Final = 0
 EXIT_ERROR: Final = 1

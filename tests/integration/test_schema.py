@@ -749,6 +749,11 @@ _DEPLOYMENT: Final[dict[str, _One]] = {
         {"name": "errors", "total": "t", "bad": "b"},
         METRIC,
     ),
+    "a metric of Slipway's own": (
+        "spec.analysis.metrics.2.name",
+        "requests",
+        "requests and disagreement are counted by Slipway itself: give your metric another name",
+    ),
     "slow without a threshold": ("spec.analysis.metrics.1.threshold", GONE, THRESHOLD),
     "errors with a threshold": ("spec.analysis.metrics.0.threshold", "50ms", THRESHOLD),
     "a threshold beyond the histogram": (

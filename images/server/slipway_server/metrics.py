@@ -26,15 +26,11 @@ from prometheus_client.core import (
 )
 from prometheus_client.registry import Collector
 
+from slipway import contract
 from slipway_server.agreement import KINDS, UNCOMPARED
 from slipway_server.signature import MAX_CLASSES, Array, Plan, Role
 
-SECONDS: Final = (
-    0.0005, 0.001, 0.002, 0.003, 0.005, 0.0075, 0.01, 0.015, 0.02, 0.03, 0.05, 0.075, 0.1, 0.15, 0.2, 0.25, 0.3, 0.5,
-    0.75, 1.0, 1.5, 2.0, 3.0, 5.0, 7.5, 10.0, 15.0, 20.0, 30.0, 60.0,
-)  # fmt: skip
-"""Edges of the latency histograms. A rollout's analysis takes "slow" from the edge at its threshold, so there is one
-at each number a person is likely to write, at most a factor of two apart."""
+SECONDS: Final = contract.LATENCY_EDGES
 ROWS: Final = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0, 1024.0)
 OTHER: Final = "other"
 _FROM_THE_START: Final = dict.fromkeys((200, 500, 503, 504), 0)

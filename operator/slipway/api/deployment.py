@@ -339,6 +339,10 @@ class AnalysisMetric(Model):
             ),
             Rule("has(self.total) == has(self.bad)", "total and bad belong together: two PromQL counters"),
             Rule(
+                "!(self.name in ['requests', 'disagreement'])",
+                "requests and disagreement are counted by Slipway itself: give your metric another name",
+            ),
+            Rule(
                 "self.name in ['errors', 'slow'] ? !has(self.total) : has(self.total)",
                 "errors and slow are measured by Slipway; any other metric needs total and bad, two PromQL counters",
             ),
@@ -360,8 +364,8 @@ class AnalysisMetric(Model):
     threshold: Threshold | None = None
     """For ``slow``. Counted at the edge of the server's latency histogram at or next above it (docs/analysis.md)."""
     total: Annotated[str, Field(max_length=2048, min_length=1)] | None = None
-    """PromQL of a counter of requests; ``$(namespace)``, ``$(deployment)``, ``$(modelVersion)`` and ``$(workload)``
-    are those of the side that is asked about."""
+    """PromQL of a counter of requests (docs/rollouts.md); ``$(namespace)``, ``$(deployment)``, ``$(modelVersion)`` and
+    ``$(workload)`` are those of the side that is asked about."""
     bad: Annotated[str, Field(max_length=2048, min_length=1)] | None = None
     """PromQL of a counter of the bad ones among them."""
     max_increase: Allowance = "0.01"
@@ -586,7 +590,7 @@ class Looked(Model):
     at: Annotated[str, Field(json_schema_extra={"format": "date-time"})]
     metrics: list[str] = Field(default=[], max_length=16, json_schema_extra=LIST_ATOMIC)
     """The order of ``counts``."""
-    counters: list[Counters] = Field(default=[], max_length=64, json_schema_extra=LIST_ATOMIC)
+    counters: list[Counters] = Field(default=[], max_length=128, json_schema_extra=LIST_ATOMIC)
 
 
 class HistoryEntry(Model):

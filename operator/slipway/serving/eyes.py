@@ -48,11 +48,12 @@ class Counting:
         # The pods are asked in any case: requests and disagreement stand nowhere else.
         counts, trouble = await self.pods.read({side: _addresses(seen, side) for side in SIDES}, own)
         if analysis and analysis.source == "Prometheus" and self.prometheus:
-            found, trouble = await self.prometheus.read({side: _names(seen, side) for side in SIDES}, metrics)
+            found, why = await self.prometheus.read({side: _names(seen, side) for side in SIDES}, metrics)
+            trouble = "; ".join(said for said in (why, trouble) if said)
+            theirs = {m.name for m in metrics}
             for side in SIDES:
-                errors = {m.name for m in metrics}
-                plain = {s: {k: v for k, v in c.items() if k not in errors} for s, c in counts.get(side, {}).items()}
-                counts[side] = {**plain, **found.get(side, {})}
+                ours = {s: {k: v for k, v in c.items() if k not in theirs} for s, c in counts.get(side, {}).items()}
+                counts[side] = {**ours, **found.get(side, {})}
         return Look(now, counts, trouble)
 
 

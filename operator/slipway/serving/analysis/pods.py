@@ -16,7 +16,7 @@ from slipway.serving.analysis.look import Counts, Side
 TIMEOUT: Final = 0.8
 """Seconds for the whole question: a pod that hangs must not hold the verdict about the others up."""
 LIMIT: Final = 1024 * 1024
-"""Bytes that are read of one pod."""
+"""Bytes of one pod's answer; a server's is about 20 kB."""
 
 Addresses = Mapping[Side, Mapping[str, str]]
 """By side: the pod's IP by its name."""
@@ -28,7 +28,7 @@ class PodCounters(Protocol):
     """Where counters of pods come from."""
 
     async def read(self, pods: Addresses, metrics: Sequence[AnalysisMetric]) -> Answers:
-        """What each pod has counted; who does not answer is left out."""
+        """What each pod has counted; who does not answer, or with something else, is left out."""
 
 
 class HttpCounters:
@@ -47,8 +47,6 @@ class HttpCounters:
             try:
                 made[side][name] = counters.read(text or "", metrics)
             except ValueError:
-                text = None
-            if text is None:
                 silent.append(name)
         return made, f"{', '.join(silent)}: the counters cannot be read" if silent else ""
 
@@ -57,7 +55,20 @@ class HttpCounters:
         try:
             # No redirects: a pod must not be able to send the operator somewhere else.
             async with session.get(f"http://{host}:{self._port}/metrics", allow_redirects=False) as answer:
-                body = await answer.content.read(LIMIT)
-                return body.decode() if answer.status == 200 else None
-        except (aiohttp.ClientError, TimeoutError, OSError, UnicodeDecodeError):
+                return (await whole(answer, LIMIT)).decode() if answer.status == 200 else None
+        except (aiohttp.ClientError, TimeoutError, OSError, ValueError):
             return None
+
+
+async def whole(answer: aiohttp.ClientResponse, limit: int) -> bytes:
+    """All of a body: half of one would show smaller counts, as if a pod had begun anew.
+
+    Raises:
+        ValueError: it is longer than ``limit`` bytes.
+    """
+    made = bytearray()
+    async for piece in answer.content.iter_any():
+        made += piece
+        if len(made) > limit:
+            raise ValueError(f"the answer is longer than {limit} bytes")
+    return bytes(made)
