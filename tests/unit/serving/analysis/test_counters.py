@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from prometheus_client import CollectorRegistry, generate_latest
@@ -62,7 +64,7 @@ def test_slow_is_counted_at_an_edge(sentence: str) -> None:
 def test_the_edges_are_those_of_the_server() -> None:
     assert SECONDS is contract.LATENCY_EDGES
     assert list(SECONDS) == sorted(set(SECONDS))
-    for one, next_one in zip(SECONDS, SECONDS[1:], strict=False):
+    for one, next_one in pairwise(SECONDS):
         assert edge(one) == one
         assert edge((one + next_one) / 2) == next_one
         # At most a factor of two: a threshold is never judged at more than twice of it.

@@ -31,7 +31,11 @@ CASES: dict[str, tuple[Look, Look, tuple[int, int]]] = {
         (7, 1),
     ),
     "all that a pod shows that began anew": (looked(c1=errors(100, 5)), looked(c1=errors(7, 2)), (7, 2)),
-    "nothing of a pod that was not there before": (looked(c1=errors(1)), looked(c1=errors(2), c2=errors(500, 9)), (1, 0)),
+    "nothing of a pod that was not there before": (
+        looked(c1=errors(1)),
+        looked(c1=errors(2), c2=errors(500, 9)),
+        (1, 0),
+    ),
     "nothing of a pod that went": (looked(c1=errors(1), c2=errors(50)), looked(c1=errors(2)), (1, 0)),
     "nothing of a metric that was not there before": (looked(c1={}), looked(c1=errors(70, 7)), (0, 0)),
     "nothing from one side to the other": (looked(s1=errors(5)), looked(c1=errors(9)), (0, 0)),
