@@ -82,6 +82,16 @@ def gateway() -> dict[str, Any]:
     }
 
 
+def envoy_gateway() -> dict[str, Any]:
+    """The class of the Gateway, where it is Envoy Gateway's."""
+    return {
+        "apiVersion": "gateway.networking.k8s.io/v1",
+        "kind": "GatewayClass",
+        "metadata": {"name": "any"},
+        "spec": {"controllerName": "gateway.envoyproxy.io/gatewayclass-controller"},
+    }
+
+
 def analysis_step(duration: str | None = None) -> dict[str, Any]:
     """A step that waits for evidence."""
     return {"analysis": {"duration": duration} if duration else {}}

@@ -25,6 +25,7 @@ from slipway.kube.objects import (
     JOBS,
     PODS,
     SERVICES,
+    TRAFFIC_POLICIES,
     WORKLOADS,
     Key,
     Manifest,
@@ -49,6 +50,8 @@ PASSES: Final = 30
 RESYNC: Final = 600
 """Seconds between two looks at an object to which nothing happens."""
 DEFAULTS: Final = Defaults(server_image="server:1")
+POLICY_FRAME: Final = {"targetRefs", "mergeType"}
+"""What every policy has."""
 KEY: Final = Key(NAMESPACE, NAME)
 
 
@@ -355,6 +358,17 @@ class World:
                 if not no and route["metadata"]["name"] == NAME:
                     self._carried, self._mirrored = self._weights(route), _mirror(route)
 
+    def policies(self) -> None:
+        """The gateway's controller: takes a policy over."""
+        for policy in self._all(TRAFFIC_POLICIES):
+            parent = {"name": "public", "namespace": "gateways"}
+            generation = policy["metadata"]["generation"]
+            condition = {"type": "Accepted", "status": "True", "observedGeneration": generation}
+            status = {"ancestors": [{"ancestorRef": parent, "conditions": [condition]}]}
+            if policy.get("status") != status:
+                self.tell("gateway", f"accepts the policy of {', '.join(sorted(set(policy['spec']) - POLICY_FRAME))}")
+                self.kube.put({**policy, "status": status})
+
     def jobs(self) -> None:
         """Job controller and kubelet: a person's test ends as the story says, a while after it was made."""
         for job in self._all(JOBS):
@@ -374,6 +388,7 @@ class World:
         self.kubelet()
         self.jobs()
         self.endpoints()
+        self.policies()
         self.gateway()
 
     # ----------------------------------------------------------------------------------------------- a person
@@ -483,7 +498,10 @@ class World:
 
     def _weights(self, route: Manifest) -> dict[str, int]:
         refs = route["spec"]["rules"][0]["backendRefs"]
-        return {ref["name"]: ref["weight"] for ref in refs}
+        made: dict[str, int] = {}
+        for ref in refs:  # in slots a version may stand there twice
+            made[ref["name"]] = made.get(ref["name"], 0) + ref["weight"]
+        return made
 
     def _ready(self, service: str) -> int:
         piece = self._find(ENDPOINT_SLICES, NAMESPACE, service)
@@ -602,7 +620,7 @@ async def run_until(world: World, holds: Until, *, seconds: int = 400, dice: ran
 
 async def _stumble(world: World, dice: random.Random) -> None:
     """Some turns of whoever is drawn. What a pass observed may be old when it acts."""
-    turns = [world.kubelet, world.jobs, world.endpoints, world.gateway]
+    turns = [world.kubelet, world.jobs, world.endpoints, world.policies, world.gateway]
     for _ in range(dice.randrange(2, 9)):
         if dice.random() < 0.6:
             dice.choice(turns)()

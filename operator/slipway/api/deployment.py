@@ -84,6 +84,26 @@ _HOSTNAME: Final = (
     _NO_ADDRESS,
 )
 _SCALE_DOWN_DELAY: Final = "30s"
+_WORD: Final = "^[A-Za-z0-9_-]+$"
+_WORD_SAYS: Final = "write a name of letters, digits, '-' and '_', for example x-user"
+
+
+class Stickiness(Model):
+    """A client stays with its version; when weights change, only the part that must move moves."""
+
+    model_config = ConfigDict(
+        json_schema_extra=rules(
+            Rule(
+                "has(self.cookie) != has(self.header)",
+                "write either a cookie's name (the gateway sets it) or a header's name (the client sends it)",
+            )
+        )
+    )
+
+    cookie: Annotated[str, Field(max_length=64, json_schema_extra=matching(_WORD, _WORD_SAYS))] | None = None
+    """A cookie's name. The gateway sets it where a client has none."""
+    header: Annotated[str, Field(max_length=64, json_schema_extra=matching(_WORD, _WORD_SAYS))] | None = None
+    """A header's name, for example of a user's id. Requests without it follow the weights one by one."""
 
 
 class Route(Model):
@@ -97,6 +117,8 @@ class Route(Model):
         ),
     )
     """Host names that this Deployment answers for."""
+    stickiness: Stickiness | None = None
+    """Keep a client with its version while weights change. Needs Envoy Gateway 1.9.1 or newer."""
 
 
 class Pause(Model):

@@ -215,7 +215,7 @@ def _without(old: Any, before: Any, new: Any) -> Any:
 
 def _again(stored: T) -> T:
     """A copy of what is stored, which is JSON types already: faster still."""
-    return cast(T, marshal.loads(marshal.dumps(stored)))  # noqa: S302 - our own bytes, made a moment ago
+    return cast(T, marshal.loads(marshal.dumps(cast(Any, stored))))  # noqa: S302 - our own bytes, made a moment ago
 
 
 def _copy(value: T) -> T:

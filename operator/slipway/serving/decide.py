@@ -14,7 +14,7 @@ from typing import Final
 
 from slipway.api.common import ACTION_ANNOTATION, parse_time, rfc3339
 from slipway.api.deployment import DeploymentStatus, LastAction, VersionStatus
-from slipway.kube.objects import BUDGETS, HTTP_ROUTES, JOBS, SERVICES, WORKLOADS, Manifest, Resource
+from slipway.kube.objects import BUDGETS, HTTP_ROUTES, JOBS, SERVICES, TRAFFIC_POLICIES, WORKLOADS, Manifest, Resource
 from slipway.kube.plan import Apply, Change, Create, Delete, Event, Plan
 from slipway.serving import children, report
 from slipway.serving.analysis.look import INTERVAL
@@ -107,6 +107,7 @@ def _changes(s: Situation) -> Iterator[Change]:
     everything else. It names only what an earlier pass has made and seen ready.
     """
     yield from _traffic(s)
+    yield from _policy(s)
     yield from _preview(s)
     yield from _version(s, s.stable, s.spec.replicas)
     yield from _version(s, s.candidate, s.candidate_replicas)
@@ -119,6 +120,18 @@ def _traffic(s: Situation) -> Iterator[Change]:
     if s.traffic is not None and not s.in_place and possible and s.observed.taken.traffic is None:
         # Compared already, and more closely than usual: see traffic_differs.
         yield Apply(s.traffic, None)
+
+
+def _policy(s: Situation) -> Iterator[Change]:
+    """What Envoy Gateway is told beside the route."""
+    live = s.observed.policy
+    if s.policy is not None:
+        if s.observed.taken.traffic is None and (live is None or set(live["spec"]) != set(s.policy["spec"])):
+            yield Apply(s.policy, None)
+        elif live is not None:
+            yield Apply(s.policy, live)
+    elif live is not None:
+        yield _delete(TRAFFIC_POLICIES, live)
 
 
 def _preview(s: Situation) -> Iterator[Change]:

@@ -25,6 +25,7 @@ from slipway.kube.objects import (
     MODEL_VERSIONS,
     PODS,
     SERVICES,
+    TRAFFIC_POLICIES,
     WORKLOADS,
     Key,
     Manifest,
@@ -47,10 +48,11 @@ async def observe(kube: Reader, key: Key, defaults: Defaults, eyes: Eyes) -> Obs
     status = DeploymentStatus.model_validate(live.get("status") or {})
     target, registered = await _target(kube, key.namespace, spec)
     uid = live["metadata"]["uid"]
-    children, gate, (route, preview), front = await asyncio.gather(
+    children, gate, (route, preview), (policy, policies), front = await asyncio.gather(
         _children(kube, key, uid),
         _gateway(kube, key.namespace, spec.route),
         _routes(kube, key, spec),
+        _policy(kube, key, spec),
         kube.get(SERVICES, key.namespace, key.name),
     )
     gateway, known, installed = gate
@@ -60,7 +62,9 @@ async def observe(kube: Reader, key: Key, defaults: Defaults, eyes: Eyes) -> Obs
     action, by = _action(live)
     taken = Taken(
         await _foreign_children(kube, key, sorted(wanted), running, uid),
-        _foreign(route if spec.route else front, uid) or _foreign(preview, uid),
+        _foreign(route if spec.route else front, uid)
+        or _foreign(preview, uid)
+        or (_foreign(policy, uid) if _needs_policy(spec) else None),
     )
     seen = Observed(
         object=live,
@@ -79,6 +83,8 @@ async def observe(kube: Reader, key: Key, defaults: Defaults, eyes: Eyes) -> Obs
         gateway_known=known,
         gateway_api=installed,
         gateway_class=await _class(kube, gateway) if defaults.gateway_classes else None,
+        policy=policy if policy and owned_by(policy, uid) else None,
+        policies=policies,
         preview=preview if preview and owned_by(preview, uid) else None,
         peers=next((s for s in children.services if s["metadata"]["name"] == peers_name(key.name)), None),
         tests=tuple(children.tests),
@@ -302,6 +308,23 @@ async def _routes(kube: Reader, key: Key, spec: DeploymentSpec) -> tuple[Manifes
     except NotInstalled:
         return None, None
     return found[0], found[1]
+
+
+def _needs_policy(spec: DeploymentSpec) -> bool:
+    """Whether a policy of somebody else's by that name is in the way."""
+    canary = spec.strategy.canary
+    copies = spec.strategy.type == "Shadow" or any(step.shadow for step in (canary.steps if canary else ()))
+    return copies or (spec.route is not None and spec.route.stickiness is not None)
+
+
+async def _policy(kube: Reader, key: Key, spec: DeploymentSpec) -> tuple[Manifest | None, bool]:
+    """The policy of Envoy Gateway named after the Deployment, whoever made it, and whether that kind is installed."""
+    if spec.route is None:
+        return None, False
+    try:
+        return await kube.get(TRAFFIC_POLICIES, key.namespace, key.name), True
+    except NotInstalled:
+        return None, False
 
 
 async def _class(kube: Reader, gateway: Manifest | None) -> Manifest | None:

@@ -15,8 +15,8 @@ from slipway.serving.analysis.look import Look
 @dataclass(frozen=True)
 class Defaults:
     """What the chart decides for every serving pod. ``drain_seconds`` is how long a pod that was told to stop goes
-    on answering, ``max_body_bytes`` the largest request it reads. ``prometheus``: a Prometheus server was named. ``gateway_classes``: they may be read, which takes a
-    right on the whole cluster."""
+    on answering, ``max_body_bytes`` the largest request it reads. ``prometheus``: a Prometheus server was named.
+    ``gateway_classes``: they may be read, which takes a right on the whole cluster."""
 
     server_image: str
     image_pull_policy: str = "IfNotPresent"
@@ -125,6 +125,7 @@ class Observed:
         route: the HTTPRoute named after the Deployment.
         gateway: the Gateway that the spec names; ``gateway_known`` is False where it could not be asked for.
         gateway_class: its class, where it may be read.
+        policy: the BackendTrafficPolicy named after the Deployment; ``policies`` says that its kind is installed.
         preview: the HTTPRoute of the preview host name.
         peers: the headless Service of the stable version's pods, for a shadow that compares.
         tests: Jobs that judge a candidate, and their pods.
@@ -148,6 +149,8 @@ class Observed:
     gateway_known: bool = True
     gateway_api: bool = True
     gateway_class: Manifest | None = None
+    policy: Manifest | None = None
+    policies: bool = False
     preview: Manifest | None = None
     peers: Manifest | None = None
     tests: tuple[Manifest, ...] = ()

@@ -10,6 +10,8 @@ from tests.support.serving_builders import (
     analysis,
     analysis_step,
     blue_green,
+    deployment,
+    envoy_gateway,
     errors,
     header_step,
     pause,
@@ -26,6 +28,7 @@ from tests.unit.serving.stories import (
     ask_for,
     at,
     both,
+    create,
     degraded,
     first,
     healthy,
@@ -119,7 +122,28 @@ def deploys(strategy: Mapping[str, Any] | None = None, **more: Any) -> Turn:
     return first(**({"strategy": strategy} if strategy else {}), **more)
 
 
+STICKY = {**deployment()["spec"]["route"], "stickiness": {"header": "x-user"}}
+
+
 EVIDENCE: dict[str, Story] = {
+    "clients stay with their version while a canary goes up": Story(
+        lambda: world_with(envoy_gateway()), [deploys(route=STICKY), Turn(ask_for(V2), healthy(V2))]
+    ),
+    "clients that stay go back with an abort": Story(
+        lambda: world_with(envoy_gateway()),
+        [
+            deploys(route=STICKY, steps=[weight(50), pause()]),
+            Turn(ask_for(V2), paused(V2, 50)),
+            Turn(say("abort"), degraded("said abort", left=[V1])),
+        ],
+    ),
+    "copies begin when the gateway buffers requests": Story(
+        lambda: world_with(envoy_gateway(), rate=BUSY), [deploys(shadow()), Turn(ask_for(V2), healthy(V2))]
+    ),
+    "another gateway than Envoy Gateway cannot keep clients with their version": Story(
+        lambda: world_with({**envoy_gateway(), "spec": {"controllerName": "example.com/gateway"}}),
+        [Turn(create(route=STICKY), degraded("cannot keep a client with its version", left=[]))],
+    ),
     "a canary that does no harm passes its analyses": Story(
         busy(errors={V1: 0.001, V2: 0.001}),
         [deploys(steps=SLOWLY, analysis=analysis()), Turn(ask_for(V2), healthy(V2))],

@@ -26,7 +26,7 @@ def refusal(observed: Observed, steps: tuple[Step, ...]) -> Trouble | None:
     if observed.spec.route is None:
         return None
     for feature in needs(observed, steps):
-        said = features.refusal(observed.gateway_class, feature)
+        said = features.refusal(observed.gateway_class, feature, policies=observed.policies)
         if said:
             return Trouble(Reason.GATEWAY_CANNOT, said, stalled=True)
     return None
@@ -41,4 +41,6 @@ def needs(observed: Observed, steps: tuple[Step, ...]) -> list[Feature]:
         found.append(Feature.PERCENT_MIRROR)
     if any(step.header for step in steps):
         found.append(Feature.HEADER_MATCH)
+    if observed.spec.route is not None and observed.spec.route.stickiness is not None:
+        found.append(Feature.STICKINESS)
     return found

@@ -25,7 +25,7 @@ from slipway.serving.rollout.machine import VERBS, Event, Guard, State
 from slipway.serving.rollout.program import Step
 from slipway.serving.rollout.strategies import STRATEGIES
 from slipway.serving.rollout.weights import candidate_weight, replicas_for
-from slipway.serving.traffic import gateway_api, service
+from slipway.serving.traffic import features, gateway_api, policy, service, sticky
 from slipway.serving.traffic.seen import Seen, Trouble, note
 from slipway.serving.words import Words, crash, words
 
@@ -187,11 +187,51 @@ class Situation:
         if self.stable is None:
             return None
         if route is not None:
-            return gateway_api.manifest(owner, self.spec, route, self.backends, self.extras)
+            slotted = self.stable if self._slotted else None
+            return gateway_api.manifest(owner, self.spec, route, self.backends, self.extras, slotted=slotted)
         others = set(self.observed.running) - {self.stable, self.candidate}
         # "Both" is the selector of all pods that serve: no third version may be among them.
         weight = 0 if others and self.weight < 100 else self.weight
         return service.manifest(owner, stable=self.stable, candidate=self.candidate, weight=weight)
+
+    @property
+    def _slotted(self) -> bool:
+        """Whether the backends stand in slots: for Envoy Gateway, and for a hash whoever the gateway is. Once there
+        they stay: leaving them renames the gateway's clusters, which costs requests."""
+        route, live = self.spec.route, self.observed.route
+        hashed = route is not None and route.stickiness is not None
+        stands = live is not None and sticky.in_slots(live)
+        return hashed or stands or bool(features.envoy_gateway(self.observed.gateway_class))
+
+    @cached_property
+    def policy(self) -> Manifest | None:
+        """What only Envoy Gateway is able to do for the route, as it should be; None where nothing is needed."""
+        route = self.spec.route
+        if route is None or self.stable is None or not self.observed.policies:
+            return None
+        mirrors = self.candidate is not None and any(step.mirror for step in self.steps)
+        # It stands before the first copy and until after the last one.
+        copies = (mirrors and self.state is not State.RETREATING) or self.seen.mirror > 0
+        followed = self.weights is not None and self.weights.verified
+        before = (self.observed.policy or {}).get("spec", {})
+        copies = copies or ("requestBuffer" in before and not followed)
+        envoy = features.envoy_gateway(self.observed.gateway_class) is not False
+        # A hash over backends that do not stand in slots ignores the weights: first the slots, then the hash.
+        slotted = self.observed.route is not None and sticky.in_slots(self.observed.route)
+        hashed = route.stickiness if slotted and ("loadBalancer" in before or followed) else None
+        buffer = self.observed.defaults.max_body_bytes if copies and envoy else None
+        return policy.manifest(self.observed.object, stickiness=hashed, buffer=buffer)
+
+    @property
+    def _policed(self) -> bool:
+        """Whether copies may begin: whoever is known to heed the policy has taken it over."""
+        route = self.spec.route
+        if route is None or not features.envoy_gateway(self.observed.gateway_class) or not self.observed.policies:
+            return True
+        live = self.observed.policy
+        if live is None or self.policy is None or differs(self.policy, live):
+            return False
+        return policy.taken(live, gateway_api.parent_ref(route.gateway, self.observed.namespace)).accepted
 
     @cached_property
     def extras(self) -> gateway_api.Extras:
@@ -199,7 +239,7 @@ class Situation:
         step = self.here
         if step is None or self.candidate is None or self.candidate not in self.seen.holds:
             return gateway_api.Extras()
-        return gateway_api.Extras(self.candidate, step.mirror, step.header)
+        return gateway_api.Extras(self.candidate, step.mirror if self._policed else 0, step.header)
 
     @cached_property
     def preview(self) -> Manifest | None:
