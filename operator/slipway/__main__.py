@@ -87,7 +87,7 @@ def build(
 
     add(training.room(options), training.register)
     add(registry.room(options), registry.register)
-    add(serving.room(options), serving.register)
+    add(serving.room(options, metrics.rollouts), serving.register)
     return controllers
 
 

@@ -5,13 +5,18 @@ from __future__ import annotations
 import json
 import logging
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import Any, Final
 
 from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
 
-from slipway.kube.objects import Resource
+from slipway.api.deployment import DeploymentStatus, MetricAnalysis
+from slipway.kube.objects import Key, Resource
+from slipway.kube.plan import Plan
 
 _PLAIN: Final = frozenset(logging.LogRecord("", 0, "", 0, "", None, None).__dict__) | {"message", "asctime"}
 
@@ -32,6 +37,7 @@ class Metrics:
         self._queue = Gauge(
             "slipway_queue_length", "Objects that wait to be looked at", ["kind"], registry=self.registry
         )
+        self.rollouts = Rollouts(self.registry)
 
     def passed(self, resource: Resource, outcome: str, seconds: float, writes: int) -> None:
         """One pass ended."""
@@ -43,6 +49,81 @@ class Metrics:
     def queue(self, resource: Resource, length: Callable[[], int]) -> None:
         """Report the length of a queue whenever it is asked for."""
         self._queue.labels(resource.kind).set_function(length)
+
+
+@dataclass(frozen=True)
+class _Rollout:
+    """What is shown of one Deployment."""
+
+    weights: tuple[tuple[str, int], ...]
+    analysis: tuple[MetricAnalysis, ...]
+
+
+class Rollouts(Collector):
+    """What was decided about rollouts, as the last pass over each Deployment wrote it down; nothing is decided here.
+
+    There are as many series as Deployments and metrics that exist: those of a Deployment that is gone are forgotten.
+    """
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self._last: dict[Key, _Rollout] = {}
+        self._verdicts = Counter(
+            "slipway_rollout_verdicts_total",
+            "What was decided, by the reason of its Event",
+            ["verdict"],
+            registry=registry,
+        )
+        registry.register(self)
+
+    def saw(self, key: Key, plan: Plan | None) -> None:
+        """A pass ended; ``plan`` is None where the Deployment is gone."""
+        if plan is None:
+            self._last.pop(key, None)
+            return
+        for event in plan.events:
+            self._verdicts.labels(event.reason).inc()
+        if isinstance(plan.status, DeploymentStatus):
+            self._last[key] = _shown(plan.status)
+
+    def collect(self) -> Iterator[Metric]:
+        """The families, for prometheus-client."""
+        whose = ["namespace", "deployment"]
+        weight = GaugeMetricFamily("slipway_rollout_weight", "Percent of the traffic by role", labels=[*whose, "role"])
+        evidence = GaugeMetricFamily(
+            "slipway_analysis_evidence",
+            "E-value against doing no harm, or doing harm",
+            labels=[*whose, "metric", "kind"],
+        )
+        needed = GaugeMetricFamily(
+            "slipway_analysis_needed", "The e-value at which a verdict is given", labels=[*whose, "metric"]
+        )
+        seen, bad = (
+            GaugeMetricFamily(name, meaning, labels=[*whose, "metric", "role"])
+            for name, meaning in (
+                ("slipway_analysis_requests", "Requests that were judged since the step began"),
+                ("slipway_analysis_bad_requests", "The bad ones among them"),
+            )
+        )
+        for key, last in sorted(self._last.items()):
+            mine = [key.namespace, key.name]
+            for role, percent in last.weights:
+                weight.add_metric([*mine, role], percent)
+            for entry in last.analysis:
+                needed.add_metric([*mine, entry.metric], float(entry.needed))
+                for kind, value in (("harm", entry.evidence.harm), ("no_harm", entry.evidence.no_harm)):
+                    evidence.add_metric([*mine, entry.metric, kind], float(value))
+                for role, tally in (("stable", entry.stable), ("candidate", entry.candidate)):
+                    seen.add_metric([*mine, entry.metric, role], tally.n)
+                    bad.add_metric([*mine, entry.metric, role], tally.bad)
+        yield from (weight, evidence, needed, seen, bad)
+
+
+def _shown(status: DeploymentStatus) -> _Rollout:
+    weights, candidate = status.weights, status.candidate
+    roles = [("stable", weights.stable)] if weights else []
+    if weights and candidate:
+        roles += [("candidate", weights.candidate), ("shadow", weights.mirror)]
+    return _Rollout(tuple(roles), tuple(status.analysis) if candidate else ())
 
 
 def http_app(metrics: Metrics, ready: Callable[[], bool]) -> web.Application:

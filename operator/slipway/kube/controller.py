@@ -32,12 +32,14 @@ class Room(Generic[O]):
         observe: reads the world; None where the object is gone.
         decide: every choice, pure.
         subject: the reconciled object as it was observed.
+        measure: is told what each pass that succeeded wanted, or None once the object is gone, for the metrics.
     """
 
     resource: Resource
     observe: Callable[[Reader, Key], Awaitable[O | None]]
     decide: Callable[[O, datetime], Plan]
     subject: Callable[[O], Manifest]
+    measure: Callable[[Key, Plan | None], None] | None = None
 
 
 class Watcher(Protocol):
@@ -110,6 +112,7 @@ class Controller(Generic[O]):
     async def _pass(self, key: Key, extra: dict[str, Any]) -> tuple[float | None, int, str]:
         observed = await self.room.observe(self._kube, key)
         if observed is None:
+            self._measure(key, None)
             return None, 0, "gone"
         now = self._clock()
         plan = self.room.decide(observed, now)
@@ -119,10 +122,15 @@ class Controller(Generic[O]):
         except Refused as error:
             await self._tell(subject, error, now)
             raise
+        self._measure(key, plan)
         if writes:
             logger.info("acted", extra={**extra, **plan.describe(), "writes": writes})
             return 0, writes, "ok"  # what was written is observed before anything else is decided
         return min(plan.again, self._resync) if plan.again is not None else self._resync, 0, "ok"
+
+    def _measure(self, key: Key, plan: Plan | None) -> None:
+        if self.room.measure is not None:
+            self.room.measure(key, plan)
 
     async def _tell(self, subject: Manifest, error: Refused, now: datetime) -> None:
         """An Event with the API server's sentence (a quota, an admission policy): nothing else would show it to a

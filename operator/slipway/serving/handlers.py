@@ -29,6 +29,7 @@ from slipway.serving.eyes import Counting
 from slipway.serving.observe import observe
 from slipway.serving.observed import Defaults, Observed
 from slipway.settings import Settings
+from slipway.telemetry import Rollouts
 
 
 def register(registry: kopf.OperatorRegistry, wake: Wake) -> None:
@@ -61,8 +62,8 @@ def names_of(deployment: Manifest) -> list[Hashable]:
     return [("model", key.namespace, spec["model"])]
 
 
-def room(options: Settings) -> Room[Observed]:
-    """Observe, decide, act for Deployments."""
+def room(options: Settings, rollouts: Rollouts) -> Room[Observed]:
+    """Observe, decide, act for Deployments; ``rollouts`` is told what was decided."""
     defaults = Defaults(
         server_image=options.server_image,
         image_pull_policy=options.image_pull_policy,
@@ -71,4 +72,4 @@ def room(options: Settings) -> Room[Observed]:
     )
     named = HttpPrometheus(options.prometheus_address) if options.prometheus_address else None
     look = functools.partial(observe, defaults=defaults, eyes=Counting(HttpCounters(), named))
-    return Room(DEPLOYMENTS, look, decide, lambda observed: observed.object)
+    return Room(DEPLOYMENTS, look, decide, lambda observed: observed.object, rollouts.saw)

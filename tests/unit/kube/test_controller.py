@@ -124,3 +124,23 @@ async def test_a_write_that_the_api_server_refuses_is_told_to_the_user_once() ->
     assert [(e["type"], e["reason"], e["note"]) for e in kube.events] == [
         ("Warning", "WriteRefused", "the API server refused a write: exceeded quota: small")
     ]
+
+
+async def test_the_metrics_are_told_what_a_pass_wanted_and_that_the_object_is_gone() -> None:
+    told: list[tuple[Key, Plan | None]] = []
+    room = Room(TRAINING_RUNS, observe, running, lambda o: o, lambda key, plan: told.append((key, plan)))
+    for kube in (FakeKube([RUN]), FakeKube()):
+        subject = Controller(room, kube, WorkQueue(), instance="me", workers=1, resync=600, watcher=Seen())
+        await one(subject)
+    assert told == [(KEY, running(RUN, datetime.now(UTC))), (KEY, None)]
+
+
+async def test_the_metrics_are_not_told_of_what_was_not_done() -> None:
+    told: list[Key] = []
+
+    def refused(_observed: Manifest, _now: datetime) -> Plan:
+        raise Conflict(409, "modified")
+
+    room = Room(TRAINING_RUNS, observe, refused, lambda o: o, lambda key, _plan: told.append(key))
+    await one(Controller(room, FakeKube([RUN]), WorkQueue(), instance="me", workers=1, resync=600, watcher=Seen()))
+    assert not told

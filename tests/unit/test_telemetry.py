@@ -1,0 +1,111 @@
+"""What the operator's own ``/metrics`` says about rollouts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from slipway.api.deployment import DeploymentStatus
+from slipway.api.model_version import ModelVersionStatus
+from slipway.kube.objects import Key
+from slipway.kube.plan import Event, Plan
+from slipway.telemetry import Metrics
+
+KEY, OTHER = Key("team", "digits"), Key("team", "cats")
+ANALYSIS = {
+    "metric": "errors",
+    "stable": {"n": 900, "bad": 9},
+    "candidate": {"n": 100, "bad": 20},
+    "evidence": {"harm": "1.5e+06", "noHarm": "0.01"},
+    "needed": "20",
+    "verdict": "Harm",
+}
+
+
+def status(candidate: str | None = "digits-v2", **more: Any) -> DeploymentStatus:
+    def version(name: str) -> dict[str, str]:
+        return {"modelVersion": name, "workload": name, "service": name}
+
+    wire: dict[str, Any] = {"stable": version("digits-v1"), "weights": {"stable": 90, "candidate": 10, "mirror": 0}}
+    if candidate:
+        wire |= {"candidate": version(candidate)}
+    return DeploymentStatus.model_validate({**wire, **more})
+
+
+def shown(metrics: Metrics, family: str) -> dict[tuple[str, ...], float]:
+    """The series of a family, by the values of their labels in the order of the labels' names."""
+    return {
+        tuple(value for _, value in sorted(sample.labels.items())): sample.value
+        for found in metrics.registry.collect()
+        for sample in found.samples
+        if sample.name == family
+    }
+
+
+def test_the_evidence_of_a_rollout() -> None:
+    metrics = Metrics()
+    metrics.rollouts.saw(KEY, Plan(status=status(analysis=[ANALYSIS])))
+    assert shown(metrics, "slipway_analysis_evidence") == {
+        ("digits", "harm", "errors", "team"): 1.5e6,
+        ("digits", "no_harm", "errors", "team"): 0.01,
+    }
+    assert shown(metrics, "slipway_analysis_needed") == {("digits", "errors", "team"): 20}
+    assert shown(metrics, "slipway_analysis_requests") == {
+        ("digits", "errors", "team", "stable"): 900,
+        ("digits", "errors", "team", "candidate"): 100,
+    }
+    assert shown(metrics, "slipway_analysis_bad_requests")["digits", "errors", "team", "candidate"] == 20
+
+
+def test_the_weights() -> None:
+    metrics = Metrics()
+    metrics.rollouts.saw(KEY, Plan(status=status(weights={"stable": 90, "candidate": 10, "mirror": 50})))
+    metrics.rollouts.saw(OTHER, Plan(status=status(None, weights={"stable": 100, "candidate": 0})))
+    assert shown(metrics, "slipway_rollout_weight") == {
+        ("digits", "team", "stable"): 90,
+        ("digits", "team", "candidate"): 10,
+        ("digits", "team", "shadow"): 50,
+        ("cats", "team", "stable"): 100,
+    }
+
+
+def test_a_rollout_that_is_over_shows_no_evidence() -> None:
+    metrics = Metrics()
+    metrics.rollouts.saw(KEY, Plan(status=status(analysis=[ANALYSIS])))
+    metrics.rollouts.saw(KEY, Plan(status=status(None, analysis=[ANALYSIS])))
+    assert not shown(metrics, "slipway_analysis_evidence")
+
+
+def test_a_deployment_that_is_gone_is_forgotten() -> None:
+    metrics = Metrics()
+    for number in range(100):
+        metrics.rollouts.saw(Key("team", f"d{number}"), Plan(status=status(analysis=[ANALYSIS])))
+    assert len(shown(metrics, "slipway_rollout_weight")) == 300
+    for number in range(100):
+        metrics.rollouts.saw(Key("team", f"d{number}"), None)
+    assert not [s for f in metrics.registry.collect() if f.name.startswith("slipway_analysis") for s in f.samples]
+    assert not shown(metrics, "slipway_rollout_weight")
+
+
+@pytest.mark.parametrize("plan", [Plan(), Plan(status=ModelVersionStatus())])
+def test_a_pass_that_says_nothing_about_a_rollout(plan: Plan) -> None:
+    metrics = Metrics()
+    metrics.rollouts.saw(KEY, plan)
+    assert not shown(metrics, "slipway_rollout_weight")
+
+
+def test_verdicts_are_counted_by_their_reason() -> None:
+    metrics = Metrics()
+    for reason in ("HarmFound", "Promoted", "Promoted"):
+        metrics.rollouts.saw(KEY, Plan(status=status(), events=(Event("Normal", reason, "..."),)))
+    metrics.rollouts.saw(KEY, Plan(status=status()))
+    assert shown(metrics, "slipway_rollout_verdicts_total") == {("HarmFound",): 1, ("Promoted",): 2}
+
+
+def test_the_reference_names_every_metric_and_no_other() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "reference" / "metrics.md").read_text()
+    named = {line.split("`")[1].split("{")[0] for line in page.splitlines() if line.startswith("| `")}
+    families = {f.name + ("_total" if f.type == "counter" else "") for f in Metrics().registry.collect()}
+    assert named == families
