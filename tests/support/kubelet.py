@@ -210,8 +210,9 @@ class Kubelet:
             ],
         }
         if pod["metadata"]["labels"][Label.ROLE] == "serve" and "podIP" not in pod.get("status", {}):
-            # 198.18.0.0/15 is set aside for benchmarks: nobody answers there.
-            status["podIP"] = f"198.19.{number // 250 % 250}.{number % 250 + 1}"
+            # A group's address: an EndpointSlice takes it, and no packet ever leaves for it, because the kernel refuses
+            # to connect to one. The operator asks serving pods for their counters.
+            status["podIP"] = f"239.19.{number // 250 % 250}.{number % 250 + 1}"
             status["podIPs"] = [{"ip": status["podIP"]}]
         self.api.merge(PODS, meta["namespace"], meta["name"], {"status": status}, subresource="status")
 
