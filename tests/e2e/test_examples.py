@@ -13,8 +13,10 @@ from tests.support.load import until
 # Where each manifest is applied; a new example without a test fails below.
 APPLIED = {
     "alias/deployment.yaml": "here",
+    "blue-green/deployment.yaml": "test_blue_green",
     "canary-by-hand/deployment.yaml": "test_rollouts",
     "command/run.yaml": "here",
+    "evidence/deployment.yaml": "test_evidence",
     "no-gateway/deployment.yaml": "here",
     "quickstart/00-namespace.yaml": "test_quickstart",
     "quickstart/deployment-v2.yaml": "test_quickstart",
@@ -22,6 +24,8 @@ APPLIED = {
     "quickstart/run-1.yaml": "test_quickstart",
     "quickstart/run-2.yaml": "test_quickstart",
     "quickstart/store.yaml": "test_quickstart",
+    "shadow/deployment.yaml": "test_shadow",
+    "shadow/then-canary.yaml": "test_shadow",
 }
 
 

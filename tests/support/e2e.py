@@ -68,6 +68,12 @@ def stable(obj: Mapping[str, Any]) -> str | None:
     return name
 
 
+def aborted(obj: Mapping[str, Any]) -> bool:
+    """Given up: degraded, and no traffic with the candidate."""
+    status = obj.get("status", {})
+    return status.get("phase") == "Degraded" and weights(obj)[1] == 0 and "abortedAt" in status.get("rollout", {})
+
+
 def settled_on(version: str) -> Callable[[Object], bool]:
     """The version serves and nothing is on its way, not even a replaced version that keeps its replicas."""
 
@@ -138,7 +144,10 @@ class World:
 
     def copy(self, number: int, uri: str) -> Artifact:
         """A version's model file at another place too."""
-        data = onnx_models.digits(seed=number).SerializeToString()
+        return self.upload(uri, onnx_models.digits(seed=number).SerializeToString())
+
+    def upload(self, uri: str, data: bytes) -> Artifact:
+        """A model file at its place."""
         self.put(uri, data)
         return Artifact(uri, f"sha256:{hashlib.sha256(data).hexdigest()}", len(data))
 
@@ -179,9 +188,22 @@ class World:
         made: Object = answer.json()
         return made
 
-    def load(self, host: str, model: str = MODEL, *, max_seconds: float = 300) -> Load:
-        """A constant load on one model through the gateway."""
-        return Load(f"{self.gateway}/v2/models/{model}/infer", host, QUESTION, max_seconds=max_seconds)
+    def python_image(self) -> str:
+        """An image with Python that the cluster has: the operator's own."""
+        image: str = OperatorProcesses(self).pods()[0]["spec"]["containers"][0]["image"]
+        return image
+
+    def load(
+        self,
+        host: str,
+        model: str = MODEL,
+        *,
+        body: Mapping[str, Any] | Sequence[Mapping[str, Any]] = QUESTION,
+        rate: float = 52,
+        max_seconds: float = 300,
+    ) -> Load:
+        """A constant load on one model through the gateway: ``rate`` of each of the two kinds of clients."""
+        return Load(f"{self.gateway}/v2/models/{model}/infer", host, body, rate=rate, max_seconds=max_seconds)
 
 
 class Tenant:
@@ -275,6 +297,13 @@ class Tenant:
             self.version_ready(name)
         return names
 
+    def pair(self, candidate: bytes, stable: bytes) -> None:
+        """digits-v1 and digits-v2 of these files, both Ready."""
+        for number, data in ((1, stable), (2, candidate)):
+            self.register(number, self.world.upload(f"s3://models/e2e/{self.name}-{number}.onnx", data))
+        for number in (1, 2):
+            self.version_ready(f"{MODEL}-v{number}")
+
     def version_ready(self, name: str) -> Object:
         """Wait until a ModelVersion is Ready."""
         return self.until(MODEL_VERSIONS, name, lambda o: condition(o, "Ready")["status"] == IS_TRUE, what="Ready")
@@ -367,6 +396,25 @@ class Tenant:
         """Pods by label, the keys without our prefix: ``role="train"``."""
         selector = ",".join(f"slipway.dev/{k.replace('_', '-')}={v}" for k, v in labels.items())
         return self.api.list(PODS, self.name, selector)
+
+    def signal(self, number: signal.Signals, **labels: str) -> int:
+        """Send a signal to the servers of this tenant's pods, and say to how many.
+
+        Raises:
+            AssertionError: there is none on this machine.
+        """
+        uids = [pod["metadata"]["uid"] for pod in self.pods(role="serve", **labels)]
+        found = [p for p in _processes() if "slipway_server" in p.command and any(uid in p.cgroup for uid in uids)]
+        assert found, "no server of these pods was found on this machine: is the cluster the local one?"
+        for process in found:
+            with suppress(ProcessLookupError):
+                os.kill(process.pid, number)
+        return len(found)
+
+    def events(self, reason: str) -> list[str]:
+        """Messages of the events of one reason about Deployments."""
+        found = self.api.call("GET", f"/apis/events.k8s.io/v1/namespaces/{self.name}/events")["items"]
+        return [e["note"] for e in found if e["reason"] == reason and e["regarding"]["kind"] == "Deployment"]
 
     def refused(self, manifest: Mapping[str, Any]) -> str:
         """The API server's sentence for a manifest that it does not take."""

@@ -14,7 +14,7 @@ import json
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any
@@ -32,13 +32,14 @@ _WAITING = 600
 @dataclass(frozen=True)
 class Answer:
     """One request: when it was sent (``time.monotonic()``), how long it took in seconds, who answered or what went
-    wrong."""
+    wrong. ``empty``: answered, but with a number that is none (JSON has no NaN: the server writes null)."""
 
     at: float
     seconds: float
     kind: str
     version: str | None
     failure: str | None
+    empty: bool = False
 
 
 @dataclass(frozen=True)
@@ -51,6 +52,11 @@ class Report:
     @property
     def failures(self) -> tuple[Answer, ...]:
         return tuple(a for a in self.answers if a.failure is not None)
+
+    @property
+    def empty(self) -> Counter[str]:
+        """Answers without a number, by version."""
+        return Counter(str(a.version) for a in self.answers if a.empty)
 
     @property
     def versions(self) -> Counter[str]:
@@ -90,7 +96,7 @@ class Load:
     Args:
         url: where to POST.
         host: the Host header, by which a gateway finds the route.
-        body: the inference request.
+        body: the inference request, or several that are sent in turn.
         rate: requests a second for each of the two kinds of clients.
         max_seconds: the load ends by itself after that.
         timeout: seconds until an unanswered request counts as failed.
@@ -100,13 +106,14 @@ class Load:
         self,
         url: str,
         host: str,
-        body: Mapping[str, Any],
+        body: Mapping[str, Any] | Sequence[Mapping[str, Any]],
         *,
         rate: float = 52,
         max_seconds: float = 300,
         timeout: float = 15,
     ) -> None:
-        self._url, self._host, self._body = url, host, json.dumps(body).encode()
+        self._url, self._host = url, host
+        self._bodies = [json.dumps(b).encode() for b in ([body] if isinstance(body, Mapping) else body)]
         self._rate, self._max_seconds, self._timeout = rate, max_seconds, timeout
         self._answers: list[Answer] = []
         self._stop = threading.Event()
@@ -174,26 +181,27 @@ class Load:
             if len(under_way) >= _WAITING:
                 self._answers.append(Answer(time.monotonic(), 0, kind, None, f"{_WAITING} requests are waiting"))
                 continue
-            task = asyncio.create_task(self._one(session, kind))
+            task = asyncio.create_task(self._one(session, kind, self._bodies[number % len(self._bodies)]))
             under_way.add(task)
             task.add_done_callback(under_way.discard)
         self._ended = time.monotonic()
         await asyncio.gather(*under_way)
 
-    async def _one(self, session: aiohttp.ClientSession, kind: str) -> None:
+    async def _one(self, session: aiohttp.ClientSession, kind: str, body: bytes) -> None:
         sent = time.monotonic()
-        version, failure = None, None
+        version, failure, empty = None, None, False
         try:
             headers = {"Host": self._host, "Content-Type": "application/json"}
-            async with session.post(self._url, data=self._body, headers=headers) as answer:
+            async with session.post(self._url, data=body, headers=headers) as answer:
                 text = await answer.read()
                 if answer.status == 200:
                     version = str(json.loads(text)["model_version"])
+                    empty = b"null" in text
                 else:
                     failure = f"status {answer.status}: {text[:300].decode(errors='replace')}"
         except (aiohttp.ClientError, TimeoutError, OSError, ValueError, KeyError) as error:
             failure = f"{type(error).__name__}: {error}"
-        self._answers.append(Answer(sent, time.monotonic() - sent, kind, version, failure))
+        self._answers.append(Answer(sent, time.monotonic() - sent, kind, version, failure, empty))
 
 
 def until(load: Load, happened: Callable[[Report], bool], *, seconds: float, what: str) -> Report:

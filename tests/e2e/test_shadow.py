@@ -1,0 +1,149 @@
+"""Shadows under load: copies of requests, compared answers, and no client that notices anything, whatever the shadow
+does."""
+
+from __future__ import annotations
+
+import json
+import signal
+import time
+from typing import Any
+
+import httpx
+
+from slipway.kube.objects import DEPLOYMENTS, PODS, WORKLOADS
+from tests.support import candidates
+from tests.support.api_server import Object
+from tests.support.e2e import MODEL, Tenant, World, aborted, condition, settled_on, stable
+from tests.support.evidence import Watch
+from tests.support.load import until
+
+EXAMPLE = "shadow/deployment.yaml"
+V1, V2 = "digits-v1", "digits-v2"
+
+
+def given(tenant: Tenant, candidate: bytes, example: str = EXAMPLE, **spec: Any) -> None:
+    """digits-v1 serves as the example says, and digits-v2 is registered with this file."""
+    tenant.pair(candidate, candidates.healthy())
+    tenant.serving(example, **spec)
+
+
+def held(tenant: Tenant, candidate: bytes) -> None:
+    """A shadow that compares so long that it comes to no verdict within the test."""
+    shadow = {"percent": 100, "minSamples": 1_000_000, "maxDisagreement": "0.5"}
+    given(tenant, candidate, strategy={"type": "Shadow", "shadow": shadow})
+
+
+def mirrored(obj: Object) -> bool:
+    """The candidate gets copies."""
+    return bool(obj["status"].get("weights", {}).get("mirror"))
+
+
+def test_a_shadow_that_agrees_is_promoted(world: World, tenant: Tenant) -> None:
+    given(tenant, candidates.healthy())
+    with world.load(tenant.host, body=candidates.questions()) as load, Watch(tenant, MODEL, V1, V2) as watch:
+        tenant.ask_for(V2)
+        tenant.until(DEPLOYMENTS, MODEL, mirrored, what="copies")
+        tenant.until(DEPLOYMENTS, MODEL, settled_on(V2), what="promoted", seconds=180)
+        until(load, lambda r: r.share("2") == 100, seconds=15, what="answers of version 2 only")
+    print(*watch.messages(), sep="\n")
+    load.check()
+
+
+def test_a_shadow_that_answers_other_classes_is_stopped(world: World, tenant: Tenant) -> None:
+    given(tenant, candidates.healthy(seed=2))
+    with world.load(tenant.host, body=candidates.questions()) as load, Watch(tenant, MODEL, V1, V2) as watch:
+        tenant.ask_for(V2)
+        tenant.until(DEPLOYMENTS, MODEL, mirrored, what="copies")
+        after = tenant.until(DEPLOYMENTS, MODEL, aborted, what="stopped", seconds=180)
+        # and whoever may exec into the pod sees what differs
+        (pod,) = tenant.pods(model_version=V2, role="serve")
+        name = pod["metadata"]["name"]
+        said = world.run(
+            "kubectl", "-n", tenant.name, "exec", name, "--", "python3", "-m", "slipway_server", "examples"
+        )
+    print(*watch.messages(), sep="\n")
+    print(said[:1500])
+    report = load.check()
+    assert set(report.versions) == {"1"}
+    assert stable(after) == V1
+    assert condition(after, "Ready")["status"] == "True"
+    first = json.loads(said.splitlines()[0])
+    assert first["kind"] == "class", first
+    assert len(said.splitlines()) == 3
+    # the examples are with the pod alone
+    assert "inputs" not in json.dumps(after)
+
+
+def test_a_shadow_that_refuses_what_clients_got_answered_is_stopped(world: World, tenant: Tenant) -> None:
+    given(tenant, candidates.refusing())
+    with world.load(tenant.host, body=candidates.questions()) as load:
+        tenant.ask_for(V2)
+        after = tenant.until(DEPLOYMENTS, MODEL, aborted, what="stopped", seconds=180)
+    print(after["status"]["message"])
+    assert set(load.check().versions) == {"1"}
+    assert tenant.events("HarmFound")
+
+
+def test_no_client_notices_a_shadow_that_runs_out_of_memory(world: World, tenant: Tenant) -> None:
+    held(tenant, candidates.hungry())
+    with world.load(tenant.host, body=candidates.questions()) as load:
+        tenant.ask_for(V2)
+        after = tenant.until(DEPLOYMENTS, MODEL, aborted, what="stopped", seconds=180)
+        time.sleep(3)
+    print(after["status"]["message"])
+    assert set(load.check().versions) == {"1"}
+    assert "spec.resources.memory" in after["status"]["message"]
+
+
+def test_no_client_notices_a_shadow_that_hangs_or_is_taken_away_or_killed(world: World, tenant: Tenant) -> None:
+    held(tenant, candidates.healthy())
+    with world.load(tenant.host, body=candidates.questions()) as load:
+        tenant.ask_for(V2)
+        tenant.until(DEPLOYMENTS, MODEL, mirrored, what="copies")
+        until(load, lambda _: True, seconds=15, what="answers")
+        # When it hangs, for less than the liveness probe bears
+        tenant.signal(signal.SIGSTOP, model_version=V2)
+        time.sleep(6)
+        tenant.signal(signal.SIGCONT, model_version=V2)
+        # and when somebody takes its replicas away (the operator gives them back)
+        (workload,) = tenant.api.list(WORKLOADS, tenant.name, f"slipway.dev/model-version={V2}")
+        for _ in range(3):
+            tenant.api.merge(WORKLOADS, tenant.name, workload["metadata"]["name"], {"spec": {"replicas": 0}})
+            time.sleep(2)
+        for pod in tenant.pods(model_version=V2, role="serve"):
+            tenant.api.delete(PODS, tenant.name, pod["metadata"]["name"])
+        time.sleep(2)
+        tenant.until(
+            DEPLOYMENTS, MODEL, lambda o: o["status"]["candidate"]["readyReplicas"] == 1, what="a replica again"
+        )
+        # and when it is killed
+        tenant.signal(signal.SIGKILL, model_version=V2)
+        # Then that crash ends the rollout
+        after = tenant.until(DEPLOYMENTS, MODEL, aborted, what="stopped")
+        time.sleep(3)
+    print(after["status"]["message"])
+    # and nobody noticed any of it
+    assert set(load.check().versions) == {"1"}
+
+
+def test_a_shadow_then_testers_then_a_canary(world: World, tenant: Tenant) -> None:
+    given(tenant, candidates.healthy(), "shadow/then-canary.yaml")
+    with world.load(tenant.host, body=candidates.questions()) as load, Watch(tenant, MODEL, V1, V2) as watch:
+        tenant.ask_for(V2)
+        # First copies of half of the requests
+        tenant.until(DEPLOYMENTS, MODEL, mirrored, what="copies")
+        # then testers alone, until a person speaks
+        tenant.until(DEPLOYMENTS, MODEL, lambda o: o["status"]["phase"] == "Paused", what="testers", seconds=180)
+        assert set(load.report().versions) == {"1"}
+        url, sent = f"{world.gateway}/v2/models/{MODEL}/infer", {"Host": tenant.host, "x-tester": "yes"}
+        answer = httpx.post(url, json=candidates.questions()[0], headers=sent, timeout=15, trust_env=False)
+        assert answer.json()["model_version"] == "2"
+        tenant.say("promote")
+        # then a canary
+        tenant.until(DEPLOYMENTS, MODEL, settled_on(V2), what="promoted", seconds=240)
+        until(load, lambda r: r.share("2") == 100, seconds=15, what="answers of version 2 only")
+    print(*watch.messages(), sep="\n")
+    load.check()
+    changes = [(weight, mirror) for _, weight, mirror in watch.weights]
+    assert (0, 50) in changes
+    assert changes.index((0, 50)) < changes.index((20, 0)) < changes.index((100, 0))

@@ -1,0 +1,182 @@
+"""What a rollout's evidence was, seen from outside: the pods' counters and the route, some twenty times a second.
+
+The counters are read through the API server (``pods/NAME:9091/proxy/metrics``), so nothing must be able to reach a pod.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import httpx
+
+from slipway.api.deployment import AnalysisMetric, Looked, MetricAnalysis
+from slipway.contract import METRICS_PORT
+from slipway.kube.objects import DEPLOYMENTS, HTTP_ROUTES, PODS
+from slipway.serving.analysis import counters, judge, look
+from slipway.serving.analysis.look import DISAGREEMENT, Counts, Look, Side
+from tests.support.api_server import Api, Object, Refusal
+from tests.support.e2e import Tenant
+
+EVERY = 0.05
+
+
+@dataclass(frozen=True)
+class Sample:
+    """Counters by side and pod, at a ``time.monotonic()``."""
+
+    at: float
+    counts: dict[Side, dict[str, Counts]]
+
+
+@dataclass
+class Watch:
+    """Looks in the background, for a ``with`` block.
+
+    Attributes:
+        samples: the counters.
+        weights: (when, candidate's weight, percent mirrored) each time that they changed in the route.
+        statuses: (when, status) each time that it changed.
+    """
+
+    tenant: Tenant
+    name: str
+    stable: str
+    candidate: str
+    metrics: Sequence[AnalysisMetric] = ()
+    samples: list[Sample] = field(default_factory=list)
+    weights: list[tuple[float, int, int]] = field(default_factory=list)
+    statuses: list[tuple[float, Object]] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self._stop = threading.Event()
+        self._threads = [
+            threading.Thread(target=self._again, args=(each,), daemon=True) for each in (self._counters, self._traffic)
+        ]
+
+    def __enter__(self) -> Watch:
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, at: TracebackType | None) -> None:
+        self._stop.set()
+        for thread in self._threads:
+            thread.join(60)
+
+    def taken_away(self) -> float:
+        """When the route last gave the candidate less than before.
+
+        Raises:
+            AssertionError: it never did.
+        """
+        shares = [(at, weight + mirror) for at, weight, mirror in self.weights]
+        found = [at for (_, before), (at, after) in zip(shares, shares[1:], strict=False) if after < before]
+        assert found, f"the candidate never lost traffic: {self.weights}"
+        return found[-1]
+
+    def evidence(self, *watched: judge.Watched) -> float | None:
+        """When the counters first held the evidence of harm, by the operator's own arithmetic on these samples."""
+        bar = judge.needed(len(watched))
+        entries: list[MetricAnalysis] = []
+        before: Looked | None = None
+        for sample in self.samples:
+            seen = Look(datetime(2026, 1, 1, tzinfo=UTC) + timedelta(seconds=sample.at), sample.counts)
+            grown = look.since(before, seen)
+            before = look.record(seen, [w.name for w in watched])
+            entries = judge.judge(entries, watched, grown, bar=bar, switched=False)
+            if any(entry.verdict == "Harm" for entry in entries):
+                return sample.at
+        return None
+
+    def last_undecided(self, metric: str) -> int | None:
+        """The candidate's bad requests at the last look that was not enough to give it up, by the status."""
+        bad = None
+        for _, status in self.statuses:
+            if "abortedAt" in status.get("rollout", {}):
+                break
+            looked = status.get("looked", {})
+            if metric in looked.get("metrics", ()):
+                place = looked["metrics"].index(metric)
+                rows = [c["counts"][place] for c in looked.get("counters", ()) if c["side"] == "Candidate"]
+                bad = sum(int(text.partition("/")[2]) for text in rows if text != "-")
+        return bad
+
+    def earliest(self, metric: str) -> float | None:
+        """The first moment at which the counters held more than at the last look that was not enough: evidence that
+        would have been enough cannot have stood there before."""
+        before = self.last_undecided(metric)
+        if before is None:
+            return None
+        for sample in self.samples:
+            if sum(c[metric].bad for c in sample.counts.get("Candidate", {}).values() if metric in c) > before:
+                return sample.at
+        return None
+
+    def messages(self) -> list[str]:
+        """The sentences of status, each once."""
+        return list(dict.fromkeys(status.get("message", "") for _, status in self.statuses))
+
+    # ------------------------------------------------------------------------------------------- in the threads
+
+    def _again(self, what: Any) -> None:
+        api = Api(Path(self.tenant.world.environment["KUBECONFIG"]))
+        while not self._stop.is_set():
+            begun = time.monotonic()
+            with suppress(Refusal, httpx.HTTPError, KeyError):
+                what(api)
+            self._stop.wait(max(0.0, EVERY - (time.monotonic() - begun)))
+        api.close()
+
+    def _counters(self, api: Api) -> None:
+        made: dict[Side, dict[str, Counts]] = {}
+        at = time.monotonic()
+        for side, pod in self._pods(api, at):
+            with suppress(Refusal, httpx.HTTPError):
+                path = f"{PODS.path(self.tenant.name, pod)}:{METRICS_PORT}/proxy/metrics"
+                made.setdefault(side, {})[pod] = counters.read(api.text(path), self.metrics)
+        self.samples.append(Sample(time.monotonic(), made))
+
+    def _pods(self, api: Api, now: float) -> Iterator[tuple[Side, str]]:
+        """The pods that run; they are looked for once a second."""
+        known: tuple[float, list[tuple[Side, str]]] = getattr(self, "_known", (0.0, []))
+        if now - known[0] > 1:
+            sides: dict[str, Side] = {self.stable: "Stable", self.candidate: "Candidate"}
+            found = api.list(PODS, self.tenant.name, "slipway.dev/role=serve")
+            names = [
+                (sides[pod["metadata"]["labels"]["slipway.dev/model-version"]], pod["metadata"]["name"])
+                for pod in found
+                if pod["status"].get("phase") == "Running"
+            ]
+            known = (now, names)
+            self._known = known
+        return iter(known[1])
+
+    def _traffic(self, api: Api) -> None:
+        route = api.get(HTTP_ROUTES, self.tenant.name, self.name)
+        at = time.monotonic()
+        if route is not None:
+            rule = route["spec"]["rules"][0]
+            weight = sum(b.get("weight", 1) for b in rule["backendRefs"] if b["name"].endswith(self.candidate))
+            mirror = sum(
+                f["requestMirror"].get("percent", 100) for f in rule.get("filters", ()) if "requestMirror" in f
+            )
+            if not self.weights or self.weights[-1][1:] != (weight, mirror):
+                self.weights.append((at, weight, mirror))
+        deployment = api.get(DEPLOYMENTS, self.tenant.name, self.name)
+        if deployment is not None:
+            status = deployment.get("status", {})
+            if not self.statuses or self.statuses[-1][1] != status:
+                self.statuses.append((time.monotonic(), status))
+
+
+def disagreement(bound: float, least: int) -> judge.Watched:
+    """What a shadow is judged by."""
+    return judge.Watched(DISAGREEMENT, bound, least, alone=True)
