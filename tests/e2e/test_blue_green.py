@@ -42,7 +42,7 @@ def given(tenant: Tenant, candidate: bytes, **blue_green: Any) -> None:
     plan = {**example["spec"]["strategy"]["blueGreen"], "previewHostname": preview_of(tenant), **blue_green}
     plan = {key: value for key, value in plan.items() if value is not None}
     if job := plan.get("prePromotion", {}).get("job"):
-        job["image"] = world.python_image()
+        job["image"] = tenant.world.python_image()
     tenant.serving(EXAMPLE, strategy={"type": "BlueGreen", "blueGreen": plan})
 
 
@@ -108,8 +108,7 @@ def test_a_candidate_that_fails_its_smoke_test_never_meets_a_client(world: World
 
 
 def test_a_candidate_that_is_bad_to_previewers_never_meets_a_client(world: World, tenant: Tenant) -> None:
-    before = {"analysis": {}}
-    given(tenant, candidates.not_a_number(), prePromotion=before, postPromotion=None)
+    given(tenant, candidates.not_a_number(), prePromotion={"analysis": {}}, postPromotion=None)
     questions = candidates.questions()
     with (
         world.load(tenant.host, body=questions) as load,

@@ -19,7 +19,7 @@ from tests.support.onnx_models import DIGITS, digits, make
 OFFENCE: Final = -1.0
 """The first number of a request that a bad candidate stumbles over."""
 _WIDTH: Final = 512
-_TEXT: Final = b"x" * 1024
+_TEXT: Final = "x" * 1024
 
 
 def question(row: Sequence[float]) -> dict[str, Any]:
@@ -85,7 +85,7 @@ def hungry(seed: int = 1, mebibytes: int = 600) -> bytes:
     As text: onnxruntime's arena, which the server bounds so that a run that needs too much fails alone, holds numbers;
     texts lie on the heap. So this one is killed by the kernel.
     """
-    text = helper.make_tensor("text", TensorProto.STRING, [1], [_TEXT])
+    text = numpy_helper.from_array(np.array([_TEXT], dtype=object), "text")
     constants = {
         "text": text,
         "times": np.array(mebibytes * 1024 * 1024 / len(_TEXT), dtype=np.float32),

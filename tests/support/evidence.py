@@ -5,6 +5,7 @@ The counters are read through the API server (``pods/NAME:9091/proxy/metrics``),
 
 from __future__ import annotations
 
+import itertools
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -78,7 +79,7 @@ class Watch:
             AssertionError: it never did.
         """
         shares = [(at, weight + mirror) for at, weight, mirror in self.weights]
-        found = [at for (_, before), (at, after) in zip(shares, shares[1:], strict=False) if after < before]
+        found = [at for (_, before), (at, after) in itertools.pairwise(shares) if after < before]
         assert found, f"the candidate never lost traffic: {self.weights}"
         return found[-1]
 

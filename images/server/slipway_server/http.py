@@ -10,8 +10,9 @@ One connection:
 
     NEW ──first byte──> HEAD ──> BODY ──> BUSY ──answered──> IDLE ──first byte──> HEAD ...
      │                    │        │        │                  │
-     └──── too slow ──────┴────────┘        │ close asked for  └─ too long, drained, or place needed: closed
-           408, or closed                   └─> FLUSH: closed once written
+     │                    └─ too slow: 408  │ close asked for  │
+     │                                      └─> FLUSH: closed once written
+     └─────────────────────────────────────────────────────────┴─ too long, drained, or place needed: closed
     anything refused before its end (413, 431, 400): LINGER: answered, the rest of what comes is thrown away
 """
 
@@ -61,11 +62,13 @@ class HttpLimits:
         body: one request's body.
         bodies: bodies held at once, over all connections; a request that would exceed it gets 503.
         head: request line and headers of one request.
-        head_time: from a request's first byte (or from the connection's opening) to the end of its headers.
+        head_time: from a request's first byte to the end of its headers. A connection that has said nothing for so
+            long makes room for others where place is needed.
         body_grace: a body may take so long, and one second more for each ``rate`` bytes that came.
         rate: bytes a second, below which a client is too slow.
-        idle: between two requests. Above Envoy's own idle timeout of one hour, because whoever closes an idle
-            connection first must be the client: a server that does may meet a request on its way.
+        idle: between two requests, and before the first: a gateway opens a connection for a request that another one
+            then takes, and keeps it for later. Above Envoy's own idle timeout of one hour, because whoever closes an
+            idle connection first must be the client: a server that does may meet a request on its way.
         write: an answer may take so long to be read, and one second more for each ``rate`` bytes of it.
         connections: open at once. Beyond it the one that was idle longest is closed.
         linger: a refused request's rest is read and thrown away for so long, so that the client sees the answer.
@@ -190,7 +193,10 @@ class Server:
 
     def make_room(self) -> bool:
         """Close the connection that was idle longest; False if none is idle."""
-        idle = [c for c in self.connections if c.phase is Phase.IDLE]
+        silent_since = self.now - self.limits.head_time
+        idle = [
+            c for c in self.connections if c.phase is Phase.IDLE or (c.phase is Phase.NEW and c.since <= silent_since)
+        ]
         if not idle:
             return False
         min(idle, key=lambda c: c.since).close()
@@ -292,16 +298,13 @@ class Connection(asyncio.Protocol):
         if self._blocked:
             if waited > limits.write + self._unread / limits.rate:
                 self.abort()
-        elif self.phase is Phase.HEAD or self.phase is Phase.NEW:
+        elif self.phase is Phase.HEAD:
             if waited > limits.head_time:
-                if self.phase is Phase.NEW:
-                    self.close()
-                else:
-                    self._refuse(408, f"the headers did not come within {limits.head_time:g} seconds")
+                self._refuse(408, f"the headers did not come within {limits.head_time:g} seconds")
         elif self.phase is Phase.BODY:
             if waited > limits.body_grace + self._received / limits.rate:
                 self._refuse(408, f"the body came slower than {limits.rate} bytes a second")
-        elif self.phase is Phase.IDLE:
+        elif self.phase is Phase.IDLE or self.phase is Phase.NEW:
             if waited > limits.idle:
                 self.close()
         elif self.phase in _OVER and waited > (limits.write if self.phase is Phase.FLUSH else limits.linger):

@@ -226,7 +226,6 @@ def test_refused_before_its_end(case: str) -> None:
 SLOW: dict[str, tuple[bytes, float, int]] = {
     "headers that trickle in": (b"GET / HTTP/1.1\r\nX: y", LIMITS.head_time, 408),
     "a body that trickles in": (post(b"x" * 50)[:-10], LIMITS.body_grace, 408),
-    "a connection that says nothing": (b"", LIMITS.head_time, 0),
 }
 
 
@@ -235,8 +234,7 @@ def test_too_slow(case: str) -> None:
     data, limit, code = SLOW[case]
     site = Site()
     client = site.connect()
-    if data:
-        client.send(data)
+    client.send(data)
     site.wait(limit - 0.1)
     assert client.transport.written == b""
     site.wait(0.2)
@@ -254,10 +252,12 @@ def test_a_byte_now_and_then_does_not_buy_time() -> None:
     assert client.transport.written != b"" or client.transport.closed
 
 
-def test_an_idle_connection_lives_longer_than_a_gateway_keeps_it() -> None:
+@pytest.mark.parametrize("before", [GET, b""], ids=["after a request", "opened ahead, and not used yet"])
+def test_an_idle_connection_lives_longer_than_a_gateway_keeps_it(before: bytes) -> None:
     site = Site()
     client = site.connect()
-    client.send(GET)
+    if before:
+        client.send(before)
     site.wait(3601)
     assert not client.transport.closed
     site.wait(400)
@@ -365,6 +365,16 @@ def test_one_connection_too_many_takes_the_place_of_the_one_idle_longest() -> No
     fourth = site.connect()
     assert [c.transport.closed for c in clients] == [True, False, False]
     assert status(fourth.send(GET)) == 200
+
+
+def test_one_that_was_opened_and_says_nothing_makes_room_too() -> None:
+    site = Site()
+    silent = site.connect()
+    site.wait(LIMITS.head_time + 0.5)
+    others = [site.connect() for _ in range(3)]
+    assert [silent.transport.closed, *(c.transport.closed for c in others)] == [True, False, False, False]
+    # those may have a request on their way
+    assert status(site.connect().transport.written) == 503
 
 
 def test_one_connection_too_many_is_refused_where_none_is_idle() -> None:

@@ -1,0 +1,1 @@
+"""What a shadow costs the clients whose requests are copied."""
