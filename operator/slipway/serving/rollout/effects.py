@@ -209,7 +209,8 @@ def _story(s: Situation, old: VersionStatus | None) -> str:
 
 def _abort(s: Situation, row: Row) -> Decision:
     reason, why = _why(s, row)
-    message = f"the rollout of {s.candidate} was aborted at {_weight(s)}%: {why}"
+    share = f" at {_weight(s)}%" if _weight(s) else ""
+    message = f"the rollout of {s.candidate} was aborted{share}: {why}"
     rollout = _rollout(s, aborted_at=rfc3339(s.now), paused_at=None, reason=reason, message=message)
     facts = _closed(s, "Aborted", why).model_copy(update={"rollout": rollout, "step": None, "looked": None})
     return Decision(facts, reason, message, "Warning")
