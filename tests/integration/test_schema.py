@@ -96,6 +96,7 @@ def deployment() -> Object:
             "route": {
                 "gateway": {"name": "public", "namespace": "gateways", "sectionName": "http"},
                 "hostnames": ["digits.example.com", "*.digits.example.com"],
+                "stickiness": {"header": "x-user"},
             },
             "strategy": {
                 "type": "Canary",
@@ -303,6 +304,9 @@ ACCEPTED: Final[dict[str, Given]] = {
         deployment(), {"spec.strategy.canary.steps": [{"setWeight": 10}, {"pause": {}}, {"setWeight": 10}]}
     ),
     "the most steps": Given(deployment(), {"spec.strategy.canary.steps": [{"setWeight": i + 1} for i in range(50)]}),
+    "clients that a cookie keeps": Given(deployment(), {"spec.route.stickiness": {"cookie": "digits_v-1"}}),
+    "the longest cookie": Given(deployment(), {"spec.route.stickiness": {"cookie": "c" * 64}}),
+    "the longest header to keep clients by": Given(deployment(), {"spec.route.stickiness": {"header": "h" * 64}}),
     "a blue/green Deployment with every field": Given(blue_green()),
     "a shadow with every field": Given(shadowing()),
     "a strategy by its name alone": Given(deployment(), {"spec.strategy": {"type": "BlueGreen"}}),
@@ -375,7 +379,7 @@ ACCEPTED: Final[dict[str, Given]] = {
     ),
     "replicas that go at once": Given(deployment(), {"spec.strategy.canary.scaleDownDelay": "0s"}),
     "the widest rollback window": Given(deployment(), {"spec.strategy.rollbackWindow": 49, "spec.historyLimit": 50}),
-    "no history": Given(deployment(), {"spec.historyLimit": 0}),
+    "no history": Given(deployment(), {"spec.historyLimit": 0, "spec.strategy.rollbackWindow": 0}),
     "the longest history": Given(deployment(), {"spec.historyLimit": 50}),
 }
 
@@ -399,6 +403,8 @@ ENTRYPOINT: Final = "write module:function, for example train:main for the funct
 HOSTNAME: Final = "write a host name in lower case without scheme, port or path, for example digits.example.com"
 SHAPE: Final = "write one number for each dimension, the batch first: -1 for any size, else 1 or more"
 STEP: Final = "each step is exactly one of {setWeight: N}, {pause: {}}, {pause: {duration: 30s}}, {analysis: {}}"
+STICKY: Final = "write either a cookie's name (the gateway sets it) or a header's name (the client sends it)"
+WORD: Final = "write a name of letters, digits, '-' and '_', for example x-user"
 PREVIEW: Final = "write a host name in lower case without scheme, port, path or '*', for example preview.digits"
 SHARE: Final = 'write a share above 0 and at most 1 as text, like "0.01" for one in a hundred'
 NOT_NEGATIVE: Final = 'write a number that is not negative as text, like "1e-4" or "0.5"'
@@ -641,6 +647,21 @@ _DEPLOYMENT: Final[dict[str, _One]] = {
     "a Gateway's namespace that is too long": _too_long("spec.route.gateway.namespace", 63),
     "a Gateway's listener in capitals": ("spec.route.gateway.sectionName", "HTTP", OBJECT_NAME),
     "a Gateway's listener of too long a name": _too_long("spec.route.gateway.sectionName", 253),
+    "clients that nothing keeps": ("spec.route.stickiness", {}, STICKY),
+    "clients that two things keep": ("spec.route.stickiness.cookie", "digits", STICKY),
+    "a header with a space to keep clients by": ("spec.route.stickiness.header", "x user", WORD),
+    "a header of too long a name to keep clients by": _too_long("spec.route.stickiness.header", 64),
+    "a cookie with a sign of its own": ("spec.route.stickiness", {"cookie": "a=b"}, WORD),
+    "a cookie of too long a name": (
+        "spec.route.stickiness",
+        {"cookie": "c" * 65},
+        "Too long: may not be more than 64 bytes",
+    ),
+    "a way back beyond what is remembered": (
+        "spec.historyLimit",
+        2,
+        "rollbackWindow looks into status.history",
+    ),
     "a strategy that does not exist": ("spec.strategy.type", "Recreate", 'supported values: "Canary"'),
     "a canary without steps": ("spec.strategy.canary.steps", GONE, "Required value"),
     "a negative rollback window": ("spec.strategy.rollbackWindow", -1, "should be greater than or equal to 0"),
@@ -1186,7 +1207,7 @@ def test_defaults_of_a_deployment(api: Api) -> None:
         "replicas": 1,
         "resources": {"cpu": "500m", "memory": "512Mi", "gpu": {"count": 0, "resourceName": "nvidia.com/gpu"}},
         "server": {"maxBatch": 32, "maxDelay": "0ms", "queueLimit": 128, "timeout": "30s"},
-        "strategy": {"type": "Canary"},
+        "strategy": {"type": "Canary", "rollbackWindow": 0},
         "progressDeadline": "10m",
         "historyLimit": 5,
     }
@@ -1242,4 +1263,8 @@ JOB: Final = {"image": "registry.example/checks:1"}
 )
 def test_defaults_of_a_strategy(api: Api, given: Object, written: Object) -> None:
     wanted = Given(deployment(), {"metadata.name": "d", "spec.strategy": given})
-    assert api.create(wanted.manifest(), dry_run=True)["spec"]["strategy"] == {"type": given["type"], **written}
+    assert api.create(wanted.manifest(), dry_run=True)["spec"]["strategy"] == {
+        "type": given["type"],
+        "rollbackWindow": 0,
+        **written,
+    }
