@@ -131,8 +131,7 @@ def _promoting(s: Situation) -> str:
 
 def _retreating(s: Situation) -> str:
     why = s.facts.rollout.message if s.facts.rollout else f"another version takes the place of {s.candidate}"
-    back = "its weight goes back to 0%" if s.weights and s.weights.candidate else "it is taken out of the traffic"
-    return f"{why}; {back}"
+    return f"{why}; it leaves the traffic"
 
 
 def _aborted(s: Situation) -> str:

@@ -348,7 +348,7 @@ STORIES: dict[str, Story] = {
         [
             first(steps=BY_HAND),
             Turn(ask_for(V2), says("0 of 2")),
-            Turn(say("abort"), degraded("aborted at 0%", left=[V1])),
+            Turn(say("abort"), degraded("was aborted", left=[V1])),
         ],
     ),
     "abort at 10 percent, then retry": Story(
@@ -506,7 +506,7 @@ STORIES: dict[str, Story] = {
             first(steps=BY_HAND),
             Turn(ask_for(V2), paused(V2, 10)),
             Turn(refuse, says("refuses the route: NotAllowedByListeners")),
-            Turn(say("abort"), says("its weight goes back to 0%")),
+            Turn(say("abort"), says("it leaves the traffic")),
             Turn(allow, degraded("said abort", left=[V1])),
         ],
     ),
