@@ -44,7 +44,8 @@ cluster, one replica each, asked in turn by one load, {RATE:g} requests a second
 {seconds:g} s a row. In the rows "with a shadow" of the last two runs every request is copied to a candidate, and the
 candidate compares its answers with those that the clients got; in the first two runs neither has a shadow: they show
 how far two equal Deployments are apart. Differences are in milliseconds, with their 95% intervals (bootstrap): an
-interval that holds 0 is no difference that can be told from chance. Load average of the machine during the runs: {loads}.
+interval that holds 0 is no difference that can be told from chance. Load average of the machine during the runs:
+{loads}.
 
 {markdown(head, rows)}
 """
