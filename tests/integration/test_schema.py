@@ -7,12 +7,15 @@ the words asked for are those a person reads. ``test_no_rule_is_untested`` finds
 from __future__ import annotations
 
 import copy
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 import pytest
+import yaml
 
+from localcluster.paths import REPOSITORY
 from slipway.api.common import API_VERSION
 from slipway.crdgen import KINDS
 from slipway.kube.objects import DEPLOYMENTS, MODEL_VERSIONS, TRAINING_RUNS, Resource
@@ -1268,3 +1271,19 @@ def test_defaults_of_a_strategy(api: Api, given: Object, written: Object) -> Non
         "rollbackWindow": 0,
         **written,
     }
+
+
+# --------------------------------------------------------------------------------------------------- what is shown
+
+
+def _shown() -> list[Object]:
+    """The parts of a Deployment's spec in docs/rollouts.md."""
+    page = (REPOSITORY / "docs" / "rollouts.md").read_text()
+    return [yaml.safe_load(block) for block in re.findall(r"^```yaml\n(.*?)^```", page, re.MULTILINE | re.DOTALL)]
+
+
+@pytest.mark.parametrize("part", _shown(), ids=lambda part: "+".join(part))
+def test_what_the_documents_show_is_accepted(api: Api, part: Object) -> None:
+    wanted = Given(deployment(), {"metadata.name": "shown", "spec": {"modelVersion": "digits-v3", **part}})
+    made = api.create(wanted.manifest(), dry_run=True)
+    assert _subset(part, made["spec"])
