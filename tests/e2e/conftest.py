@@ -13,6 +13,8 @@ import pytest
 from tests.support.e2e import REPOSITORY, OperatorProcesses, Tenant, World, environment
 
 _numbers = itertools.count(1)
+_PREFIX = os.environ.get("SLIPWAY_E2E_PREFIX", "e2e")
+"""Of the namespaces' names. Two runs at once on one cluster need two: each replaces the namespaces that it finds."""
 
 
 @pytest.fixture(scope="session")
@@ -39,7 +41,7 @@ def operator(world: World) -> Iterator[OperatorProcesses]:
 @pytest.fixture
 def tenant(world: World) -> Iterator[Tenant]:
     """A namespace for one test."""
-    with world.tenant(f"e2e-{next(_numbers)}") as made:
+    with world.tenant(f"{_PREFIX}-{next(_numbers)}") as made:
         yield made
 
 
@@ -47,4 +49,4 @@ def tenant(world: World) -> Iterator[Tenant]:
 def new_tenant(world: World) -> Iterator[Callable[[], Tenant]]:
     """Further namespaces, as many as the test asks for."""
     with ExitStack() as stack:
-        yield lambda: stack.enter_context(world.tenant(f"e2e-{next(_numbers)}"))
+        yield lambda: stack.enter_context(world.tenant(f"{_PREFIX}-{next(_numbers)}"))

@@ -27,10 +27,10 @@ def given(tenant: Tenant, candidate: bytes, example: str = EXAMPLE, **spec: Any)
     tenant.serving(example, **spec)
 
 
-def held(tenant: Tenant, candidate: bytes) -> None:
+def held(tenant: Tenant, candidate: bytes, **spec: Any) -> None:
     """A shadow that compares so long that it comes to no verdict within the test."""
     shadow = {"percent": 100, "minSamples": 1_000_000, "maxDisagreement": "0.5"}
-    given(tenant, candidate, strategy={"type": "Shadow", "shadow": shadow})
+    given(tenant, candidate, strategy={"type": "Shadow", "shadow": shadow}, **spec)
 
 
 def mirrored(obj: Object) -> bool:
@@ -123,6 +123,26 @@ def test_no_client_notices_a_shadow_that_hangs_or_is_taken_away_or_killed(world:
         time.sleep(3)
     print(after["status"]["message"])
     # and nobody noticed any of it
+    assert set(load.check().versions) == {"1"}
+
+
+def test_no_client_notices_a_shadow_that_is_frozen_while_bodies_are_large(world: World, tenant: Tenant) -> None:
+    # Given bodies of 2 MB: a mirror that is streamed passes the shadow's backpressure on to the client from 1 MB on
+    held(tenant, candidates.healthy(), resources={"cpu": "100m", "memory": "512Mi"})
+    row = candidates.questions(offending=0)[0]["inputs"][0]["data"]
+    rows = 4000
+    large = {"inputs": [{"name": "x", "datatype": "FP32", "shape": [rows, 64], "data": row * rows}]}
+    assert len(json.dumps(large)) > 2_000_000
+    with world.load(tenant.host) as load:
+        tenant.ask_for(V2)
+        tenant.until(DEPLOYMENTS, MODEL, mirrored, what="copies")
+        tenant.signal(signal.SIGSTOP, model_version=V2)
+        with world.load(tenant.host, body=large, rate=1, max_seconds=60) as heavy:
+            time.sleep(10)
+        tenant.signal(signal.SIGCONT, model_version=V2)
+    report = heavy.check(at_least=0.5)
+    assert len(report.answers) >= 10
+    assert set(report.versions) == {"1"}
     assert set(load.check().versions) == {"1"}
 
 
