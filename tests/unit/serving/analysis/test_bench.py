@@ -18,6 +18,8 @@ from bench.analysis.many import Many
 from bench.analysis.others import ARGO, FLAGGER
 from slipway.serving.analysis.sequential import Block, TwoSample
 
+ROOT = Path(__file__).parents[4]
+
 
 @pytest.mark.parametrize("name", ["best", "cases", "__main__"])
 def test_examples(name: str) -> None:
@@ -125,3 +127,12 @@ def test_the_command_writes_its_table_between_the_marks_of_a_page(
     assert "old" not in written
     assert "| Slipway       | 0.0       | 100.0      |" in written
     assert "| Flagger " in capsys.readouterr().out
+
+
+def test_the_page_has_a_row_for_each_case() -> None:
+    page = (ROOT / "docs/analysis.md").read_text()
+    table = page[page.index(BEGIN) : page.index(END)]
+    assert [case.name for case in cases() if f"| {case.name} " not in table] == []
+    assert "2,000 simulated rollouts" in table
+    assert "BROKEN" not in table
+    assert "MISSED" not in table
