@@ -290,6 +290,14 @@ EVIDENCE: dict[str, Story] = {
             Turn(say("promote"), healthy(V2)),
         ],
     ),
+    "going back after a shadow replaces no pod": Story(
+        busy(),
+        [
+            deploys(shadow(delay="60s")),
+            Turn(ask_for(V2), healthy(V2, alone=False)),
+            Turn(ask_for(V1), healthy(V1)),
+        ],
+    ),
     "a shadow first, then a canary with evidence": Story(
         busy(),
         [

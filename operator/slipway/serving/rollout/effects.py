@@ -84,7 +84,7 @@ def _with_candidate(s: Situation, target: str, *, full: bool) -> DeploymentStatu
     return s.facts.model_copy(
         update={
             "candidate": VersionStatus(
-                model_version=target, workload=name, service=name, comparison=_comparison(s) if s.stable else None
+                model_version=target, workload=name, service=name, comparison=_comparison(s, target, full=full)
             ),
             "rollout": Rollout(target=target, started_at=rfc3339(s.now), full=full),
             "step": None,
@@ -95,8 +95,12 @@ def _with_candidate(s: Situation, target: str, *, full: bool) -> DeploymentStatu
     )
 
 
-def _comparison(s: Situation) -> ComparisonTerms | None:
-    """How the candidate's servers compare, as the spec says now."""
+def _comparison(s: Situation, target: str, *, full: bool) -> ComparisonTerms | None:
+    """How the candidate's servers compare, as the spec says now. One that goes back and skips the steps keeps what its
+    running pods have: they must not be replaced on the way."""
+    record = s.retiring(target)
+    if full or s.stable is None:
+        return record.comparison if record else None
     terms = next((step.shadow for step in s.steps if step.shadow), None)
     if terms is None:
         return None
@@ -181,6 +185,8 @@ def _enthrone(s: Situation, row: Row) -> Decision:
             "rollout": None,
             "step": None,
             "looked": None,
+            # What was counted by side means something else from now on: the sides have changed.
+            "weights": s.facts.weights.model_copy(update={"counted": None}) if s.facts.weights else None,
             "retiring": _retiring(s, old, was_stable=True),
         }
     )
