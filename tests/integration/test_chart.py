@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import json
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ import yaml
 
 from localcluster import programs
 from localcluster.paths import REPOSITORY
-from slipway import settings
+from slipway import contract, settings
 from tests.support.control_plane import Cluster, make_namespace
 
 CHART = REPOSITORY / "charts" / "slipway"
@@ -33,6 +34,7 @@ INSTALLS: dict[str, tuple[str, ...]] = {
         "log.level=debug",
         "log.format=json",
         "workers=8",
+        "prometheus.address=https://prometheus.monitoring.svc:9090",
         "networkPolicy.apiServer.cidrs={10.0.0.0/8,fd00::/8}",
         "networkPolicy.metricsFrom[0].namespaceSelector.matchLabels.team=watchers",
         "podAnnotations.a=b",
@@ -93,7 +95,9 @@ def test_a_real_api_server_takes_every_object(cluster: Cluster, install: str) ->
     done = subprocess.run(
         [kubectl, "--kubeconfig", cluster.api.kubeconfig, "apply", "--server-side", "--dry-run=server",
          "--force-conflicts", "--validate=strict", "--filename=-"],
-        input=yaml.safe_dump_all(rendered(*INSTALLS[install])), capture_output=True, text=True, check=False,
+        # As JSON: PyYAML writes texts without quotes that kubectl then reads as numbers.
+        input="\n---\n".join(json.dumps(made) for made in rendered(*INSTALLS[install])),
+        capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert "would violate PodSecurity" not in done.stderr
@@ -109,6 +113,7 @@ REFUSED: dict[str, tuple[str, str]] = {
     "a log level of its own": ("log.level=loud", "/log/level"),
     "a network that is none": ("networkPolicy.apiServer.cidrs={everywhere}", "/networkPolicy/apiServer/cidrs/0"),
     "a quantity that is none": ("resources.limits.memory=plenty", "/resources/limits/memory"),
+    "a Prometheus without its scheme": ("prometheus.address=prometheus:9090", "/prometheus/address"),
     "no port of the API server": ("networkPolicy.apiServer.ports=null", "/networkPolicy/apiServer"),
 }
 
@@ -145,7 +150,10 @@ def test_a_namespaced_install_has_no_right_in_the_whole_cluster() -> None:
 def test_the_same_rights_in_a_namespace_as_in_the_cluster() -> None:
     wide = next(o for o in rendered() if o["kind"] == "ClusterRole" and o["metadata"]["name"] == "slipway-chart-system")
     narrow = [o for o in rendered(*INSTALLS["for two namespaces"]) if o["metadata"]["name"] == "slipway"]
-    assert all(o["rules"] == wide["rules"] for o in narrow if o["kind"] == "Role")
+    # A class has no namespace, so no Role can speak of it.
+    rules = [rule for rule in wide["rules"] if rule["resources"] != ["gatewayclasses"]]
+    assert len(rules) == len(wide["rules"]) - 1
+    assert all(o["rules"] == rules for o in narrow if o["kind"] == "Role")
 
 
 @pytest.mark.parametrize("install", INSTALLS)
@@ -179,6 +187,35 @@ def test_the_crds_are_upgraded_and_kept() -> None:
             "helm.sh/resource-policy": "keep",
         }
         assert crd == source
+
+
+EGRESS: dict[str, tuple[str, int | None]] = {
+    "none": ("", None),
+    "with a port": ("http://prometheus.monitoring:9090", 9090),
+    "of HTTP": ("http://prometheus.monitoring", 80),
+    "of HTTPS": ("https://prometheus.example.com/prefix", 443),
+    "by an address of version 6": ("http://[fd00::1]:9091", 9091),
+}
+
+
+@pytest.mark.parametrize("sentence", EGRESS)
+def test_the_way_to_prometheus_is_open_where_there_is_one(sentence: str) -> None:
+    address, port = EGRESS[sentence]
+    found = one(rendered(f"prometheus.address={address}"), "NetworkPolicy")["spec"]["egress"]
+    plain = one(rendered(), "NetworkPolicy")["spec"]["egress"]
+    more = [rule for rule in found if rule not in plain]
+    ports = [(p["port"], p["protocol"]) for rule in more for p in rule["ports"]]
+    assert ports == ([(port, "TCP"), (53, "UDP"), (53, "TCP")] if port else [])
+
+
+def test_the_way_to_the_pods_metrics_is_open() -> None:
+    egress = one(rendered(), "NetworkPolicy")["spec"]["egress"]
+    ways = {
+        (p["port"], rule["to"][0]["podSelector"]["matchLabels"]["slipway.dev/role"])
+        for rule in egress[1:]
+        for p in rule["ports"]
+    }
+    assert ways == {(contract.PROGRESS_PORT, "train"), (contract.METRICS_PORT, "serve")}
 
 
 def test_one_replica_is_no_reason_for_a_budget() -> None:

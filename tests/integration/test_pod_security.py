@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from slipway import contract
-from slipway.api.deployment import DeploymentSpec
+from slipway.api.deployment import DeploymentSpec, PromotionJob
 from slipway.api.model_version import ModelVersionSpec
 from slipway.api.training_run import TrainingRunSpec
 from slipway.registry import children as registry
@@ -16,7 +16,7 @@ from slipway.serving import children as serving
 from slipway.serving.observed import Defaults as ServingDefaults
 from slipway.serving.observed import Version
 from slipway.training import children as training
-from tests.integration.test_schema import deployment, model_version, training_run
+from tests.integration.test_schema import blue_green, deployment, model_version, training_run
 from tests.support.api_server import Api, Object, Refusal
 from tests.support.chart import render
 
@@ -61,6 +61,20 @@ def _serve(**spec: Any) -> Object:
     return template
 
 
+def _test(**job: Any) -> Object:
+    owner = _owner(deployment())
+    version = Version(
+        "digits-v4",
+        "digits",
+        4,
+        contract.Artifact("s3://m/x.onnx", "sha256:" + "a" * 64, 1),
+        contract.Signature([], []),
+    )
+    given = PromotionJob.model_validate({"image": "registry.example/checks:1", **job})
+    template: Object = serving.test(owner, "digits-digits-v4-test-1", given, version, "digits-v3")["spec"]["template"]
+    return template
+
+
 def _chart() -> dict[str, Object]:
     rendered = render()
     found = {}
@@ -82,6 +96,10 @@ PODS: dict[str, Object] = {
     "a verification": _verify(),
     "a server": _serve(),
     "a server with a GPU": _serve(resources={"gpu": {"count": 1}}),
+    "a person's test with files and variables": _test(
+        **blue_green()["spec"]["strategy"]["blueGreen"]["prePromotion"]["job"]
+    ),
+    "a person's test that says no more than it must": _test(),
     **_chart(),
 }
 

@@ -6,8 +6,17 @@ import time
 
 import pytest
 
-from slipway.kube.objects import DEPLOYMENTS, HTTP_ROUTES, JOBS, SERVICES, TRAINING_RUNS, WORKLOADS
-from tests.integration.test_serving import CANARY, at, promoted, serving
+from slipway.api.common import Label
+from slipway.kube.objects import (
+    DEPLOYMENTS,
+    HTTP_ROUTES,
+    JOBS,
+    SERVICES,
+    TRAFFIC_POLICIES,
+    TRAINING_RUNS,
+    WORKLOADS,
+)
+from tests.integration.test_serving import CANARY, at, canary, promoted, serving
 from tests.support.api_server import ROLES, Api, Object, Refusal
 from tests.support.chart import RELEASE_NAMESPACE, Chart, render
 from tests.support.control_plane import Cluster, Request, control_plane, make_namespace
@@ -71,9 +80,42 @@ def live_a_life(world: World) -> None:
     at(team, 10)
     team.say("promote-full")
     promoted(team, "digits-v2")
+    every_strategy(team)
     team.deploy(version="digits-v2", replicas=1, routed=False, strategy=CANARY)  # the route goes, a Service comes
     team.gone(HTTP_ROUTES, "digits")
     team.until(SERVICES, "digits")
+
+
+def every_strategy(team: Team) -> None:
+    """digits-v2 serves: a test by a Job, a preview, a shadow, testers, clients that stay, and evidence that is asked
+    for (the played pods have no address that answers, so there is none)."""
+    hold = {"autoPromote": False, "previewHostname": "preview.example.com", "prePromotion": {"job": {"image": "t:1"}}}
+    team.deploy(version="digits-v1", strategy={"type": "BlueGreen", "blueGreen": {**hold, "scaleDownDelay": "0s"}})
+    team.deployment_until("Paused")
+    team.until(HTTP_ROUTES, "digits-preview")
+    team.gone(JOBS, selector=f"{Label.ROLE}=test")
+    team.say("promote-full")
+    promoted(team, "digits-v1")
+    team.gone(HTTP_ROUTES, "digits-preview")
+
+    steps = [{"headerRoute": {"name": "X-Tester", "value": "anna"}}, {"shadow": {"percent": 50}}]
+    parent = {"name": "public", "namespace": GATEWAYS_NAMESPACE}
+    hosts = [f"digits.{team.namespace}.example.com"]
+    team.deploy(
+        version="digits-v2",
+        route={"gateway": parent, "hostnames": hosts, "stickiness": {"header": "x-user"}},
+        strategy=canary(*steps),
+        analysis={"metrics": [{"name": "errors"}]},
+    )
+    team.until(DEPLOYMENTS, "digits", lambda d: d["status"].get("weights", {}).get("mirror") == 50)
+    headless = team.until(SERVICES, "digits-peers")
+    assert headless["spec"]["clusterIP"] == "None"
+    team.until(TRAFFIC_POLICIES, "digits", lambda p: "requestBuffer" in p["spec"])
+    team.say("promote-full")
+    promoted(team, "digits-v2")
+    team.gone(SERVICES, "digits-peers")
+    team.deploy(version="digits-v2", strategy=CANARY)
+    team.gone(TRAFFIC_POLICIES, "digits")
 
 
 @pytest.fixture(scope="module")
@@ -168,8 +210,12 @@ def test_with_only_a_role_in_a_namespace(cluster: Cluster) -> None:
         here.run_until("Succeeded")
         there.run_until("Succeeded")
         here.version_until("Ready")
-        here.deploy(replicas=1)
+        here.deploy(replicas=1, strategy={"type": "Shadow"})
         here.deployment_until("Healthy")
+        # What the gateway's class can do is not known here: a shadow is begun, and the route's conditions tell.
+        here.ready_version(2)
+        here.deploy(version="digits-v2", replicas=1, strategy={"type": "Shadow"})
+        here.until(DEPLOYMENTS, "digits", lambda d: d["status"].get("weights", {}).get("mirror") == 100)
         time.sleep(0.5)
         untouched = elsewhere.get(TRAINING_RUNS, "digits-1")
         assert untouched is not None

@@ -154,6 +154,7 @@ def control_plane(*, gateway_api: bool = True) -> Iterator[Cluster]:
             install_crds(api, sorted((REPOSITORY / "crds").glob("*.yaml")))
             if gateway_api:
                 install_crds(api, gateway_api_crds(), only=("gatewayclasses", "gateways", "httproutes"))
+                install_crds(api, envoy_gateway_crds(), only=("backendtrafficpolicies",))
             yield Cluster(plane, api, AuditLog(log), directory, gateway_api)
         finally:
             api.close()
@@ -165,6 +166,13 @@ def control_plane(*, gateway_api: bool = True) -> Iterator[Cluster]:
 def gateway_api_crds() -> list[Path]:
     """Gateway API's CRDs as Envoy Gateway ships them."""
     return sorted(programs.envoy_gateway_charts().rglob("gatewayapi-crds.yaml"))
+
+
+def envoy_gateway_crds() -> list[Path]:
+    """Envoy Gateway's own kind that Slipway writes."""
+    return sorted(
+        programs.envoy_gateway_charts().glob("gateway-helm/**/gateway.envoyproxy.io_backendtrafficpolicies.yaml")
+    )
 
 
 def install_crds(api: Api, files: list[Path], only: tuple[str, ...] = ()) -> None:

@@ -17,11 +17,13 @@ from typing import Any, Final
 
 from slipway import contract
 from slipway.api.common import FIELD_MANAGER, Label
-from slipway.kube.objects import GATEWAYS, HTTP_ROUTES, PODS, Resource
+from slipway.kube.objects import GATEWAY_CLASSES, GATEWAYS, HTTP_ROUTES, PODS, TRAFFIC_POLICIES, Resource
 from tests.support.api_server import Api, Object, Refusal
 
 ACCURACY = "0.9733"
 NODE = "node-1"
+CONTROLLER = "gateway.envoyproxy.io/tests"
+"""Whom the played gateway is taken for: the one that can do everything."""
 _NODES = Resource("", "v1", "nodes", "Node", namespaced=False)
 
 
@@ -80,9 +82,19 @@ def serves(_pod: Object) -> Act:
     return Act()
 
 
+def passes(_pod: Object) -> Act:
+    """A person's test that finds nothing wrong."""
+    return Act(contract.EXIT_OK)
+
+
 Program = Callable[[Object], Act | None]
 """None: nothing happens to this pod yet."""
-_USUAL: Final[Mapping[str, Program]] = {"train": trains_well, "verify": verifies_well, "serve": serves}
+_USUAL: Final[Mapping[str, Program]] = {
+    "train": trains_well,
+    "verify": verifies_well,
+    "serve": serves,
+    "test": passes,
+}
 
 
 def hangs(_pod: Object) -> None:
@@ -130,6 +142,7 @@ class Kubelet:
                 self._done[uid] = act
         if self.gateway_api:
             self._answer_routes()
+            self._answer_policies()
 
     def _beat(self) -> None:
         """The one node, and its heartbeat: without a node, no pod is behind a Service; without a heartbeat, no pod is
@@ -234,6 +247,36 @@ class Kubelet:
                 )
             )
 
+    def _answer_policies(self) -> None:
+        """Every Gateway accepts a policy of its routes, as Envoy Gateway does."""
+        for policy in self.api.list(TRAFFIC_POLICIES):
+            generation, meta = policy["metadata"]["generation"], policy["metadata"]
+            told = [c for a in policy.get("status", {}).get("ancestors", ()) for c in a["conditions"]]
+            if told and told[0]["observedGeneration"] == generation:
+                continue
+            route = self.api.get(HTTP_ROUTES, meta["namespace"], policy["spec"]["targetRefs"][0]["name"])
+            if route is None:
+                continue
+            ancestors = [
+                {
+                    "ancestorRef": {
+                        k: v for k, v in parent["parentRef"].items() if k in ("group", "kind", "name", "namespace")
+                    },
+                    "controllerName": CONTROLLER,
+                    "conditions": parent["conditions"][:1],
+                }
+                for parent in (self._parent(ref, generation) for ref in route["spec"]["parentRefs"])
+            ]
+            self._tolerate(
+                lambda meta=meta, ancestors=ancestors: self.api.merge(
+                    TRAFFIC_POLICIES,
+                    meta["namespace"],
+                    meta["name"],
+                    {"status": {"ancestors": ancestors}},
+                    subresource="status",
+                )
+            )
+
     @staticmethod
     def _parent(ref: Object, generation: int) -> Object:
         now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
@@ -248,7 +291,7 @@ class Kubelet:
             }
             for kind in ("Accepted", "ResolvedRefs")
         ]
-        return {"parentRef": ref, "controllerName": "tests.slipway.dev/gateway", "conditions": conditions}
+        return {"parentRef": ref, "controllerName": CONTROLLER, "conditions": conditions}
 
     @staticmethod
     def _tolerate(write: Callable[[], object]) -> None:
@@ -283,7 +326,15 @@ def kubelet(api: Api, *, gateway_api: bool = True) -> Iterator[Kubelet]:
 
 
 def gateway(api: Api, namespace: str, name: str = "public") -> None:
-    """A Gateway with one listener on port 80."""
+    """A Gateway of Envoy Gateway's with one listener on port 80."""
+    api.apply(
+        {
+            "apiVersion": GATEWAY_CLASSES.api_version,
+            "kind": GATEWAY_CLASSES.kind,
+            "metadata": {"name": "tests"},
+            "spec": {"controllerName": CONTROLLER},
+        }
+    )
     listener = {"name": "http", "port": 80, "protocol": "HTTP", "allowedRoutes": {"namespaces": {"from": "All"}}}
     api.apply(
         {
