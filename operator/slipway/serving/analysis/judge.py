@@ -97,12 +97,10 @@ def next_step(entries: Iterable[MetricAnalysis], *, switches: bool) -> list[Metr
     """
     made = []
     for entry in entries:
-        if entry.metric and entry.test and not switches:
-            test = _load(entry.test).next_step()
-            evidence = Evidence(harm=_text(test.harm), no_harm=_text(test.no_harm))
-            text = _dump(test)
-        else:
-            evidence, text = Evidence(), ""
+        evidence, text = Evidence(), ""
+        if not switches and (found := _load(entry.test)):
+            test = found.next_step()
+            evidence, text = Evidence(harm=_text(test.harm), no_harm=_text(test.no_harm)), _dump(test)
         made.append(
             MetricAnalysis(
                 metric=entry.metric, reference=entry.reference, test=text, evidence=evidence, needed=entry.needed
@@ -137,36 +135,38 @@ def _judged(
 
 
 def _verdict(seen: MetricAnalysis, metric: Watched, test: TwoSample | OneSample, bar: float, *, compared: bool) -> str:
-    if test.harm >= bar:
+    # What was shown once in this step stays shown: the guarantee is about all looks together.
+    if test.harm >= bar or seen.verdict == "Harm":
         return "Harm"
     other = seen.stable.n if compared and not metric.alone else metric.least
     enough = min(seen.candidate.n, other) >= metric.least
-    # What was shown once in this step stays shown: the guarantee is about all looks together.
     if enough and (test.no_harm >= bar or seen.verdict == "NoHarm"):
         return "NoHarm"
     return "Undecided" if seen.candidate.n and other else "NoTraffic"
 
 
 def _one(entry: MetricAnalysis, metric: Watched, reference: Tally | None) -> OneSample:
-    if entry.test:
-        found = _load(entry.test)
-        if isinstance(found, OneSample):
-            return found
+    found = _load(entry.test)
+    if isinstance(found, OneSample):
+        return found
     base = upper_bound(reference.n, reference.bad, _REFERENCE_LEVEL) if reference and not metric.alone else 0.0
     return OneSample.start(min(1.0, base + metric.margin))
 
 
 def _two(entry: MetricAnalysis, metric: Watched) -> TwoSample:
-    if entry.test:
-        found = _load(entry.test)
-        if isinstance(found, TwoSample):
-            return found
+    found = _load(entry.test)
+    if isinstance(found, TwoSample):
+        return found
     return TwoSample.start(metric.margin)
 
 
-def _load(text: str) -> TwoSample | OneSample:
+def _load(text: str) -> TwoSample | OneSample | None:
+    """The test as it was; None where the state is of another version of this operator: then it begins anew."""
     kind, _, state = text.partition(":")
-    return TwoSample.load(state) if kind == "two" else OneSample.load(state)
+    try:
+        return TwoSample.load(state) if kind == "two" else OneSample.load(state)
+    except ValueError:
+        return None
 
 
 def _dump(test: TwoSample | OneSample) -> str:
