@@ -6,13 +6,46 @@ import time
 from collections import Counter
 
 from slipway.kube.objects import DEPLOYMENTS, MODEL_VERSIONS, TRAINING_RUNS
+from tests.support.api_server import Object
 from tests.support.chart import ACCOUNT
 from tests.support.control_plane import Cluster
-from tests.support.world import world_on
+from tests.support.world import Team, world_on
 
 SECONDS = 60
 RUNS, VERSIONS, SERVED = 20, 10, 10
 """With the versions that the runs make, 60 objects of ours."""
+
+
+HELD: dict[str, tuple[Object, Object]] = {
+    "a canary that is analysed without traffic": (
+        {"canary": {"steps": [{"setWeight": 10}, {"analysis": {}}]}},
+        {"analysis": {"metrics": [{"name": "errors"}]}},
+    ),
+    "testers on a candidate at a pause": (
+        {"canary": {"steps": [{"headerRoute": {"name": "X-Tester", "value": "anna"}}, {"pause": {}}]}},
+        {"analysis": {"metrics": [{"name": "errors"}]}},
+    ),
+    "blue/green that waits for a person": (
+        {"type": "BlueGreen", "blueGreen": {"autoPromote": False, "previewHostname": "held-2.example.com"}},
+        {},
+    ),
+    "a shadow without anything to compare": ({"type": "Shadow"}, {}),
+}
+"""Rollouts that stand: while evidence is awaited, the counters are looked at each second all the same."""
+
+
+def hold(team: Team, name: str, strategy: Object, more: Object) -> None:
+    """A Deployment whose rollout stands where only evidence or a person moves it."""
+    team.deploy(name, "cats-v1", strategy=strategy, replicas=2, **more)
+    team.deployment_until("Healthy", name)
+    team.deploy(name, "cats-v2", strategy=strategy, replicas=2, **more)
+    last = 1 if "canary" in strategy else 0
+
+    def stands(live: Object) -> bool:
+        status = live["status"]
+        return bool(status.get("step", {}).get("index") == last and status.get("weights", {}).get("verified"))
+
+    team.until(DEPLOYMENTS, name, stands)
 
 
 def test_no_write_for_a_minute_with_fifty_objects(cluster: Cluster) -> None:
@@ -33,6 +66,8 @@ def test_no_write_for_a_minute_with_fifty_objects(cluster: Cluster) -> None:
             team.version_until("Ready", f"digits-v{i + 1}")
         for i in range(SERVED):
             team.deployment_until("Healthy", f"cats-{i}")
+        for i, (strategy, more) in enumerate(HELD.values()):
+            hold(team, f"held-{i}", strategy, more)
         ours = [o for kind in (TRAINING_RUNS, MODEL_VERSIONS, DEPLOYMENTS) for o in team.all(kind)]
         assert len(ours) >= 50
         time.sleep(5)  # what is still settling (ready counts, the gateway's answer) is not yet the steady state
