@@ -55,7 +55,9 @@ def crash(running: Running, since: str) -> Words | None:
         for end in (status.get("state", {}).get("terminated"), status.get("lastState", {}).get("terminated")):
             if not end or podfacts.leaving(pod) or podfacts.disruption(pod):
                 continue
-            if str(end.get("finishedAt", "")) > since and str(end.get("startedAt", "")) <= str(end["finishedAt"]):
+            # Kubernetes' times have whole seconds, and one that was whole and crashed within the same second
+            # would never be noticed. (One that crashed first and was whole within that second is not worth a wait.)
+            if str(end.get("finishedAt", "")) >= since and str(end.get("startedAt", "")) <= str(end["finishedAt"]):
                 return _how(end)
     return None
 

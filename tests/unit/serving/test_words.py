@@ -10,7 +10,7 @@ from slipway.api.deployment import DeploymentSpec
 from slipway.api.reasons import Reason
 from slipway.contract import EXIT_ERROR, EXIT_USER_ERROR
 from slipway.serving.observed import Running
-from slipway.serving.words import words
+from slipway.serving.words import crash, words
 from tests.support.builders import failure
 from tests.support.serving_builders import deployment
 
@@ -152,3 +152,14 @@ def test_the_words_do_not_change_while_the_kubelet_waits_longer_and_longer() -> 
     later = pod(**ended(1, "no"))
     later["status"]["containerStatuses"][0]["state"]["waiting"]["message"] = "back-off 5m0s restarting"
     assert words(Running(pods=(first,)), SPEC) == words(Running(pods=(later,)), SPEC)
+
+
+@pytest.mark.parametrize(
+    ("finished", "noticed"),
+    [("2026-01-01T10:00:06Z", True), ("2026-01-01T10:00:05Z", True), ("2026-01-01T10:00:04Z", False)],
+)
+def test_a_crash_counts_from_the_second_on_in_which_the_steps_began(finished: str, noticed: bool) -> None:
+    said = ended(137)
+    said["lastState"]["terminated"] |= {"startedAt": "2026-01-01T10:00:00Z", "finishedAt": finished}
+    running = Running(pods=(pod(ready=True, **said),))
+    assert (crash(running, "2026-01-01T10:00:05Z") is not None) is noticed
