@@ -102,6 +102,17 @@ def crash(version: str) -> Callable[[World], None]:
     return act
 
 
+def serves(version: str) -> Until:
+    """That version has all the traffic, and no rollout runs."""
+
+    def holds(world: World) -> bool:
+        status = world.status
+        alone = status.get("stable", {}).get("modelVersion") == version and "candidate" not in status
+        return bool(alone and status["weights"]["verified"] and world.running() == [version])
+
+    return holds
+
+
 def copied(percent: int) -> Until:
     """That share of the requests is copied, and the gateway was seen to follow."""
 
@@ -288,6 +299,18 @@ EVIDENCE: dict[str, Story] = {
             deploys(shadow(on_pass="Hold")),
             Turn(ask_for(V2), paused(V2, 0)),
             Turn(say("promote"), healthy(V2)),
+        ],
+    ),
+    "a way back is open where the strategy cannot be carried out any more": Story(
+        busy(),
+        [
+            deploys(blue_green(delay="60s")),
+            Turn(ask_for(V2), healthy(V2, alone=False)),
+            Turn(
+                lambda world: world.changes("wants Prometheus", analysis=analysis(source="Prometheus")),
+                says("not told of one"),
+            ),
+            Turn(ask_for(V1), both(says("not told of one"), serves(V1))),
         ],
     ),
     "going back after a shadow replaces no pod": Story(

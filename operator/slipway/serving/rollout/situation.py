@@ -97,7 +97,9 @@ class Situation:
         """Whether the version that the spec asks for may begin: it is fit itself, and its names are free."""
         target, taken = self.observed.target, self.observed.taken
         free = target.wanted not in taken.versions and taken.traffic is None
-        return target.fit and free and target.wanted != self.stable and self.refusal is None
+        # A way back skips the steps: what they would need must not stand in its way.
+        possible = self.refusal is None or _still_runs(self) or self.served_before(target.wanted)
+        return target.fit and free and target.wanted != self.stable and possible
 
     @cached_property
     def refusal(self) -> Trouble | None:
