@@ -103,6 +103,8 @@ def deployment() -> Object:
             },
             "strategy": {
                 "type": "Canary",
+                "surge": True,
+                "stableScale": "Keep",
                 "rollbackWindow": 2,
                 "canary": {
                     "steps": [
@@ -295,6 +297,12 @@ ACCEPTED: Final[dict[str, Given]] = {
         deployment(), {"spec.modelVersion": GONE, "spec.model": "digits", "spec.alias": "champion"}
     ),
     "one replica": Given(deployment(), {"spec.replicas": 1}),
+    "scaled to zero": Given(deployment(), {"spec.replicas": 0}),
+    "in place": Given(deployment(), {"spec.strategy.surge": False, "spec.strategy.canary.steps": [{"setWeight": 50}]}),
+    "in place, scaled to zero": Given(
+        deployment(), {"spec.strategy": {"type": "Canary", "surge": False}, "spec.replicas": 0}
+    ),
+    "shared replicas": Given(deployment(), {"spec.strategy.stableScale": "Share"}),
     "the most replicas": Given(deployment(), {"spec.replicas": 1000}),
     "a server without batching": Given(deployment(), {"spec.server.maxBatch": 1, "spec.server.maxDelay": "0ms"}),
     "a server at its limits": Given(deployment(), {"spec.server.maxBatch": 4096, "spec.server.queueLimit": 65536}),
@@ -614,7 +622,6 @@ _DEPLOYMENT: Final[dict[str, _One]] = {
     "a version with a zero before the number": ("spec.modelVersion", "digits-v03", VERSION_NAME),
     "a version with an image's tag": ("spec.modelVersion", "digits:v3", VERSION_NAME),
     "a version's name that is too long": ("spec.modelVersion", "m" * 61 + "-v3", "may not be more than 63 bytes"),
-    "no replicas": ("spec.replicas", 0, "should be greater than or equal to 1"),
     "too many replicas": ("spec.replicas", 1001, "should be less than or equal to 1000"),
     "no CPU": ("spec.resources.cpu", "0", CPU),
     "CPU that is too long": ("spec.resources.cpu", "1" + "0" * 32, "may not be more than 32 bytes"),
@@ -667,6 +674,33 @@ _DEPLOYMENT: Final[dict[str, _One]] = {
     ),
     "a strategy that does not exist": ("spec.strategy.type", "Recreate", 'supported values: "Canary"'),
     "a canary without steps": ("spec.strategy.canary.steps", GONE, "Required value"),
+    "a share of the stable version that does not exist": (
+        "spec.strategy.stableScale",
+        "Half",
+        'values: "Keep", "Share"',
+    ),
+    "a blue/green in place": ("spec.strategy", {"type": "BlueGreen", "surge": False}, "need room for another version"),
+    "a shadow in place": ("spec.strategy.surge", False, "write type: Canary without a shadow"),
+    "one replica in place": (
+        "spec",
+        {"modelVersion": "digits-v3", "strategy": {"type": "Canary", "surge": False}},
+        "there is no way without a gap: write replicas: 2 or more, or leave surge out",
+    ),
+    "a blue/green with shared replicas": (
+        "spec.strategy",
+        {"type": "BlueGreen", "stableScale": "Share"},
+        "stableScale: Share belongs to type: Canary with surge",
+    ),
+    "shared replicas in place": (
+        "spec.strategy",
+        {"type": "Canary", "surge": False, "stableScale": "Share"},
+        "surge: false shares the replicas in any case",
+    ),
+    "shared replicas without a gateway": (
+        "spec",
+        {"modelVersion": "digits-v3", "strategy": {"type": "Canary", "stableScale": "Share"}},
+        "a plain Service splits traffic by pods: write spec.route",
+    ),
     "a negative rollback window": ("spec.strategy.rollbackWindow", -1, "should be greater than or equal to 0"),
     "too wide a rollback window": ("spec.strategy.rollbackWindow", 50, "should be less than or equal to 49"),
     "a rollback window that the history is too short for": (
@@ -978,6 +1012,11 @@ def _refused() -> Iterator[tuple[str, Refused]]:
     yield (
         "Deployment: an alias of no model",
         Refused(deployment(), {"spec.modelVersion": GONE, "spec.alias": "champion"}, "spec", together),
+    )
+    # The API server itself refuses it too, because of the scale subresource, and names another field.
+    yield (
+        "Deployment: fewer than no replicas",
+        Refused(deployment(), {"spec.replicas": -1}, "", "spec.replicas in body should be greater than or equal to 0"),
     )
     yield "Deployment: a version and a model", Refused(deployment(), {"spec.model": "digits"}, "spec", together)
 

@@ -53,6 +53,16 @@ DEFAULTS: Final = Defaults(server_image="server:1")
 POLICY_FRAME: Final = {"targetRefs", "mergeType"}
 """What every policy has."""
 KEY: Final = Key(NAMESPACE, NAME)
+NO_ROOM: Final = {
+    "conditions": [
+        {
+            "type": "PodScheduled",
+            "status": "False",
+            "reason": "Unschedulable",
+            "message": "0/1 nodes are available: 1 Insufficient nvidia.com/gpu.",
+        }
+    ]
+}
 
 
 class Blind:
@@ -87,6 +97,8 @@ class World:
     """By version: the share of requests that are slow."""
     differs: float = 0.0
     """The share of mirrored answers that differ."""
+    room: int | None = None
+    """Pods that find a node; None: any number."""
     by_person: bool = False
     """A person just changed the number of replicas: scaling down is what was asked for."""
 
@@ -95,6 +107,7 @@ class World:
         self._seen: dict[str, int] = {}
         self._route_since: dict[int, datetime] = {}
         self._carried: dict[str, int] = {}
+        self._placed: set[str] = set()
         self._jobs_since: dict[str, datetime] = {}
         self._mirrored: dict[str, int] = {}
         self._counted: dict[str, dict[str, tuple[float, float]]] = {}
@@ -248,6 +261,12 @@ class World:
                 self.kube.remove(PODS, NAMESPACE, pod["metadata"]["name"])
         for workload in self._all(WORKLOADS):
             self._pods(workload)
+        if self.room is not None:
+            # Whoever came first has its place.
+            came = sorted(self._all(PODS), key=lambda p: (p["metadata"]["creationTimestamp"], p["metadata"]["uid"]))
+            self._placed = {p["metadata"]["name"] for p in came[: self.room]}
+        for workload in self._all(WORKLOADS):
+            self._report(workload)
 
     def _pods(self, workload: dict[str, Any]) -> None:
         name, wanted = workload["metadata"]["name"], workload["spec"]["replicas"]
@@ -259,19 +278,20 @@ class World:
             number = self._seen[name] = self._seen.get(name, 0) + 1
             labels = workload["spec"]["template"]["metadata"]["labels"]
             self.kube.put(_pod(f"{name}-{number}", labels, name, rfc3339(self.now)))
-        ready = 0
-        for pod in [p for p in self._all(PODS) if p["metadata"]["annotations"]["workload"] == name]:
-            ready += self._may_be_ready(pod)
-        self._report(workload, ready)
 
     def _may_be_ready(self, pod: dict[str, Any]) -> bool:
         trouble = self.troubles.get(pod["metadata"]["labels"][Label.MODEL_VERSION])
+        if self.room is not None and pod["metadata"]["name"] not in self._placed:
+            trouble = NO_ROOM
         old_enough = self.now >= parse_time(pod["metadata"]["creationTimestamp"]) + timedelta(seconds=START)
         ready = trouble is None and old_enough
         status: dict[str, Any] = {"phase": "Running" if ready else "Pending", "conditions": []}
         if ready:
             status["podIP"] = "10.0.0.1"
-        status["conditions"] = [{"type": "Ready", "status": "True" if ready else "False"}]
+        said = "True" if ready else "False"
+        old = next((c for c in pod["status"]["conditions"] if c["type"] == "Ready"), {})
+        since = old.get("lastTransitionTime") if old.get("status") == said else rfc3339(self.now)
+        status["conditions"] = [{"type": "Ready", "status": said, "lastTransitionTime": since}]
         if trouble is not None:
             status["conditions"] += trouble.get("conditions", [])
             status["containerStatuses"] = trouble.get("containerStatuses", [])
@@ -279,9 +299,10 @@ class World:
             self.kube.put({**pod, "status": status})
         return ready
 
-    def _report(self, workload: dict[str, Any], ready: int) -> None:
+    def _report(self, workload: dict[str, Any]) -> None:
         wanted = workload["spec"]["replicas"]
         pods = [p for p in self._all(PODS) if p["metadata"]["annotations"]["workload"] == workload["metadata"]["name"]]
+        ready = sum(self._may_be_ready(pod) for pod in pods)
         old = next(iter(workload.get("status", {}).get("conditions", ())), {})
         status = "True" if ready >= wanted else "False"
         since = old.get("lastTransitionTime") if old.get("status") == status else rfc3339(self.now)
@@ -492,6 +513,7 @@ class World:
             if route is not None:
                 self._check_route(route)
             self._check_workloads(live)
+            self._check_room()
             self._check_status()
         except AssertionError as error:
             raise AssertionError(f"{error}\n" + "\n".join(self.log[-40:])) from None
@@ -529,12 +551,18 @@ class World:
         deployment = self.the(DEPLOYMENTS, NAME)
         replicas = deployment["spec"]["replicas"]
         stable = child_name(NAME, deployment["status"]["stable"]["modelVersion"])
+        strategy = deployment["spec"]["strategy"]
         for name, weight in now.items():
             grew = weight > before.get(name, 0)
-            if weight and name != stable:
-                able = 100 * self._ready(name) // replicas
+            if weight and name != stable and replicas:
+                # In place the last replica changes its version when it has no traffic any more.
+                more = 0 if strategy.get("surge", True) else 1
+                carry = self._ready(stable) + (self._ready(name) if strategy.get("stableScale") == "Share" else 0)
+                # While an autoscaler's new replicas start, the old ones carry everything.
+                whole = min(replicas, carry) if carry and strategy.get("surge", True) else replicas
+                able = 100 * (self._ready(name) + more) // whole
                 assert weight <= able, f"{name} gets {weight}% but its ready replicas carry {able}%"
-            if weight and grew and name != stable:
+            if weight and grew and name != stable and replicas:
                 assert self._ready(name), f"{name} gets {weight}% but has no ready endpoint"
 
     def _check_workloads(self, live: Mapping[tuple[str, str, str, str], Manifest]) -> None:
@@ -549,6 +577,8 @@ class World:
             smaller = new is None or new["spec"]["replicas"] < old["spec"]["replicas"]
             if not smaller:
                 continue
+            if new is not None and new["spec"]["replicas"] >= self._enough(name, asked):
+                continue
             assert asked.get(name, 0) == 0, f"{name} shrinks although the route gives it {asked[name]}%"
             if new is None or not self.by_person:
                 assert self._carried.get(name, 0) == 0, f"{name} shrinks before its weight 0 was taken over"
@@ -561,6 +591,28 @@ class World:
                     p["metadata"]["name"] for p in self._all(PODS) if p["metadata"]["annotations"]["workload"] == name
                 }
                 assert not behind & mine, f"{name} is deleted while its pods are behind the Service"
+
+    def _enough(self, name: str, asked: Mapping[str, int]) -> int:
+        """Replicas that a version must keep for the traffic that it has, or had a moment ago."""
+        spec = self.the(DEPLOYMENTS, NAME)["spec"]
+        percent = max(asked.get(name, 0), self._carried.get(name, 0))
+        needed = -(-spec["replicas"] * percent // 100)
+        if not spec["replicas"]:
+            return 0
+        if not spec["strategy"].get("surge", True):
+            # Somebody must give one up before the other can have it; the last one goes without traffic.
+            return max(needed - 1, 1)
+        return max(needed, 1)
+
+    def _check_room(self) -> None:
+        """In place there are never more pods than replicas."""
+        spec = self.the(DEPLOYMENTS, NAME)["spec"]
+        if spec["strategy"].get("surge", True) or self.by_person:
+            return
+        asked = {w["metadata"]["name"]: w["spec"]["replicas"] for w in self._all(WORKLOADS)}
+        assert sum(asked.values()) <= spec["replicas"], f"more than {spec['replicas']} replicas are asked for: {asked}"
+        pods = [p["metadata"]["name"] for p in self._all(PODS)]
+        assert len(pods) <= spec["replicas"], f"more than {spec['replicas']} pods: {pods}"
 
     def _check_status(self) -> None:
         status = self.status

@@ -327,6 +327,17 @@ class Strategy(Model):
                 "!has(self.shadow) || self.type == 'Shadow'",
                 "shadow belongs to type: Shadow; to shadow before a canary, write {shadow: {...}} as one of its steps",
             ),
+            Rule(
+                "!has(self.surge) || self.surge || (self.type == 'Canary' && (!has(self.canary) || "
+                "!self.canary.steps.exists(s, has(s.shadow))))",
+                "BlueGreen and shadows need room for another version beside the stable one: leave surge out, or write "
+                "type: Canary without a shadow",
+            ),
+            Rule(
+                "!has(self.stableScale) || self.stableScale == 'Keep' || (self.type == 'Canary' && self.surge)",
+                "stableScale: Share belongs to type: Canary with surge: BlueGreen and Shadow keep the stable version "
+                "whole, and surge: false shares the replicas in any case",
+            ),
         )
     )
 
@@ -339,6 +350,13 @@ class Strategy(Model):
     """For type BlueGreen; without it: one switch as soon as the candidate is ready."""
     shadow: Shadow | None = None
     """For type Shadow; without it: every request is copied, and 1% of the answers may differ."""
+    surge: bool = True
+    """False, where there is no room for more than ``replicas`` pods, for example of GPUs: the versions change in place,
+    replica by replica, and the weights follow those that are ready. Needs type Canary and two replicas or more;
+    ``scaleDownDelay`` does not apply then."""
+    stable_scale: Literal["Keep", "Share"] = "Keep"
+    """Keep: the stable version keeps all its replicas until it has no traffic, so an abort finds it whole. Share: it
+    gives up what its share of the traffic does not need; an abort moves the traffic first, then it grows again."""
     rollback_window: int = Field(default=0, ge=0, le=49)
     """Going back to one of the last N versions that served (``Promoted`` in ``status.history``) skips the steps, as
     ``promote-full`` does. 0: all steps are run. While its replicas still run, going back is at once in any case."""
@@ -449,8 +467,9 @@ class DeploymentSpec(Model):
     """Instead of modelVersion: follow whichever version of ``model`` holds this alias."""
     model: ModelName | None = None
     """The model whose alias is followed."""
-    replicas: int = Field(default=1, ge=1, le=1000)
-    """Pods of the version that serves everything; ``kubectl scale mdeploy`` and autoscalers write it."""
+    replicas: int = Field(default=1, ge=0, le=1000)
+    """Pods of the version that serves everything; ``kubectl scale mdeploy`` and autoscalers write it. During a rollout
+    each version has its share of them (docs/rollouts.md). 0: nothing runs and nobody is answered."""
     resources: ServeResources = Field(default=ServeResources(), json_schema_extra={"default": {}})
     server: Server = Field(default=Server(), json_schema_extra={"default": {}})
     route: Route | None = None
@@ -490,6 +509,16 @@ DeploymentSpec.model_config["json_schema_extra"] = rules(
         "!(has(self.strategy.blueGreen) && has(self.strategy.blueGreen.prePromotion) && "
         "has(self.strategy.blueGreen.prePromotion.analysis)) || has(self.strategy.blueGreen.previewHostname)",
         "prePromotion.analysis looks at preview traffic: write blueGreen.previewHostname, or use a Job",
+    ),
+    Rule(
+        "self.strategy.surge || self.replicas != 1",
+        "with one replica and surge: false there is no way without a gap: write replicas: 2 or more, or leave surge "
+        "out",
+    ),
+    Rule(
+        "self.strategy.stableScale == 'Keep' || has(self.route)",
+        "stableScale: Share needs a gateway, because a plain Service splits traffic by pods: write spec.route, or "
+        "leave it out",
     ),
     Rule(
         "self.strategy.rollbackWindow == 0 || self.strategy.rollbackWindow < self.historyLimit",

@@ -109,6 +109,7 @@ class Reason(StrEnum):
         "The model file is not the one that was registered; it is not served.",
     )
     HEALTHY = "Healthy", "The stable version serves with all its replicas."
+    SCALED_TO_ZERO = "ScaledToZero", "spec.replicas is 0: no replica runs, and no request is answered."
     REPLACING_PODS = (
         "ReplacingPods",
         "spec.resources, spec.server or the server image changed: the pods are replaced one by one.",

@@ -250,14 +250,14 @@ def workload(
     compares: ComparisonTerms | None = None,
 ) -> dict[str, Any]:
     """The workload of one version. A changed ``resources`` or ``server`` replaces its pods one by one, the new one
-    ready before the old one goes."""
+    ready before the old one goes; without room for that (``surge: false``) the old one goes first."""
     deployment = owner["metadata"]["name"]
     match = selector(deployment, version.name)
     made = {
         "replicas": replicas,
         "revisionHistoryLimit": 1,
         "selector": {"matchLabels": match},
-        "strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": 0, "maxSurge": 1}},
+        "strategy": {"type": "RollingUpdate", "rollingUpdate": _ONE_MORE if spec.strategy.surge else _ONE_LESS},
         "template": {
             "metadata": {"labels": labels(deployment, model=version.model, model_version=version.name)},
             "spec": _pod(owner, spec, version, defaults, match, compares),
@@ -266,6 +266,10 @@ def workload(
     return _child(
         owner, WORKLOADS, child_name(deployment, version.name), made, model=version.model, model_version=version.name
     )
+
+
+_ONE_MORE: Final = {"maxUnavailable": 0, "maxSurge": 1}
+_ONE_LESS: Final = {"maxUnavailable": 1, "maxSurge": 0}
 
 
 def _pod(

@@ -109,8 +109,9 @@ def _changes(s: Situation) -> Iterator[Change]:
     yield from _traffic(s)
     yield from _policy(s)
     yield from _preview(s)
-    yield from _version(s, s.stable, s.spec.replicas)
-    yield from _version(s, s.candidate, s.candidate_replicas)
+    stable, candidate = s.sizes
+    yield from _version(s, s.stable, stable)
+    yield from _version(s, s.candidate, candidate)
     yield from _beside(s)
     yield from _left_over(s)
 

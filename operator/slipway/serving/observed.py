@@ -90,6 +90,22 @@ class Running:
         return min(int(self.workload.get("status", {}).get("readyReplicas", 0)), self.endpoints)
 
     @property
+    def living(self) -> int:
+        """Pods that hold what they were given: those that run, that wait for a node, and that are on their way out."""
+        return sum(pod.get("status", {}).get("phase") not in ("Succeeded", "Failed") for pod in self.pods)
+
+    @property
+    def moved_at(self) -> str | None:
+        """When one of its pods last became ready, or stopped being it."""
+        times = (
+            str(c["lastTransitionTime"])
+            for pod in self.pods
+            for c in pod.get("status", {}).get("conditions", ())
+            if c.get("type") == "Ready" and c.get("lastTransitionTime")
+        )
+        return max(times, default=None)
+
+    @property
     def short_since(self) -> str | None:
         """Since when fewer replicas are available than asked for, in the words of the workload's own condition."""
         conditions = self.workload.get("status", {}).get("conditions", ()) if self.workload else ()

@@ -10,14 +10,13 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Final, Literal, TypeVar
 
-from slipway.api.common import Condition, duration, parse_time, rfc3339, set_condition
+from slipway.api.common import Condition, Label, duration, parse_time, rfc3339, set_condition
 from slipway.api.deployment import DeploymentStatus, VersionStatus
 from slipway.api.reasons import Reason
 from slipway.serving import children
 from slipway.serving.analysis import judge
 from slipway.serving.rollout.machine import State
 from slipway.serving.rollout.situation import Situation
-from slipway.serving.rollout.weights import carries
 from slipway.serving.traffic import gateway_api, service
 from slipway.serving.words import words
 
@@ -41,7 +40,7 @@ def status(s: Situation) -> DeploymentStatus:
     phase = _phase(s, trouble)
     message = _message(s, trouble)
     facts = s.facts
-    versions = [v for v in (facts.stable, facts.candidate, *facts.retiring) if v is not None]
+    busy = _busy(s)
     return facts.model_copy(
         update={
             "observed_generation": s.observed.generation,
@@ -51,8 +50,8 @@ def status(s: Situation) -> DeploymentStatus:
             "candidate": _counted(s, facts.candidate),
             "retiring": [_counted_one(s, r) for r in facts.retiring],
             "weights": s.weights,
-            "replicas": sum(s.observed.of(v.model_version).pods_made for v in versions),
-            "selector": ",".join(f"{k}={v}" for k, v in children.selector(s.observed.name).items()),
+            "replicas": sum(s.observed.of(version).pods_made for version in busy),
+            "selector": _selector(s, busy),
             "url": _url(s),
             "conditions": _conditions(s, phase, message, trouble),
         }
@@ -78,6 +77,8 @@ def _first(s: Situation) -> str:
 
 
 def _healthy(s: Situation) -> str:
+    if s.spec.replicas == 0:
+        return f"{s.stable} is scaled to zero: {_ZERO}"
     ready = _ready(s, s.stable, s.spec.replicas)
     serves, _, why = _serves(s)
     return f"{s.stable} serves: {ready}" if serves else f"{s.stable} runs: {ready}; {why}"
@@ -85,7 +86,7 @@ def _healthy(s: Situation) -> str:
 
 def _starting(s: Situation) -> str:
     if not s.candidate_whole:
-        return f"{s.kind} {s.candidate} starts: {_ready(s, s.candidate, s.candidate_replicas)}"
+        return f"{s.kind} {s.candidate} starts: {_ready(s, s.candidate, s.candidate_need)}"
     return f"{s.kind} {s.candidate} is ready and joins the traffic at 0%"
 
 
@@ -156,7 +157,12 @@ _MESSAGES: Final[Mapping[State, Callable[[Situation], str]]] = {
 }
 
 
+_ZERO: Final = "spec.replicas is 0, so no request is answered; scale it up to serve again"
+
+
 def _ready(s: Situation, version: str | None, asked: int) -> str:
+    if asked == 0:
+        return "scaled to zero"
     return f"{min(asked, s.observed.of(version).ready)} of {asked} {'replica' if asked == 1 else 'replicas'} ready"
 
 
@@ -180,11 +186,11 @@ def _place(s: Situation) -> str:
 def _short(s: Situation) -> str:
     """What is left unsaid: why the candidate does not get what the step asks."""
     asked = s.asked
-    able = carries(s.runs_candidate.ready, s.spec.replicas)
+    able = s.able
     if asked and s.weight > asked:
         return f"; {s.stable} has no ready replica, so it gets {s.weight}%"
     if asked and not s.candidate_whole:
-        ready = _ready(s, s.candidate, s.candidate_replicas)
+        ready = _ready(s, s.candidate, s.candidate_need)
         return f"; {ready}" if able >= asked else f"; {ready}, which carries {able}%"
     return ""
 
@@ -264,7 +270,7 @@ def _is_late(s: Situation) -> bool:
 
 def _stable_pods(s: Situation) -> Trouble | None:
     outdated = s.runs_stable.outdated
-    if s.stable is None or (s.runs_stable.ready >= s.spec.replicas and not outdated):
+    if s.stable is None or (s.runs_stable.ready >= s.stable_goal and not outdated):
         return None
     said = words(s.runs_stable, s.spec)
     if outdated:
@@ -314,7 +320,9 @@ def _phase(s: Situation, trouble: Trouble | None) -> str:
         return "Degraded"
     if s.state is State.RETREATING and s.facts.rollout is not None:
         return "Degraded"
-    whole = s.runs_stable.ready >= s.spec.replicas and _serves(s)[0]
+    if s.state is State.HEALTHY and s.spec.replicas == 0 and not trouble:
+        return "Paused"
+    whole = s.runs_stable.ready >= s.stable_goal and _serves(s)[0]
     if s.state is State.HEALTHY and (not whole or trouble):
         return "Progressing"
     return _PHASE[s.state]
@@ -324,6 +332,8 @@ def _serves(s: Situation) -> tuple[bool, Reason, str]:
     """Whether clients are answered: whoever has traffic has a ready replica, and the gateway knows the route."""
     if s.stable is None or s.weights is None:
         return False, Reason.FIRST_STARTING, "no version serves yet"
+    if s.spec.replicas == 0:
+        return False, Reason.SCALED_TO_ZERO, _ZERO
     share = {s.stable: s.weights.stable, s.candidate: s.weights.candidate}
     dead = [version for version, weight in share.items() if weight and not s.observed.of(version).ready]
     if dead:
@@ -333,8 +343,8 @@ def _serves(s: Situation) -> tuple[bool, Reason, str]:
         return False, found.reason, found.message
     if not (s.weights.verified or s.seen.served):
         return False, Reason.ROUTE_PENDING, found.message if found else "the traffic has not settled yet"
-    if s.runs_stable.ready < s.spec.replicas:
-        return True, Reason.REPLICAS_UNAVAILABLE, f"{s.stable} serves: {_ready(s, s.stable, s.spec.replicas)}"
+    if s.runs_stable.ready < s.stable_goal:
+        return True, Reason.REPLICAS_UNAVAILABLE, f"{s.stable} serves: {_ready(s, s.stable, s.stable_goal)}"
     return True, Reason.HEALTHY, f"{s.stable} serves"
 
 
@@ -342,7 +352,8 @@ def _conditions(s: Situation, phase: str, message: str, trouble: Trouble | None)
     serves, why, words_ = _serves(s)
     rolling = _ROLLING.get(s.state)
     stalled = trouble is not None and trouble.stalled
-    moving = not stalled and phase in ("Progressing", "Paused")
+    resting = s.state is State.HEALTHY and s.spec.replicas == 0
+    moving = not stalled and not resting and phase in ("Progressing", "Paused")
     # One reason for the three that speak of the way: what is in the way, or where it is, or why it is not there yet.
     cause = str(trouble.reason if trouble else rolling or why)
     wanted = [
@@ -375,6 +386,19 @@ def _counted(s: Situation, version: VersionStatus | None) -> VersionStatus | Non
 def _counted_one(s: Situation, version: V) -> V:
     running = s.observed.of(version.model_version)
     return version.model_copy(update={"replicas": running.replicas, "ready_replicas": running.ready})
+
+
+def _busy(s: Situation) -> list[str]:
+    """The versions whose pods an autoscaler is to look at: those that clients' requests reach. A former version that
+    keeps its replicas for a while, and one that only gets copies, would make it see idle pods, or the load twice."""
+    weights = s.weights
+    share = {s.stable: weights.stable, s.candidate: weights.candidate} if weights else {s.candidate: 100}
+    return sorted(version for version, weight in share.items() if version and weight)
+
+
+def _selector(s: Situation, versions: list[str]) -> str:
+    chosen = ",".join(f"{k}={v}" for k, v in children.selector(s.observed.name).items())
+    return f"{chosen},{Label.MODEL_VERSION} in ({','.join(versions)})" if versions else chosen
 
 
 def _url(s: Situation) -> str | None:

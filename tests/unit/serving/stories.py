@@ -341,13 +341,13 @@ STORIES: dict[str, Story] = {
     ),
     "promote-full before the candidate is ready still keeps the safe order": Story(
         world_with,
-        [first(steps=BY_HAND), Turn(ask_for(V2), says("0 of 2")), Turn(say("promote-full"), healthy(V2))],
+        [first(steps=BY_HAND), Turn(ask_for(V2), says("0 of 1")), Turn(say("promote-full"), healthy(V2))],
     ),
     "abort before the candidate is ready": Story(
         world_with,
         [
             first(steps=BY_HAND),
-            Turn(ask_for(V2), says("0 of 2")),
+            Turn(ask_for(V2), says("0 of 1")),
             Turn(say("abort"), degraded("was aborted", left=[V1])),
         ],
     ),
@@ -444,9 +444,7 @@ STORIES: dict[str, Story] = {
         [
             first(),
             Turn(ask_for(V2), says("Insufficient nvidia.com/gpu")),
-            Turn(
-                lambda w: None, degraded("0 of 2 replicas ready within 30s", "Insufficient nvidia.com/gpu", left=[V1])
-            ),
+            Turn(lambda w: None, degraded("0 of 1 replica ready within 30s", "Insufficient nvidia.com/gpu", left=[V1])),
         ],
     ),
     "a candidate whose file was tampered with is given up at once": Story(
@@ -457,8 +455,8 @@ STORIES: dict[str, Story] = {
         [
             first(steps=BY_HAND),
             Turn(ask_for(V2), paused(V2, 10)),
-            Turn(lose_pods(V2), both(paused(V2, 0), says("0 of 2 replicas ready, which carries 0%"))),
-            Turn(say("promote"), degraded("0 of 2 replicas ready within 30s", left=[V1])),
+            Turn(lose_pods(V2), both(paused(V2, 0), says("0 of 1 replica ready, which carries 0%"))),
+            Turn(say("promote"), degraded("0 of 1 replica ready within 30s", left=[V1])),
         ],
     ),
     "a stable version that loses its pods does not block a good candidate": Story(
@@ -551,7 +549,7 @@ STORIES: dict[str, Story] = {
             Turn(ask_for(V2), paused(V2, 10)),
             Turn(
                 lambda w: w.changes("asks for 4 replicas", replicas=4),
-                both(paused(V2, 10), replicas_of(digits_v1=4, digits_v2=4)),
+                both(paused(V2, 10), replicas_of(digits_v1=4, digits_v2=1)),
             ),
             Turn(say("promote-full"), healthy(V2)),
         ],
@@ -607,7 +605,7 @@ STORIES: dict[str, Story] = {
         world_with,
         [
             first(),
-            Turn(ask_for(V2), says("0 of 2")),
+            Turn(ask_for(V2), says("0 of 1")),
             Turn(say("pause"), both(paused(V2, 0), answered("held at 0%"))),
             Turn(lambda w: w.advance(60), paused(V2, 0)),
             Turn(say("promote"), healthy(V2)),

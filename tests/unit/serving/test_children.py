@@ -122,6 +122,8 @@ def test_a_gpu_is_asked_for_and_limited() -> None:
 
 def test_a_new_pod_is_ready_before_an_old_one_goes() -> None:
     assert workload()["spec"]["strategy"]["rollingUpdate"] == {"maxUnavailable": 0, "maxSurge": 1}
+    in_place = workload(strategy={"type": "Canary", "surge": False})
+    assert in_place["spec"]["strategy"]["rollingUpdate"] == {"maxUnavailable": 1, "maxSurge": 0}
 
 
 def test_probes_ask_the_port_that_serves() -> None:

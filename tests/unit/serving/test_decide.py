@@ -189,7 +189,7 @@ async def test_conditions_from_the_first_version_to_an_abort() -> None:
         "Reconciling": ("False", "Healthy"),
         "Stalled": ("False", "Healthy"),
     }
-    await told(world, Turn(ask_for(V2), says("0 of 2")))
+    await told(world, Turn(ask_for(V2), says("0 of 1")))
     assert states(world)["Progressing"] == ("True", "CandidateStarting")
     await run_until(world, paused(V2, 10))
     assert states(world)["Reconciling"] == ("True", "Paused")
@@ -246,7 +246,7 @@ async def test_what_a_pod_said_before_a_retry_does_not_end_the_retry() -> None:
         world,
         Turn(lambda w: w.ails(V2, tampered, "of digits-v2 find another file"), degraded("sha256", left=[V1, V2])),
         Turn(lambda w: w.advance(3), lambda _w: True),
-        Turn(say("retry"), says("canary digits-v2 starts: 0 of 2")),
+        Turn(say("retry"), says("canary digits-v2 starts: 0 of 1")),
     )
     await world.settle()
     assert world.status["rollout"].get("abortedAt") is None

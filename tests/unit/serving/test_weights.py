@@ -12,26 +12,22 @@ ready = st.integers(0, 1001)
 percent = st.integers(0, 100)
 
 
-@given(percent, ready, ready, replicas)
-def test_the_candidate_never_gets_more_than_it_carries(asked: int, stable: int, candidate: int, wanted: int) -> None:
-    given_ = candidate_weight(asked, stable_ready=stable, candidate_ready=candidate, replicas=wanted)
-    assert 0 <= given_ <= 100
-    assert given_ * wanted <= 100 * candidate
+@given(percent, percent, percent, ready)
+def test_the_candidate_never_gets_more_than_it_carries(asked: int, able: int, most: int, stable: int) -> None:
+    given_ = candidate_weight(asked, able=able, most=most, stable_ready=stable)
+    assert 0 <= given_ <= able
 
 
-@given(percent, ready, ready, replicas)
+@given(percent, percent, percent, ready)
 def test_while_the_stable_version_lives_the_candidate_never_gets_more_than_is_asked(
-    asked: int, stable: int, candidate: int, wanted: int
+    asked: int, able: int, most: int, stable: int
 ) -> None:
-    given_ = candidate_weight(asked, stable_ready=stable + 1, candidate_ready=candidate, replicas=wanted)
-    assert given_ <= asked
-    if candidate >= wanted:
-        assert given_ == asked
+    assert candidate_weight(asked, able=able, most=most, stable_ready=stable + 1) == min(asked, able, most)
 
 
-@given(ready, ready, replicas)
-def test_a_candidate_that_is_asked_nothing_gets_nothing(stable: int, candidate: int, wanted: int) -> None:
-    assert candidate_weight(0, stable_ready=stable, candidate_ready=candidate, replicas=wanted) == 0
+@given(percent, percent, ready)
+def test_a_candidate_that_is_asked_nothing_gets_nothing(able: int, most: int, stable: int) -> None:
+    assert candidate_weight(0, able=able, most=most, stable_ready=stable) == 0
 
 
 @given(st.integers(1, 100), replicas)

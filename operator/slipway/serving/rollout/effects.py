@@ -56,9 +56,12 @@ def carry_out(situation: Situation, row: Row) -> Decision:
 def _begin(s: Situation, row: Row) -> Decision:
     target = s.observed.target.wanted
     assert target is not None  # the event WANTED and the guard FIT say so
-    facts = _with_candidate(s, target, full=False)
+    # At 0 replicas nobody is answered, so nothing can be compared or harmed.
+    facts = _with_candidate(s, target, full=s.stable is not None and s.spec.replicas == 0)
     if s.stable is None:
         return Decision(facts, row.reason, f"{target} is the first version: it serves as soon as it is ready")
+    if s.spec.replicas == 0:
+        return Decision(facts, row.reason, f"{s.kind} {target} begins without steps: spec.replicas is 0")
     steps = _count(len(s.steps), "step")
     return Decision(facts, row.reason, f"{s.kind} {target} begins: {steps}, {s.stable} is the stable one")
 
@@ -68,8 +71,11 @@ def _go_back(s: Situation, row: Row) -> Decision:
     assert target is not None  # the guards STILL_RUNS and SERVED_BEFORE say so
     facts = _with_candidate(s, target, full=True)
     if s.holds(Guard.STILL_RUNS):
-        kept = _count(s.observed.of(target).ready, "replica")
-        return Decision(facts, row.reason, f"back to {target} at once: its {kept} still run")
+        kept = s.observed.of(target).ready
+        if kept < s.spec.replicas:
+            some = f"{kept} of {_count(s.spec.replicas, 'replica')} still run, the others are started first"
+            return Decision(facts, row.reason, f"back to {target} without the steps: {some}")
+        return Decision(facts, row.reason, f"back to {target} at once: its {_count(kept, 'replica')} still run")
     window = s.spec.strategy.rollback_window
     why = f"it is within rollbackWindow {window}, so it gets 100% without the steps as soon as it is ready"
     return Decision(facts, row.reason, f"back to {target}: {why}")
@@ -192,12 +198,9 @@ def _enthrone(s: Situation, row: Row) -> Decision:
     )
     if old is None:
         return Decision(facts, row.reason, f"{s.candidate} is the first version that serves")
-    kept = s.observed.of(old.model_version).replicas
-    return Decision(
-        facts,
-        row.reason,
-        f"{s.candidate} was promoted; {old.model_version} keeps its {_count(kept, 'replica')} for {delay}",
-    )
+    kept = _count(s.observed.of(old.model_version).replicas, "replica")
+    then = f"keeps its {kept} for {delay}" if s.surge else f"gives its {kept} back"
+    return Decision(facts, row.reason, f"{s.candidate} was promoted; {old.model_version} {then}")
 
 
 def _story(s: Situation, old: VersionStatus | None) -> str:
@@ -227,7 +230,7 @@ def _why(s: Situation, row: Row) -> tuple[str, str]:
     if row.event is Event.HOPELESS and said:
         return said.reason, said.message
     if row.event is Event.DEADLINE:
-        ready, asked = s.runs_candidate.ready, s.candidate_replicas
+        ready, asked = s.runs_candidate.ready, s.candidate_need
         text = f"{ready} of {_count(asked, 'replica')} ready within {s.spec.progress_deadline}"
         return row.reason, f"{text}: {said.message}" if said else text
     if row.event is Event.HARM:
@@ -274,7 +277,8 @@ def _retire(s: Situation, row: Row) -> Decision:
     reached = s.candidate in s.seen.holds or (s.spec.route is None and s.runs_candidate.ready > 0)
     retiring = _retiring(s, s.facts.candidate, was_stable=False) if reached else s.facts.retiring
     facts = s.facts.model_copy(update={"candidate": None, "step": None, "retiring": retiring})
-    kept = f"keeps its replicas for {s.spec.strategy.scale_down_delay}" if reached else "is removed"
+    waits = reached and s.surge
+    kept = f"keeps its replicas for {s.spec.strategy.scale_down_delay}" if waits else "is removed"
     return Decision(facts, row.reason, f"{s.stable} has all traffic again; {s.candidate} {kept}")
 
 
@@ -312,7 +316,9 @@ def retired(s: Situation) -> Decision | None:
 def _retiring(s: Situation, version: VersionStatus | None, *, was_stable: bool) -> list[Retiring]:
     if version is None:
         return s.facts.retiring
-    until = rfc3339(s.now + timedelta(seconds=seconds(s.spec.strategy.scale_down_delay)))
+    # Without room for both, those that wait keep others from starting.
+    delay = seconds(s.spec.strategy.scale_down_delay) if s.surge else 0.0
+    until = rfc3339(s.now + timedelta(seconds=delay))
     record = Retiring(**version.model_dump(), scale_down_at=until, was_stable=was_stable)
     others = [r for r in s.facts.retiring if r.model_version != version.model_version]
     return [record, *(r if i < KEPT - 1 else _due(r, s) for i, r in enumerate(others))]

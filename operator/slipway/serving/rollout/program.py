@@ -82,19 +82,11 @@ def wanted(facts: DeploymentStatus, steps: tuple[Step, ...]) -> Step | None:
     return at(steps, facts.step.index)
 
 
-def asked(facts: DeploymentStatus, steps: tuple[Step, ...]) -> int:
-    """Percent that the candidate is asked to carry now."""
-    step = wanted(facts, steps)
-    return step.weight if step else 0
-
-
-def prepared(facts: DeploymentStatus, steps: tuple[Step, ...]) -> int:
-    """Percent for which the candidate must have replicas: what is asked now or, before the first step, first."""
-    if facts.step is not None:
-        return asked(facts, steps)
-    if facts.rollout and facts.rollout.full:
-        return 100
-    return next((s.weight for s in (*steps, END) if s.weight), 100)
+def before(facts: DeploymentStatus, steps: tuple[Step, ...]) -> int:
+    """Percent that the step before the present one asked for; 0 where there was none, or the steps were skipped."""
+    if facts.step is None or facts.step.index == 0 or (facts.rollout and facts.rollout.full):
+        return 0
+    return at(steps, facts.step.index - 1).weight
 
 
 def of(spec: DeploymentSpec, strategies: Mapping[str, Strategy]) -> tuple[Step, ...]:

@@ -20,11 +20,11 @@ from slipway.serving.analysis import judge
 from slipway.serving.analysis.judge import Watched
 from slipway.serving.analysis.look import DISAGREEMENT
 from slipway.serving.observed import Observed, Running
-from slipway.serving.rollout import cannot, program, rollback
+from slipway.serving.rollout import cannot, capacity, program, rollback
 from slipway.serving.rollout.machine import VERBS, Event, Guard, State
 from slipway.serving.rollout.program import Step
 from slipway.serving.rollout.strategies import STRATEGIES
-from slipway.serving.rollout.weights import candidate_weight, replicas_for
+from slipway.serving.rollout.weights import candidate_weight, carries, replicas_for
 from slipway.serving.traffic import features, gateway_api, policy, service, sticky
 from slipway.serving.traffic.seen import Seen, Trouble, note
 from slipway.serving.words import Words, crash, words
@@ -120,19 +120,78 @@ class Situation:
 
     # -------------------------------------------------------------------------------------------- replicas
 
+    @property
+    def surge(self) -> bool:
+        """Whether both versions may together have more than spec.replicas. The schema refuses one replica in place."""
+        return self.spec.strategy.surge or self.spec.replicas < 2
+
     @cached_property
-    def candidate_replicas(self) -> int:
-        """Replicas that the candidate should have: all of them behind a gateway, its share behind a Service."""
+    def candidate_need(self) -> int:
+        """Ready replicas of the candidate from which on it is whole, for the step that holds."""
         if self.state is State.RETREATING:
-            # Whoever loses traffic keeps what it has until weight 0 is verified.
             return self.runs_candidate.replicas
-        if self.stable is None or self.spec.route is not None:
+        if self.stable is None:
             return self.spec.replicas
-        return replicas_for(program.prepared(self.facts, self.steps), self.spec.replicas)
+        percent = capacity.load(self.spec, self.facts, self.steps)
+        if not self.surge:
+            # The first one joins the traffic at once: each that is ready counts, as the stable version has one less.
+            return capacity.part(percent, self.spec.replicas) if self.facts.step else 1
+        if self.spec.route is None and self.spec.replicas:
+            return replicas_for(percent, self.spec.replicas)
+        return capacity.share(percent, self.spec.replicas)
 
     @property
     def candidate_whole(self) -> bool:
-        return self.runs_candidate.workload is not None and self.runs_candidate.ready >= self.candidate_replicas
+        return self.runs_candidate.workload is not None and self.runs_candidate.ready >= self.candidate_need
+
+    @cached_property
+    def sizes(self) -> tuple[int, int]:
+        """Replicas that the workloads of stable and candidate should have now."""
+        if self.surge or self.stable is None:
+            return self._stable_share, self._candidate_share
+        mine = {self.stable, self.candidate}
+        others = sum(
+            capacity.Side(r.replicas, r.living).holds for v, r in self.observed.running.items() if v not in mine
+        )
+        forward = self.candidate is not None and self.state is not State.RETREATING
+        return capacity.in_place(
+            self.spec.replicas,
+            self.candidate_need if self.candidate else 0,
+            _side(self.runs_stable),
+            _side(self.runs_candidate),
+            others,
+            forward=forward,
+            settled=self.settled,
+        )
+
+    @property
+    def stable_goal(self) -> int:
+        """Ready replicas of the stable version at which nothing is missing."""
+        return self.spec.replicas if self.candidate is None or self.stable is None else self.sizes[0]
+
+    @property
+    def _stable_share(self) -> int:
+        """All of them; with stableScale: Share those that its traffic needs. What it gives up goes only when the
+        gateway was seen to follow, and comes back in the pass in which its weight grows."""
+        replicas, present = self.spec.replicas, self.runs_stable.replicas
+        shares = self.spec.strategy.stable_scale == "Share" and self.spec.route is not None
+        if not shares or self.candidate is None or self.state is State.RETREATING:
+            return replicas
+        needed = capacity.share(100 - self.weight, replicas)
+        return needed if self.settled else max(needed, min(present, replicas))
+
+    @property
+    def _candidate_share(self) -> int:
+        replicas, present = self.spec.replicas, self.runs_candidate.replicas
+        if self.state is State.RETREATING:
+            # Whoever loses traffic keeps what it has until weight 0 is verified.
+            return min(present, replicas)
+        # Where the stable version answers nobody, the candidate should be able to answer all.
+        alone = self.stable is not None and self.asked > 0 and self.runs_stable.ready == 0
+        wanted = replicas if alone else self.candidate_need
+        if wanted >= present or self.stable is None:
+            return wanted
+        return max(wanted, capacity.share(self.weight, replicas) if self.settled else min(present, replicas))
 
     # --------------------------------------------------------------------------------------------- traffic
 
@@ -151,12 +210,33 @@ class Situation:
     @cached_property
     def weight(self) -> int:
         """Percent that the candidate should get now."""
-        return candidate_weight(
-            self.asked,
-            stable_ready=self.runs_stable.ready,
-            candidate_ready=self.runs_candidate.ready,
-            replicas=self.spec.replicas,
-        )
+        if self.spec.replicas == 0:
+            return self.asked
+        return candidate_weight(self.asked, able=self.able, most=self._most, stable_ready=self.runs_stable.ready)
+
+    @property
+    def able(self) -> int:
+        """Percent that the candidate's ready replicas carry.
+
+        Behind a Service, and in place, the nearest number of replicas is taken for the share that the step asks for.
+        Otherwise they are compared with those that carry everything now, which are fewer than spec.replicas while an
+        autoscaler's new ones start: else each of its moves would move traffic too.
+        """
+        ready, replicas = self.runs_candidate.ready, self.spec.replicas
+        if self.spec.route is None or not self.surge:
+            return 100 if ready and self.candidate_whole else carries(ready, replicas)
+        shares = self.spec.strategy.stable_scale == "Share"
+        there = self.runs_stable.ready + (ready if shares else 0)
+        return carries(ready, max(1, min(replicas, there)) if self.runs_stable.ready else replicas)
+
+    @property
+    def _most(self) -> int:
+        """Percent above which the candidate's weight does not go yet: a step is one write, when the candidate is whole
+        for it. In place it follows each replica."""
+        if self.candidate_whole or not self.surge:
+            return 100
+        live = self.seen.share.get(self.candidate or "", 0)
+        return max(live, program.before(self.facts, self.steps))
 
     @cached_property
     def backends(self) -> Mapping[str, int]:
@@ -306,7 +386,12 @@ class Situation:
         if rollout is None or self.candidate is None or self.candidate_whole:
             return None
         begun = parse_time(rollout.started_at)
-        if self.facts.step is not None:
+        if not self.surge:
+            # Replica by replica: each one that gets ready, or is lost, starts the clock anew.
+            step = self.facts.step.started_at if self.facts.step else rollout.started_at
+            moved = self.runs_candidate.moved_at
+            begun = max(parse_time(step), parse_time(moved) if moved else begun)
+        elif self.facts.step is not None:
             # It was whole when the steps began: the clock runs since it is not, or since the step asks for more.
             since = self.runs_candidate.short_since
             begun = max(parse_time(self.facts.step.started_at), parse_time(since) if since else begun)
@@ -495,7 +580,19 @@ def _here_is(state: State) -> Callable[[Situation], bool]:
 def _still_runs(s: Situation) -> bool:
     wanted = s.observed.target.wanted
     record = s.retiring(wanted)
-    return record is not None and record.was_stable and s.observed.of(wanted).ready >= s.spec.replicas
+    kept = s.observed.of(wanted)
+    # With stableScale: Share it has given some of them up; in place it has none for long.
+    return (
+        record is not None
+        and record.was_stable
+        and s.surge
+        and kept.replicas > 0
+        and kept.ready >= min(kept.replicas, s.spec.replicas)
+    )
+
+
+def _side(running: Running) -> capacity.Side:
+    return capacity.Side(asked=running.replicas, there=running.living, ready=running.ready)
 
 
 _HOLDS: Mapping[Guard, Callable[[Situation], bool]] = {
