@@ -1242,6 +1242,10 @@ def test_defaults_of_a_model_version(api: Api) -> None:
     assert sorted(made) == ["archived", "artifact", "model", "signature", "version"]
 
 
+STRATEGY: Final = {"rollbackWindow": 0, "surge": True, "stableScale": "Keep"}
+"""What every strategy has."""
+
+
 def test_defaults_of_a_deployment(api: Api) -> None:
     wanted = Given(deployment(), {"metadata.name": "d", "spec": {"modelVersion": "digits-v3"}})
     assert api.create(wanted.manifest(), dry_run=True)["spec"] == {
@@ -1249,7 +1253,7 @@ def test_defaults_of_a_deployment(api: Api) -> None:
         "replicas": 1,
         "resources": {"cpu": "500m", "memory": "512Mi", "gpu": {"count": 0, "resourceName": "nvidia.com/gpu"}},
         "server": {"maxBatch": 32, "maxDelay": "0ms", "queueLimit": 128, "timeout": "30s"},
-        "strategy": {"type": "Canary", "rollbackWindow": 0},
+        "strategy": {"type": "Canary", **STRATEGY},
         "progressDeadline": "10m",
         "historyLimit": 5,
     }
@@ -1307,7 +1311,7 @@ def test_defaults_of_a_strategy(api: Api, given: Object, written: Object) -> Non
     wanted = Given(deployment(), {"metadata.name": "d", "spec.strategy": given})
     assert api.create(wanted.manifest(), dry_run=True)["spec"]["strategy"] == {
         "type": given["type"],
-        "rollbackWindow": 0,
+        **STRATEGY,
         **written,
     }
 
