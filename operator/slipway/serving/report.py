@@ -81,7 +81,8 @@ def _healthy(s: Situation) -> str:
         return f"{s.stable} is scaled to zero: {_ZERO}"
     ready = _ready(s, s.stable, s.spec.replicas)
     serves, _, why = _serves(s)
-    return f"{s.stable} serves: {ready}" if serves else f"{s.stable} runs: {ready}; {why}"
+    lacks = f"; the next rollout cannot begin: {s.refusal.message}" if s.refusal else ""
+    return (f"{s.stable} serves: {ready}" if serves else f"{s.stable} runs: {ready}; {why}") + lacks
 
 
 def _starting(s: Situation) -> str:
@@ -216,8 +217,10 @@ def _target(s: Situation) -> Trouble | None:
 
 
 def _cannot(s: Situation) -> Trouble | None:
-    """The strategy cannot be carried out here. It is said before anybody needs it."""
-    found = s.refusal if s.state in (State.EMPTY, State.HEALTHY, State.ABORTED) else None
+    """The strategy cannot be carried out here, and somebody waits for it. Before that only the message says so: what
+    serves well is not degraded by what a next rollout would lack."""
+    waits = s.observed.target.wanted not in (None, s.stable)
+    found = s.refusal if waits and s.state in (State.EMPTY, State.HEALTHY, State.ABORTED) else None
     return Trouble(found.reason, found.message, found.stalled) if found else None
 
 
