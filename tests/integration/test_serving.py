@@ -29,7 +29,7 @@ def serving(world: World, *, versions: int = 2, routed: bool = True, replicas: i
         team.register(number=number)
     for number in range(1, versions + 1):
         team.version_until("Ready", f"digits-v{number}")
-    team.deploy(routed=routed, replicas=replicas, strategy=CANARY, **spec)
+    team.deploy(routed=routed, replicas=replicas, **{"strategy": CANARY, **spec})
     team.deployment_until("Healthy", check=lambda d: d["status"]["stable"]["readyReplicas"] == replicas)
     return team
 
