@@ -69,7 +69,8 @@ def show(directory: Path) -> int:
         number += 1
     if not number:
         print(
-            "no examples are kept here: none disagreed so far, or keepExamples of the shadow in spec.strategy is 0, its default",
+            "no examples are kept here: none disagreed so far, or keepExamples of the shadow in spec.strategy is 0, "
+            "its default",
             file=sys.stderr,
         )
     return 0
