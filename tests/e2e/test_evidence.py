@@ -73,6 +73,7 @@ def timed(watch: Watch, metric: str) -> None:
         f"TIMED {metric}: weight written {written - earliest:.2f} s after the first count beyond the look before"
         + (f", {written - replayed:.2f} s after the evidence by samples every 50 ms" if replayed else "")
     )
+    print("seconds between looks:", *(f"{gap:.2f}" for gap in watch.between_looks()))
     # The promise is 2 s. A machine that has ten times as much to do as it can (seen: answers after 7 s) keeps no
     # promise of time, and a test that fails there says nothing: 10 s still tells a verdict from a timeout.
     assert 0 <= written - earliest <= 10

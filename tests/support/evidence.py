@@ -18,6 +18,7 @@ from typing import Any
 
 import httpx
 
+from slipway.api.common import parse_time
 from slipway.api.deployment import AnalysisMetric, Looked, MetricAnalysis
 from slipway.contract import METRICS_PORT
 from slipway.kube.objects import DEPLOYMENTS, HTTP_ROUTES, PODS
@@ -109,6 +110,11 @@ class Watch:
                 rows = [c["counts"][place] for c in looked.get("counters", ()) if c["side"] == "Candidate"]
                 bad = sum(int(text.partition("/")[2]) for text in rows if text != "-")
         return bad
+
+    def between_looks(self) -> list[float]:
+        """Seconds between the operator's looks, by the status."""
+        at = dict.fromkeys(s["looked"]["at"] for _, s in self.statuses if "looked" in s)
+        return [(parse_time(b) - parse_time(a)).total_seconds() for a, b in itertools.pairwise(at)]
 
     def earliest(self, metric: str) -> float | None:
         """The first moment at which the counters held more than at the last look that was not enough: evidence that

@@ -10,6 +10,7 @@ would send less exactly while the service is slow, and would hide it.
 from __future__ import annotations
 
 import asyncio
+import io
 import json
 import threading
 import time
@@ -192,7 +193,7 @@ class Load:
         version, failure, empty = None, None, False
         try:
             headers = {"Host": self._host, "Content-Type": "application/json"}
-            async with session.post(self._url, data=body, headers=headers) as answer:
+            async with session.post(self._url, data=io.BytesIO(body), headers=headers) as answer:
                 text = await answer.read()
                 if answer.status == 200:
                     version = str(json.loads(text)["model_version"])
