@@ -87,7 +87,8 @@ class FakeKube:
 
     def all(self, resource: Resource) -> list[dict[str, Any]]:
         """Every object of a kind, by namespace and name."""
-        return [_again(o) for k, o in sorted(self._objects.items()) if k[:2] == (resource.api_version, resource.kind)]
+        wanted = (resource.api_version, resource.kind)
+        return [_again(self._objects[k]) for k in sorted(k for k in self._objects if k[:2] == wanted)]
 
     @property
     def version(self) -> int:
