@@ -41,11 +41,14 @@ def outcomes(live: Object) -> list[tuple[str, str]]:
 
 
 def weights(team: Team) -> dict[str, int]:
-    """The route's weights by the name of the Service."""
+    """The route's weights by the name of the Service; one that has everything may stand there twice."""
     route = team.get(HTTP_ROUTES, "digits")
     assert route is not None
     (rule,) = route["spec"]["rules"]
-    return {ref["name"]: ref["weight"] for ref in rule["backendRefs"]}
+    found: dict[str, int] = {}
+    for ref in rule["backendRefs"]:
+        found[ref["name"]] = found.get(ref["name"], 0) + ref["weight"]
+    return found
 
 
 def at(team: Team, candidate: int, phase: str = "Paused", **wanted: Any) -> Object:
