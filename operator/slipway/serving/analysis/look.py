@@ -16,7 +16,7 @@ REQUESTS: Final = "requests"
 """The metric of all requests: it tells in which proportion the traffic comes."""
 DISAGREEMENT: Final = "disagreement"
 """The metric of a shadow: compared answers, and those that differ."""
-INTERVAL: Final = 1.0
+INTERVAL: Final = 0.7
 """Seconds between two looks. From the evidence in the counters to the weight write at most two seconds may pass."""
 PODS: Final = 16
 """Pods of each side that are asked: a sample of more is as good, and the status must stay small."""

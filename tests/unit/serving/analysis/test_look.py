@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from slipway.api.deployment import Looked, Tally
-from slipway.serving.analysis.look import Counts, Look, due, record, since
+from slipway.serving.analysis.look import INTERVAL, Counts, Look, due, record, since
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, 678_000, tzinfo=UTC)
 
@@ -67,8 +67,8 @@ def test_a_record_remembers_what_a_source_has_and_what_it_lacks() -> None:
     }
 
 
-def test_it_is_due_after_a_second() -> None:
+def test_it_is_due_after_the_interval() -> None:
     before = record(looked(), [])
     assert due(None, NOW)
-    assert not due(before, NOW + timedelta(milliseconds=999))
-    assert due(before, NOW + timedelta(seconds=1))
+    assert not due(before, NOW + timedelta(seconds=INTERVAL - 0.001))
+    assert due(before, NOW + timedelta(seconds=INTERVAL))
