@@ -15,7 +15,6 @@ import httpx
 
 from slipway.api.deployment import Analysis
 from slipway.kube.objects import DEPLOYMENTS
-from slipway.serving.analysis.judge import Watched
 from tests.support import candidates
 from tests.support.api_server import Object
 from tests.support.e2e import MODEL, Tenant, World, aborted, condition, settled_on, stable, weights
@@ -67,12 +66,8 @@ def within_its_share(load: Load, watch: Watch) -> None:
 def timed(watch: Watch, metric: str) -> None:
     """Print how long it took from the evidence to the weight write (docs/rollouts-measured.md holds such figures)."""
     written, earliest = watch.taken_away(), watch.earliest(metric)
-    replayed = watch.evidence(Watched("errors", 0.02, 50), Watched("slow", 0.05, 50))
     assert earliest is not None, "the status told of no look before the verdict"
-    print(
-        f"TIMED {metric}: weight written {written - earliest:.2f} s after the first count beyond the look before"
-        + (f", {written - replayed:.2f} s after the evidence by samples every 50 ms" if replayed else "")
-    )
+    print(f"TIMED {metric}: weight written {written - earliest:.2f} s after the first count beyond the look before")
     print("seconds between looks:", *(f"{gap:.2f}" for gap in watch.between_looks()))
     # The promise is 2 s. A machine that has ten times as much to do as it can (seen: answers after 7 s) keeps no
     # promise of time, and a test that fails there says nothing: 10 s still tells a verdict from a timeout.

@@ -11,7 +11,6 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -19,11 +18,11 @@ from typing import Any
 import httpx
 
 from slipway.api.common import parse_time
-from slipway.api.deployment import AnalysisMetric, Looked, MetricAnalysis
+from slipway.api.deployment import AnalysisMetric
 from slipway.contract import METRICS_PORT
 from slipway.kube.objects import DEPLOYMENTS, HTTP_ROUTES, PODS
-from slipway.serving.analysis import counters, judge, look
-from slipway.serving.analysis.look import DISAGREEMENT, Counts, Look, Side
+from slipway.serving.analysis import counters
+from slipway.serving.analysis.look import Counts, Side
 from tests.support.api_server import Api, Object, Refusal
 from tests.support.e2e import Tenant
 
@@ -83,20 +82,6 @@ class Watch:
         found = [at for (_, before), (at, after) in itertools.pairwise(shares) if after < before]
         assert found, f"the candidate never lost traffic: {self.weights}"
         return found[-1]
-
-    def evidence(self, *watched: judge.Watched) -> float | None:
-        """When the counters first held the evidence of harm, by the operator's own arithmetic on these samples."""
-        bar = judge.needed(len(watched))
-        entries: list[MetricAnalysis] = []
-        before: Looked | None = None
-        for sample in self.samples:
-            seen = Look(datetime(2026, 1, 1, tzinfo=UTC) + timedelta(seconds=sample.at), sample.counts)
-            grown = look.since(before, seen)
-            before = look.record(seen, [w.name for w in watched])
-            entries = judge.judge(entries, watched, grown, bar=bar, switched=False)
-            if any(entry.verdict == "Harm" for entry in entries):
-                return sample.at
-        return None
 
     def last_undecided(self, metric: str) -> int | None:
         """The candidate's bad requests at the last look that was not enough to give it up, by the status."""
@@ -182,8 +167,3 @@ class Watch:
             status = deployment.get("status", {})
             if not self.statuses or self.statuses[-1][1] != status:
                 self.statuses.append((time.monotonic(), status))
-
-
-def disagreement(bound: float, least: int) -> judge.Watched:
-    """What a shadow is judged by."""
-    return judge.Watched(DISAGREEMENT, bound, least, alone=True)
