@@ -1,4 +1,4 @@
-"""``python -m bench.shadow``: measure on the running cluster, and write docs/benchmarks-shadow.md. About 6 minutes.
+"""``python -m bench.shadow``: measure on the running cluster, and write docs/benchmarks-shadow.md. About 8 minutes.
 
 eval "$(make -s env)"; PYTHONPATH=.:operator:local-cluster "$(make -s venv-path)/bin/python" -m bench.shadow
 """
@@ -41,9 +41,12 @@ def page(measured: list[Phase], seconds: float, when: datetime) -> str:
 
 Made by `python -m bench.shadow` on {when:%Y-%m-%d}: two Deployments of the same model behind one Envoy on the local
 cluster, one replica each, asked in turn by one load, {RATE:g} requests a second each (large ones: {RATE / 4:g}),
-{seconds:g} s a row. In the rows "with a shadow" of the last two runs every request is copied to a candidate, and the
-candidate compares its answers with those that the clients got; in the first two runs neither has a shadow: they show
-how far two equal Deployments are apart. Differences are in milliseconds, with their 95% intervals (bootstrap): an
+{seconds:g} s a row. In the rows "with a shadow" from the third run on every request is copied to a candidate, and the
+candidate compares its answers with those that the clients got. In the first two runs neither has a shadow: they show
+how far two equal Deployments are apart. In the last two runs each question to the side without a shadow is asked of a
+second Deployment of the candidate's version, at the same time, by the client itself: the same work on the same cores
+without a mirror. What a shadow costs beyond the processor that it takes on this one node is the difference there.
+Differences are in milliseconds, with their 95% intervals (bootstrap): an
 interval that holds 0 is no difference that can be told from chance. Load average of the machine during the runs:
 {loads}.
 

@@ -7,6 +7,7 @@ the shadow itself takes is shared by both here, as on any node; beyond the mirro
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import random
 import statistics
@@ -22,6 +23,8 @@ from tests.support import candidates
 from tests.support.e2e import MODEL, Tenant, World, settled_on
 
 WITH, WITHOUT = "with a shadow", "without"
+TWIN: Final = "twin"
+"""A Deployment of the candidate's version that clients ask themselves: the shadow's work without a mirror."""
 RATE: Final = 40.0
 """Requests a second to each of the two."""
 RESAMPLES: Final = 2000
@@ -62,6 +65,9 @@ def phases(world: World, seconds: float) -> list[Phase]:
         shadowed.until(DEPLOYMENTS, MODEL, _copies, what="copies")
         for name, rows in (("1 row (1 kB)", 1), ("256 rows (100 kB)", 256)):
             made.append(_run(world, hosts, name, rows, seconds))
+        twin = _twin(plain)
+        for name, rows in (("1 row (1 kB)", 1), ("256 rows (100 kB)", 256)):
+            made.append(_run(world, hosts, f"{name}, each also asked of a twin by the client", rows, seconds, twin))
         _end(shadowed)
         return made
 
@@ -69,6 +75,16 @@ def phases(world: World, seconds: float) -> list[Phase]:
 def strategy() -> dict[str, Any]:
     """All requests are copied, and the comparison comes to no verdict within the run."""
     return {"type": "Shadow", "shadow": {"percent": 100, "minSamples": 10_000_000, "maxDisagreement": "0.999"}}
+
+
+def _twin(tenant: Tenant) -> str:
+    """Serve the candidate's version beside, as a Deployment of its own; its host name."""
+    (example,) = tenant.example("shadow/deployment.yaml")
+    host = f"{TWIN}-{tenant.host}"
+    route = {**example["spec"]["route"], "hostnames": [host]}
+    tenant.give("shadow/deployment.yaml", name=TWIN, modelVersion="digits-v2", route=route, strategy=strategy())
+    tenant.until(DEPLOYMENTS, TWIN, settled_on("digits-v2"), what="the twin's traffic")
+    return host
 
 
 def _copies(obj: Mapping[str, Any]) -> bool:
@@ -82,11 +98,14 @@ def _end(tenant: Tenant) -> None:
     tenant.until(DEPLOYMENTS, MODEL, settled_on("digits-v1"), what="the shadow's end")
 
 
-def _run(world: World, hosts: Mapping[str, str], name: str, rows: int, seconds: float) -> Phase:
+def _run(
+    world: World, hosts: Mapping[str, str], name: str, rows: int, seconds: float, twin: str | None = None
+) -> Phase:
+    """One run; with a twin, each question to the side without a shadow is asked of it at the same time."""
     row = candidates.questions(offending=0)[0]["inputs"][0]["data"]
     question = {"inputs": [{"name": "x", "datatype": "FP32", "shape": [rows, 64], "data": row * rows}]}
     url = f"{world.gateway}/v2/models/{MODEL}/infer"
-    times = asyncio.run(_ask(url, hosts, question, seconds, RATE if rows == 1 else RATE / 4))
+    times = asyncio.run(_ask(url, hosts, question, seconds, RATE if rows == 1 else RATE / 4, twin))
     good = {side: [t for t in found if t is not None] for side, found in times.items()}
     return Phase(
         name=name,
@@ -101,7 +120,12 @@ def _run(world: World, hosts: Mapping[str, str], name: str, rows: int, seconds: 
 
 
 async def _ask(
-    url: str, hosts: Mapping[str, str], question: Mapping[str, Any], seconds: float, rate: float
+    url: str,
+    hosts: Mapping[str, str],
+    question: Mapping[str, Any],
+    seconds: float,
+    rate: float,
+    twin: str | None,
 ) -> dict[str, list[float | None]]:
     """Milliseconds by side; None for a request that failed. Open: each is sent when its time has come."""
     times: dict[str, list[float | None]] = {side: [] for side in hosts}
@@ -118,6 +142,11 @@ async def _ask(
                 good = False
             times[side].append(1000 * (time.perf_counter() - begun) if good else None)
 
+        async def beside(host: str) -> None:
+            with contextlib.suppress(aiohttp.ClientError, TimeoutError):
+                async with session.post(url, json=question, headers={"Host": host}) as answer:
+                    await answer.read()
+
         begun, under_way = time.perf_counter(), set()
         for number in range(int(seconds * rate)):
             await asyncio.sleep(max(0.0, begun + number / rate - time.perf_counter()))
@@ -125,9 +154,10 @@ async def _ask(
             for place, (side, host) in enumerate(shuffle.sample(sorted(hosts.items()), 2)):
                 if place:
                     await asyncio.sleep(0.5 / rate)
-                task = asyncio.create_task(one(side, host))
-                under_way.add(task)
-                task.add_done_callback(under_way.discard)
+                asked = [one(side, host), *([beside(twin)] if twin and side == WITHOUT else [])]
+                for task in map(asyncio.create_task, asked):
+                    under_way.add(task)
+                    task.add_done_callback(under_way.discard)
         await asyncio.gather(*under_way)
     return times
 

@@ -12,7 +12,7 @@ import pytest
 from slipway.api.common import parse_time
 from slipway.api.deployment import AnalysisMetric, DeploymentSpec, DeploymentStatus, Tally
 from slipway.kube.objects import Manifest
-from slipway.serving.analysis.look import PODS, Counts, Side
+from slipway.serving.analysis.look import INTERVAL, PODS, Counts, Side
 from slipway.serving.analysis.pods import Addresses
 from slipway.serving.analysis.prometheus import Names
 from slipway.serving.eyes import Counting
@@ -160,7 +160,7 @@ NOT: dict[str, Observed] = {
     "nothing serves yet": at(rollout(), stable=None),
     "the rollout goes back": at(rollout(), rollout={"target": "digits-v2", "startedAt": T0, "abortedAt": T0}),
     "nothing is judged": rollout(analysis=None),
-    "the last look was just now": at(rollout(), looked={"at": (NOW - timedelta(milliseconds=900)).isoformat()}),
+    "the last look was just now": at(rollout(), looked={"at": (NOW - timedelta(seconds=INTERVAL / 2)).isoformat()}),
 }
 
 
@@ -176,7 +176,7 @@ LOOKS: dict[str, Observed] = {
     "the background of a weight": rollout(step=0),
     "the candidate starts, and a look back will need what the stable version shows": rollout(step=None),
     "the proportion of the traffic is to be seen": rollout(step=0, analysis=None),
-    "the last look was a second ago": at(rollout(), looked={"at": (NOW - timedelta(seconds=1)).isoformat()}),
+    "the last look was an interval ago": at(rollout(), looked={"at": (NOW - timedelta(seconds=INTERVAL)).isoformat()}),
 }
 
 
