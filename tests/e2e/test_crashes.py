@@ -65,7 +65,8 @@ def test_in_the_middle_of_a_training(tenant: Tenant, operator: OperatorProcesses
 
 def test_at_the_very_end_of_a_job(tenant: Tenant, operator: OperatorProcesses) -> None:
     # Given a training whose last steps are due
-    slow_run(tenant, steps=10)
+    # The operator asks for progress every few seconds: enough steps are left when it has heard of the sixth.
+    slow_run(tenant, steps=24)
     tenant.until(TRAINING_RUNS, "digits-1", lambda o: steps_done(o) >= 6, what="the sixth step")
 
     # When the operator dies, again and again until the Job has ended, so that nobody sees its end
