@@ -79,6 +79,6 @@ def test_no_write_for_a_minute_with_fifty_objects(cluster: Cluster) -> None:
         written = Counter((r.verb, r.resource) for r in requests if r.writes and r.resource != "leases")
         assert not written, written
         assert world.operator.metric("slipway_reconcile_total") - passes >= len(ours), "nobody was looked at"
-        # Half a core: the standing rollouts look at their counters three times in two seconds, a pass each (about 40 ms).
+        # Half a core: the standing rollouts look at their counters three times in two seconds, a pass (40 ms) each.
         assert world.operator.cpu_seconds() - processor < 0.5 * SECONDS
         assert not world.operator.complaints()
