@@ -48,7 +48,7 @@ ANALYSIS: dict[str, Any] = {
             "name": "refused",
             "total": f"sum by (pod) ({ANSWERED}}})",
             "bad": f'sum by (pod) ({ANSWERED},code=~"4.."}}) or 0 * sum by (pod) ({ANSWERED}}})',
-            "maxIncrease": "0.05",
+            "maxIncrease": "0.01",
         },
     ],
     "maxDuration": "5m",
