@@ -217,7 +217,7 @@ def test_a_model_version_with_another_digest_than_its_file(mistakes: Mistakes) -
 STEPS: dict[str, tuple[list[dict[str, Any]], str]] = {
     "empty": ([], "spec.strategy.canary.steps"),
     "backwards": ([{"setWeight": 50}, {"setWeight": 10}], "setWeight must not go backwards"),
-    "of two kinds": ([{"setWeight": 50, "pause": {}}], "each step is either"),
+    "of two kinds": ([{"setWeight": 50, "pause": {}}], "each step is exactly one of"),
     "beyond everything": ([{"setWeight": 101}], "less than or equal to 100"),
 }
 

@@ -157,17 +157,18 @@ class Kubelet:
                 "spec": lease,
             }
         )
-        if self.api.get(_NODES, None, NODE) is None:
-            self.api.call("POST", _NODES.path(None), {"apiVersion": "v1", "kind": "Node", "metadata": {"name": NODE}})
-            ready = {
-                "type": "Ready",
-                "status": "True",
-                "reason": "KubeletReady",
-                "message": "",
-                "lastTransitionTime": now,
-            }
-            status = {"status": {"conditions": [{**ready, "lastHeartbeatTime": now}]}}
+        node = self.api.get(_NODES, None, NODE) or self.api.call(
+            "POST", _NODES.path(None), {"apiVersion": "v1", "kind": "Node", "metadata": {"name": NODE}}
+        )
+        told = {c["type"]: c["status"] for c in node.get("status", {}).get("conditions", ())}
+        if told.get("Ready") != "True":
+            # Also after a file of tests without a kubelet, in which the controllers have given the node up: they take
+            # its pods for lost from then on, one by one and at any time, until the node itself says otherwise.
+            ready = {"type": "Ready", "status": "True", "reason": "KubeletReady", "message": ""}
+            condition = {**ready, "lastTransitionTime": now, "lastHeartbeatTime": now}
+            status = {"status": {"conditions": [condition]}}
             self.api.merge(_NODES, None, NODE, status, subresource="status")
+        if node["spec"].get("taints") or told.get("Ready") != "True":
             # Nobody schedules here, so nobody is to be kept away either.
             self.api.merge(_NODES, None, NODE, {"spec": {"taints": []}})
 
