@@ -5,11 +5,11 @@ it uses the standard library only. A name or a number that two sides must agree 
 
 How facts travel
     operator -> pod   environment variables (``Env``), one JSON document in ``SLIPWAY_SPEC`` (``TrainSpec``,
-                      ``ServeSpec``), a mounted ConfigMap with the user's code, and the S3 place's ConfigMap and
-                      Secret as environment variables. The operator itself never reads a Secret.
+                      ``ServeSpec``, ``DatasetSpec``), a mounted ConfigMap with the user's code, and the S3 place's
+                      ConfigMap and Secret as environment variables. The operator itself never reads a Secret.
     pod -> operator   the container's termination message: one JSON document of at most 4096 bytes
-                      (``TrainResult``, ``VerifyResult``, ``Failure``), because the operator holds no S3 credential
-                      and fetches no URL. Kubernetes: pod-v1, ``terminationMessagePath``.
+                      (``TrainResult``, ``VerifyResult``, ``DatasetResult``, ``Failure``), because the operator holds
+                      no S3 credential and fetches no URL. Kubernetes: pod-v1, ``terminationMessagePath``.
     live progress     ``GET http://POD:PROGRESS_PORT/progress`` on the trainer pod answers ``Progress``. The operator
                       asks; nothing is pushed, so nothing is lost when the operator is away, no pod needs a token,
                       and it does not matter which replica leads.
@@ -63,7 +63,7 @@ class Env:
     """Names of environment variables. Those below ``STORE`` come from the place's ConfigMap and Secret."""
 
     SPEC: Final = "SLIPWAY_SPEC"
-    """JSON of ``TrainSpec`` or ``ServeSpec``."""
+    """JSON of ``TrainSpec``, ``ServeSpec`` or ``DatasetSpec``."""
     POD_NAME: Final = "SLIPWAY_POD_NAME"
     ATTEMPT_UID: Final = "SLIPWAY_POD_UID"
 
@@ -293,6 +293,117 @@ class Progress:
     metrics: list[Metric] = field(default_factory=list)
     message: str = ""
     v: int = VERSION
+
+
+# ------------------------------------------------------------------------------------------------------ data sets
+
+DATASET_FORMATS: Final = ("Csv", "Parquet", "Npz", "Images", "Files")
+"""What the files of a data set are. ``Files``: anything; digest, count and size only, no columns, no profile."""
+
+COLUMN_TYPES: Final = ("Integer", "Number", "Boolean", "String", "Timestamp")
+"""What a column holds. An Integer is a Number too; every value is a String where it is written as text (CSV)."""
+
+
+@dataclass(frozen=True)
+class ColumnSpec:
+    """A column that every file must have: its type (``COLUMN_TYPES``), and whether a value may be missing.
+
+    Columns of ``Npz`` are its arrays; those of ``Images`` are always ``label`` (the folder that the file lies in),
+    ``width``, ``height``, ``channels``, ``brightness`` (0 to 255), ``format`` and ``bytes``.
+    """
+
+    name: str
+    type: str
+    nullable: bool = True
+
+
+@dataclass(frozen=True)
+class CheckSpec:
+    """What must hold of one column, or of the whole set where ``column`` is absent; every rule given is checked.
+
+    Of a column: ``notNull``, ``unique`` (over all files), ``min`` and ``max`` (a number, or a time in ISO 8601, as
+    text), ``allowed`` (values as text), ``matches`` (a regular expression of RE2 that the whole value must match),
+    ``maxMissing`` (a share from 0 to 1, as text). Missing values break ``notNull`` and ``maxMissing`` only.
+    Of the set: ``minRows``, ``maxRows``, ``minFiles``.
+    """
+
+    column: str | None = None
+    notNull: bool = False
+    unique: bool = False
+    min: str | None = None
+    max: str | None = None
+    allowed: list[str] | None = None
+    matches: str | None = None
+    maxMissing: str | None = None
+    minRows: int | None = None
+    maxRows: int | None = None
+    minFiles: int | None = None
+
+
+@dataclass(frozen=True)
+class DatasetSpec:
+    """What the dataset program (``python3 -m slipway_dataset`` in the trainer image) is asked to read.
+
+    ``uri`` is that of ``DataSpec``, in the S3 place ``store``; manifest, profile and the state of earlier tries go to
+    ``<prefix>/datasets/<dataset>/`` of the place ``outputStore``. ``uid`` is that of the Dataset.
+    """
+
+    namespace: str
+    dataset: str
+    uid: str
+    uri: str
+    store: str = "default"
+    outputStore: str = "default"
+    format: str = "Files"
+    schema: list[ColumnSpec] = field(default_factory=list)
+    checks: list[CheckSpec] = field(default_factory=list)
+    v: int = VERSION
+
+
+@dataclass(frozen=True)
+class CheckFailure:
+    """A check that does not hold. ``message`` is one sentence with numbers, and a file and row where it shows.
+
+    ``check`` is ``<column>.<rule>`` with a rule of ``CheckSpec`` or one of ``present``, ``type``, ``nullable``
+    (schema); ``<rule>`` for the whole set; or ``readable``: a file is not of the format.
+    """
+
+    check: str
+    message: str
+
+
+@dataclass(frozen=True)
+class DatasetResult:
+    """What one version of a data set is. A failed check is a result: the pod ends well.
+
+    ``digest`` is the manifest digest, the same that a training takes of the same files; ``manifest`` is the URI of
+    the file whose sha256 it is. ``rows`` and ``columns`` are None for ``Files``, and so is ``profile``, the URI of the
+    profile. ``read`` is how many files were read this time. ``checked`` is how many rules were looked at;
+    ``failures`` is cut to what fits the termination message, ``failuresCut`` says how many were left out (the profile
+    has them all). The data passed where both say that nothing failed (``passed``).
+    """
+
+    digest: str
+    files: int
+    bytes: int
+    read: int
+    manifest: str
+    rows: int | None = None
+    columns: int | None = None
+    profile: str | None = None
+    checked: int = 0
+    failures: list[CheckFailure] = field(default_factory=list)
+    failuresCut: int = 0
+    v: int = VERSION
+
+    @property
+    def passed(self) -> bool:
+        """Whether every check holds.
+
+        >>> DatasetResult("sha256:00", 1, 5, 1, "s3://models/m.txt", failures=[CheckFailure("minRows", "few")]).passed
+        False
+        """
+        return not self.failures and not self.failuresCut
 
 
 # ------------------------------------------------------------------------------------------------------- serving

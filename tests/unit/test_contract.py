@@ -18,9 +18,14 @@ from slipway import contract
 from slipway.contract import (
     TERMINATION_MESSAGE_LIMIT,
     Artifact,
+    CheckFailure,
+    CheckSpec,
+    ColumnSpec,
     Comparison,
     ContractError,
     DataResult,
+    DatasetResult,
+    DatasetSpec,
     DataSpec,
     Environment,
     Failure,
@@ -64,6 +69,24 @@ DOCUMENTS = [
     Failure("NoData", "give a bucket"),
     Progress(1, 20, [Metric("loss", "0.5")], "training"),
     VerifyResult(DIGEST, "CPUExecutionProvider", "1.23.0", 17),
+    DatasetSpec(
+        "team",
+        "digits",
+        "uid",
+        "s3://data/digits/",
+        format="Csv",
+        schema=[ColumnSpec("label", "Integer", nullable=False)],
+        checks=[CheckSpec("label", notNull=True, min="0", allowed=["0", "1"]), CheckSpec(minRows=1000)],
+    ),
+    DatasetResult(
+        DIGEST,
+        2,
+        1024,
+        1,
+        "s3://models/datasets/digits/manifests/00.txt",
+        rows=7,
+        failures=[CheckFailure("minRows", "few")],
+    ),
 ]
 by_document = pytest.mark.parametrize("document", DOCUMENTS, ids=lambda d: type(d).__name__)
 
