@@ -9,6 +9,7 @@ import itertools
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+import hypothesis
 import pytest
 
 if TYPE_CHECKING:
@@ -16,6 +17,10 @@ if TYPE_CHECKING:
     from tests.support.control_plane import Cluster
 
 _numbers = itertools.count(1)
+
+# How long one example takes says something about the machine, which is shared, and nothing about the code.
+hypothesis.settings.register_profile("slipway", deadline=None)
+hypothesis.settings.load_profile("slipway")
 
 
 @pytest.fixture(scope="session")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 
 from slipway.kube.objects import DEPLOYMENTS, JOBS, MODEL_VERSIONS, TRAINING_RUNS
@@ -100,6 +99,6 @@ def test_in_the_middle_of_a_canary(world: World, tenant: Tenant, operator: Opera
         # Then
         tenant.until(DEPLOYMENTS, MODEL, settled_on("digits-v2"), what="promoted")
         until(load, lambda r: r.share("2") == 100, seconds=15, what="answers of version 2 only")
-        time.sleep(2)
+        load.go_on(2)
     report = load.check()
     assert set(report.versions) == {"1", "2"}

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-
 import yaml
 
 from slipway.kube.objects import DEPLOYMENTS, MODEL_VERSIONS
@@ -66,7 +64,7 @@ def test_a_deployment_follows_an_alias(world: World, tenant: Tenant) -> None:
         # Then it rolls out
         tenant.until(DEPLOYMENTS, MODEL, settled_on("digits-v2"), what="promoted")
         until(load, lambda r: r.share("2") == 100, seconds=15, what="answers of version 2 only")
-        time.sleep(1)
+        load.go_on(1)
     load.check()
     held = [tenant.get(MODEL_VERSIONS, name)["status"].get("heldAliases") for name in ("digits-v1", "digits-v2")]
     assert held[1] == ["champion"]

@@ -58,7 +58,7 @@ def test_a_canary_takes_its_steps_by_itself(world: World, tenant: Tenant) -> Non
         for step in (10, 50):
             tenant.until(DEPLOYMENTS, MODEL, at(step), what=f"{step}%")
             begun = time.monotonic()
-            time.sleep(4)  # the load is what is measured: 4 s of it at this weight
+            load.go_on(4)  # the load is what is measured: 4 s of it at this weight
             shares.append(load.report(since=begun))
         tenant.until(DEPLOYMENTS, MODEL, settled_on(V2), what="promoted")
         until(load, lambda r: r.share("2") == 100, seconds=15, what="answers of version 2 only")
@@ -133,7 +133,7 @@ def test_pause_holds_a_canary_and_resume_lets_it_go_on(world: World, tenant: Ten
         tenant.until(DEPLOYMENTS, MODEL, at(10), what="10%")
         tenant.say("pause")
         # The step would have ended after 6 s: 9 s later nothing has moved.
-        time.sleep(9)
+        load.go_on(9)
         held = tenant.get(DEPLOYMENTS, MODEL)
         assert (held["status"]["phase"], weights(held)) == ("Paused", (90, 10, True))
         tenant.say("resume")

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import json
 import signal
-import time
 from typing import Any
 
 import httpx
@@ -89,7 +88,7 @@ def test_no_client_notices_a_shadow_that_runs_out_of_memory(world: World, tenant
     with world.load(tenant.host, body=candidates.questions()) as load:
         tenant.ask_for(V2)
         after = tenant.until(DEPLOYMENTS, MODEL, aborted, what="stopped", seconds=180)
-        time.sleep(3)
+        load.go_on(3)
     print(after["status"]["message"])
     assert set(load.check().versions) == {"1"}
     assert "spec.resources.memory" in after["status"]["message"]
@@ -103,16 +102,16 @@ def test_no_client_notices_a_shadow_that_hangs_or_is_taken_away_or_killed(world:
         until(load, lambda _: True, seconds=15, what="answers")
         # When it hangs, for less than the liveness probe bears
         tenant.signal(signal.SIGSTOP, model_version=V2)
-        time.sleep(6)
+        load.go_on(6)
         tenant.signal(signal.SIGCONT, model_version=V2)
         # and when somebody takes its replicas away (the operator gives them back)
         (workload,) = tenant.api.list(WORKLOADS, tenant.name, f"slipway.dev/model-version={V2}")
         for _ in range(3):
             tenant.api.merge(WORKLOADS, tenant.name, workload["metadata"]["name"], {"spec": {"replicas": 0}})
-            time.sleep(2)
+            load.go_on(2)
         for pod in tenant.pods(model_version=V2, role="serve"):
             tenant.api.delete(PODS, tenant.name, pod["metadata"]["name"])
-        time.sleep(2)
+        load.go_on(2)
         tenant.until(
             DEPLOYMENTS, MODEL, lambda o: o["status"]["candidate"]["readyReplicas"] == 1, what="a replica again"
         )
@@ -120,7 +119,7 @@ def test_no_client_notices_a_shadow_that_hangs_or_is_taken_away_or_killed(world:
         tenant.signal(signal.SIGKILL, model_version=V2)
         # Then that crash ends the rollout
         after = tenant.until(DEPLOYMENTS, MODEL, aborted, what="stopped")
-        time.sleep(3)
+        load.go_on(3)
     print(after["status"]["message"])
     # and nobody noticed any of it
     assert set(load.check().versions) == {"1"}
@@ -138,7 +137,7 @@ def test_no_client_notices_a_shadow_that_is_frozen_while_bodies_are_large(world:
         tenant.until(DEPLOYMENTS, MODEL, mirrored, what="copies")
         tenant.signal(signal.SIGSTOP, model_version=V2)
         with world.load(tenant.host, body=large, rate=1, max_seconds=60) as heavy:
-            time.sleep(10)
+            heavy.go_on(10)
         tenant.signal(signal.SIGCONT, model_version=V2)
     report = heavy.check(at_least=0.5)
     assert len(report.answers) >= 10

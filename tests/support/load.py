@@ -133,6 +133,10 @@ class Load:
         if self._broken is not None and value is None:
             raise self._broken
 
+    def go_on(self, seconds: float) -> None:
+        """Ask for so long. That something does not happen can be seen in no other way than by time that passes."""
+        time.sleep(seconds)
+
     def report(self, since: float = 0, until: float = float("inf")) -> Report:
         """What was sent between two moments of ``time.monotonic()``; by default since the start and until now."""
         since = max(since, self._begun)

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Final
 
 from slipway.api.common import ACTION_ANNOTATION, parse_time, rfc3339
@@ -21,6 +22,7 @@ from slipway.serving.analysis.look import INTERVAL
 from slipway.serving.observed import Observed, Running
 from slipway.serving.rollout import machine
 from slipway.serving.rollout.effects import Decision, carry_out, is_verb, refusal, retired
+from slipway.serving.rollout.happened import happened, holds
 from slipway.serving.rollout.machine import VERBS, State
 from slipway.serving.rollout.record import recorded
 from slipway.serving.rollout.situation import ACTION_LIMIT, Situation, traffic_differs
@@ -58,7 +60,7 @@ def _choose(s: Situation) -> tuple[Decision | None, bool]:
         known = ", ".join(VERBS)
         return refusal(s, f"{s.observed.action!r} is no action: write one of {known}"), True
     for event in machine.Event:
-        row = machine.answer(s.state, event, s.holds) if s.happened(event) else None
+        row = machine.answer(s.state, event, partial(holds, s)) if happened(s, event) else None
         if row is not None:
             return carry_out(s, row), is_verb(row)
     return retired(s), False

@@ -448,7 +448,7 @@ async def test_the_end_waits_for_what_is_under_way_and_closes_the_rest() -> None
     assert b"late" in busy.transport.written
 
 
-@settings(deadline=None, max_examples=300)
+@settings(max_examples=300)
 @given(
     data=st.lists(
         st.binary(max_size=30)

@@ -259,7 +259,7 @@ for _tensor in tensors(BASE):
 SEED = BASE.SerializeToString()
 
 
-@settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=400, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(changes=st.lists(st.tuples(st.integers(0, len(SEED) - 1), st.integers(0, 255)), min_size=1, max_size=4))
 def test_whatever_passes_has_no_external_tensor_for_the_onnx_package(
     changes: list[tuple[int, int]], tmp_path: Path

@@ -178,7 +178,7 @@ VALUES: dict[str, st.SearchStrategy[Any]] = {
 
 
 @pytest.mark.parametrize("datatype", DTYPES)
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(data=st.data())
 def test_json_and_binary_bring_the_same_array_and_give_it_back(datatype: str, data: st.DataObject) -> None:
     rows = data.draw(st.integers(1, 4))
@@ -314,7 +314,7 @@ def size(value: Any) -> int:
     return sys.getsizeof(value)
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(values=st.lists(json_values, min_size=10, max_size=15))
 def test_parsing_takes_no_more_memory_than_was_reckoned(values: list[Any]) -> None:
     text = orjson.dumps(values)
@@ -336,7 +336,7 @@ def test_json_that_might_take_too_much_memory_is_refused_before_it_is_parsed() -
     assert reader.read(orjson.dumps({"inputs": [X, N]}), None).rows == 1
 
 
-@settings(deadline=None, max_examples=300)
+@settings(max_examples=300)
 @given(document=request_like | json_values, tail=st.none() | st.binary(max_size=12))
 def test_no_document_brings_anything_but_a_sentence(document: Any, tail: bytes | None) -> None:
     try:

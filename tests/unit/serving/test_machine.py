@@ -6,7 +6,7 @@ from itertools import product
 
 import pytest
 
-from slipway.serving.rollout import effects, machine, situation
+from slipway.serving.rollout import effects, happened, machine
 from slipway.serving.rollout.machine import IGNORED, TABLE, VERBS, Effect, Event, Guard, State
 
 PAIRS = list(product(State, Event))
@@ -48,8 +48,8 @@ def test_what_is_refused_says_why_and_changes_nothing() -> None:
 
 def test_every_name_of_the_table_is_carried_out_by_somebody() -> None:
     assert set(effects._EFFECTS) == set(Effect)
-    assert set(situation._HOLDS) == set(Guard)
-    assert set(situation._HAPPENED) == set(Event) - set(VERBS)
+    assert set(happened._HOLDS) == set(Guard)
+    assert set(happened._HAPPENED) == set(Event) - set(VERBS)
     assert {r.effect for r in TABLE} == set(Effect)
     assert {g for r in TABLE for g in r.when} == set(Guard)
     assert {r.event for r in TABLE} == set(Event)

@@ -26,7 +26,7 @@ from slipway.api.reasons import Reason
 from slipway.serving import children
 from slipway.serving.analysis import judge
 from slipway.serving.rollout import program, rollback
-from slipway.serving.rollout.machine import VERBS, Effect, Event, Guard, Row, State
+from slipway.serving.rollout.machine import VERBS, Effect, Event, Row, State
 from slipway.serving.rollout.situation import LONGEST_SHADOW, Situation
 from slipway.serving.words import crash
 
@@ -70,7 +70,7 @@ def _go_back(s: Situation, row: Row) -> Decision:
     target = s.observed.target.wanted
     assert target is not None  # the guards STILL_RUNS and SERVED_BEFORE say so
     facts = _with_candidate(s, target, full=True)
-    if s.holds(Guard.STILL_RUNS):
+    if s.still_runs:
         kept = s.observed.of(target).ready
         if kept < s.spec.replicas:
             some = f"{kept} of {_count(s.spec.replicas, 'replica')} still run, the others are started first"
