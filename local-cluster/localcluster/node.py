@@ -98,6 +98,12 @@ class Node:
             words = process.stderr.read().decode(errors="replace")
         if process.returncode:
             raise UserError(f"containerd did not take the images {', '.join(absent)}: {words.strip()}")
+        for name, digest in absent.items():
+            # An image that was pulled has a name by digest too; this one gets it here, so that pods report it and can
+            # ask for it as they would with a registry.
+            done = self.ctr("images", "tag", "--force", name, f"{name.rpartition(':')[0]}@{digest}")
+            if done.returncode:
+                raise UserError(f"containerd did not name the image {name} by its digest: {done.stderr.strip()}")
 
     def _control_plane(self, prefix: tuple[str, ...]) -> ControlPlane:
         return ControlPlane(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import logging
 import sys
 from collections.abc import Callable
@@ -34,6 +35,7 @@ from slipway.kube.objects import (
 from slipway.kube.wake import Wake
 from slipway.kube.workqueue import WorkQueue
 from slipway.registry import handlers as registry
+from slipway.registry.reproductions import Runs
 from slipway.serving import handlers as serving
 from slipway.settings import Settings
 from slipway.training import handlers as training
@@ -86,7 +88,8 @@ def build(
         )
 
     add(training.room(options), training.register)
-    add(registry.room(options), registry.register)
+    reproductions = Runs()
+    add(registry.room(options, reproductions), functools.partial(registry.register, runs=reproductions))
     add(serving.room(options, metrics.rollouts), serving.register)
     return controllers
 

@@ -203,6 +203,22 @@ class DataSpec:
 
 
 @dataclass(frozen=True)
+class ReproduceSpec:
+    """The ModelVersion that this training is to make once more: its file, and what was measured of it.
+
+    Two numbers agree where they differ by at most ``absolute + relative * |the original's|``; both are decimals as
+    text.
+    """
+
+    modelVersion: str
+    uid: str
+    artifact: Artifact
+    metrics: list[Metric] = field(default_factory=list)
+    absolute: str = "0"
+    relative: str = "0"
+
+
+@dataclass(frozen=True)
 class TrainSpec:
     """What the trainer is asked to do; ``runUid`` names the run's place in the store."""
 
@@ -217,6 +233,7 @@ class TrainSpec:
     parameters: dict[str, str] = field(default_factory=dict)
     seed: int = 0
     outputStore: str = "default"
+    reproduce: ReproduceSpec | None = None
     v: int = VERSION
 
 
@@ -260,6 +277,31 @@ class Parity:
 
 
 @dataclass(frozen=True)
+class Difference:
+    """One thing that is not as it was. ``what`` is a word (``artifact``), ``message`` says then and now."""
+
+    what: str
+    message: str
+
+
+@dataclass(frozen=True)
+class Reproduction:
+    """What came of making a ModelVersion once more, as far as the pod can see.
+
+    ``verdict`` is ``Identical`` (the same bytes), ``WithinTolerance`` (other bytes, which answer alike and measure
+    alike) or ``Different``. ``maxAbsDiff`` is how far the two files' answers are apart over ``rows`` rows, as text;
+    both are absent where the files were not compared (the same bytes need it not).
+    """
+
+    modelVersion: str
+    uid: str
+    verdict: str
+    differs: list[Difference] = field(default_factory=list)
+    maxAbsDiff: str | None = None
+    rows: int | None = None
+
+
+@dataclass(frozen=True)
 class TrainResult:
     """The result of a finished training. ``result`` is the URI of the full record in the store.
 
@@ -278,6 +320,7 @@ class TrainResult:
     parity: Parity | None = None
     codeDigest: str | None = None
     metricsCut: int = 0
+    reproduction: Reproduction | None = None
     v: int = VERSION
 
 

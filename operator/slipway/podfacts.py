@@ -83,6 +83,16 @@ def image_digest(pod: Manifest, name: str) -> str | None:
     return found.group() if found else None
 
 
+def image_pinned(pod: Manifest, name: str) -> str | None:
+    """The name by digest of the image that really ran, ``name@sha256:...``; None where the kubelet knows none.
+
+    An image that was loaded into the node without a registry has an ID and no such name. Older runtimes put a scheme
+    before it (``docker-pullable://``).
+    """
+    reported = str(container(pod, name).get("imageID", "")).rpartition("://")[2]
+    return reported if re.fullmatch(r"[^\s@]+@sha256:[0-9a-f]{64}", reported) else None
+
+
 def waiting(pod: Manifest, name: str) -> Trouble | None:
     """Why a container does not start; None while nothing is wrong (it runs, or it is on its way)."""
     state = container(pod, name).get("state", {}).get("waiting", {})

@@ -56,6 +56,17 @@ def training_run() -> Object:
     }
 
 
+def reproduction() -> Object:
+    """A run that makes a version once more, which has no gate."""
+    made = training_run()
+    del made["spec"]["gate"]
+    made["spec"]["reproduceOf"] = {
+        "modelVersion": "digits-v3",
+        "tolerance": {"absolute": "1e-4", "relative": "0.001"},
+    }
+    return made
+
+
 def model_version() -> Object:
     """Every field."""
     return {
@@ -236,6 +247,11 @@ ACCEPTED: Final[dict[str, Given]] = {
         model_version(), {"spec.trainingRun": GONE, "spec.aliases": GONE, "spec.archived": GONE}
     ),
     "a Deployment that says no more than it must": Given(deployment(), {"spec": {"modelVersion": "digits-v3"}}),
+    "a run that makes a version once more": Given(reproduction()),
+    "a run that makes a version once more, by its name alone": Given(
+        reproduction(), {"spec.reproduceOf": {"modelVersion": "digits-v1"}}
+    ),
+    "no tolerance at all": Given(reproduction(), {"spec.reproduceOf.tolerance": {"absolute": "0", "relative": "0"}}),
     "a program instead of an entrypoint": Given(
         training_run(), {"spec.entrypoint": GONE, "spec.command": ["python", "train.py", ""]}
     ),
@@ -960,6 +976,22 @@ def _durations(what: str, path: str, *, zero: bool, milliseconds: bool) -> dict[
     return made
 
 
+_NOT_NEGATIVE: Final = "write a number that is not negative as text"
+_REPRODUCTION: Final[dict[str, _One]] = {
+    "nothing to reproduce": ("spec.reproduceOf.modelVersion", GONE, "Required value"),
+    "a version without a number": ("spec.reproduceOf.modelVersion", "digits", "write the name of a ModelVersion"),
+    "a version of too long a name": ("spec.reproduceOf.modelVersion", "digits-v" + "1" * 60, "may not be more than 63"),
+    "a version of another model": (
+        "spec.reproduceOf.modelVersion",
+        "cats-v1",
+        "reproduceOf.modelVersion must be a version of spec.model",
+    ),
+    "a negative tolerance": ("spec.reproduceOf.tolerance.absolute", "-1", _NOT_NEGATIVE),
+    "a tolerance in words": ("spec.reproduceOf.tolerance.relative", "much", _NOT_NEGATIVE),
+    "too long a tolerance": ("spec.reproduceOf.tolerance.absolute", "1" * 33, "may not be more than 32"),
+    "too long a relative tolerance": ("spec.reproduceOf.tolerance.relative", "1" * 33, "may not be more than 32"),
+    "a gate on a reproduction": ("spec.gate", [{"metric": "accuracy", "min": "0.9"}], "leave gate out"),
+}
 _TRAINING_RUN |= _durations("a deadline", "spec.activeDeadline", zero=False, milliseconds=False)
 _TRAINING_RUN |= _durations("a time to live", "spec.ttlAfterFinished", zero=True, milliseconds=False)
 _DEPLOYMENT |= _durations("a progress deadline", "spec.progressDeadline", zero=False, milliseconds=False)
@@ -985,6 +1017,7 @@ def _refused() -> Iterator[tuple[str, Refused]]:
     for kind, base, first, table in (
         ("TrainingRun", training_run(), {}, _TRAINING_RUN),
         ("TrainingRun", training_run(), program, _COMMAND),
+        ("reproduction", reproduction(), {}, _REPRODUCTION),
         ("ModelVersion", model_version(), {}, _MODEL_VERSION),
         ("Deployment", deployment(), {}, _DEPLOYMENT),
         ("Deployment", deployment(), follower, _ALIAS),
@@ -1051,6 +1084,10 @@ def _changes() -> Iterator[tuple[str, Refused]]:
             f"TrainingRun: {name} taken away",
             Refused(training_run(), {f"spec.{name}": GONE}, "", f"{name} {_RECORD}"),
         )
+    yield (
+        "TrainingRun: another version to reproduce",
+        Refused(reproduction(), {"spec.reproduceOf.modelVersion": "digits-v4"}, "", f"reproduceOf {_RECORD}"),
+    )
     yield (
         "TrainingRun: another program",
         Refused(

@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 
 from slipway import contract
+from slipway.api import reproduce
 from slipway.api.common import Label
 from slipway.kube.objects import CONFIG_MAPS, JOBS, MODEL_VERSIONS, PODS, TRAINING_RUNS
-from tests.support.api_server import eventually
+from tests.support.api_server import Object, eventually
 from tests.support.kubelet import Act, fails, hangs, trains_well
 from tests.support.world import World, condition, states
 
@@ -248,3 +249,46 @@ def test_an_alias_is_held_by_the_highest_number(world: World) -> None:
 def test_nothing_is_left_to_do(world: World) -> None:
     """After all of the above: the queues are empty and nobody is asked for again and again."""
     eventually(lambda: world.operator.metric("slipway_queue_length") == 0, what="the queues being empty")
+
+
+def test_a_version_is_made_once_more_and_its_lineage_says_what_came_of_it(world: World) -> None:
+    team = world.team()
+    code = team.config_map("digits-code", **{"train.py": "def main(context): ..."})
+    run = team.run(code={"configMap": "digits-code"}, seed=7)
+    team.run_until("Succeeded")
+    version = team.version_until("Ready")
+    # the played trainer reports no digest of the code, and the played kubelet one of the image
+    again = reproduce.run_manifest(version, name="digits-again", run=run, code=code)
+    assert "@sha256:" in again["spec"]["image"]
+    team.api.apply(again)
+    done = team.run_until("Succeeded", "digits-again", reason="Reproduced")
+    assert "modelVersion" not in done["status"]
+    assert done["status"]["reproduction"]["verdict"] == "Identical"
+
+    def told(live: Object) -> list[Object]:
+        return list(live["status"]["lineage"].get("reproductions", []))
+
+    known = team.version_until("Ready", check=told)
+    assert [(t["trainingRun"], t["verdict"]) for t in told(known)] == [("digits-again", "Identical")]
+    assert len(team.all(MODEL_VERSIONS)) == 1
+    # another seed is a warning on both sides
+    again["metadata"]["name"] = "digits-other"
+    again["spec"] |= {"seed": 8, "parameters": {"verdict": "Different"}}
+    team.api.apply(again)
+    other = team.run_until("Succeeded", "digits-other", reason="NotReproduced")
+    assert "the seed: 7 then, 8 now" in other["status"]["message"]
+    known = team.version_until("Ready", check=lambda live: len(told(live)) == 2)
+    assert told(known)[0]["verdict"] == "Different"
+    assert "the seed: 7 then, 8 now" in told(known)[0]["detail"]
+    team.run("digits-2")
+    assert team.run_until("Succeeded", "digits-2")["status"]["modelVersion"] == "digits-v2", "no number was taken"
+
+
+def test_nothing_to_reproduce_is_said(world: World) -> None:
+    team = world.team()
+    team.run(reproduceOf={"modelVersion": "digits-v1"})
+    team.run_until("Pending", reason="ModelVersionMissing")
+    team.ready_version()
+    failed = team.run_until("Failed", reason="NotReproducible")
+    assert "it was trained elsewhere" in failed["status"]["message"]
+    assert not team.all(JOBS, f"{Label.TRAINING_RUN}=digits-1")

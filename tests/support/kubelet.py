@@ -64,8 +64,17 @@ def trains_well(pod: Object) -> Act:
         result=f"{place}/result.json",
         startedAt="2026-01-01T00:00:00Z",
         finishedAt="2026-01-01T00:00:10Z",
+        reproduction=compared(spec),
     )
     return Act(contract.EXIT_OK, contract.dumps(result))
+
+
+def compared(spec: contract.TrainSpec) -> contract.Reproduction | None:
+    """What a trainer that makes a version once more says; the run's parameter ``verdict`` may name another."""
+    if spec.reproduce is None:
+        return None
+    verdict = spec.parameters.get("verdict", "Identical")
+    return contract.Reproduction(spec.reproduce.modelVersion, spec.reproduce.uid, verdict)
 
 
 def verifies_well(pod: Object) -> Act:
@@ -215,7 +224,7 @@ class Kubelet:
                 {
                     "name": container["name"],
                     "image": container["image"],
-                    "imageID": f"{container['image']}@sha256:{'1' * 64}",
+                    "imageID": f"{container['image'].partition('@')[0]}@sha256:{'1' * 64}",
                     "ready": ready,
                     "started": ready,
                     "restartCount": 0,

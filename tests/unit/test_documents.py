@@ -31,6 +31,7 @@ AT_REST = {
     Reason.QUEUED,
     Reason.READY,
     Reason.RECORDING,
+    Reason.REPRODUCED,
     Reason.REPLACING_PODS,
     Reason.RESUMED,
     Reason.RETIRED,

@@ -16,6 +16,7 @@ import pytest
 from slipway.kube.objects import BY_TYPE, Key
 from slipway.kube.wake import watch
 from slipway.registry import handlers as registry_handlers
+from slipway.registry.reproductions import Runs
 from slipway.serving import handlers as serving_handlers
 from slipway.training import handlers as training_handlers
 
@@ -98,8 +99,9 @@ def test_the_contracts_hold() -> None:
 
 def _handlers() -> Iterator[kopf._core.intents.handlers.ResourceHandler]:  # type: ignore[name-defined]
     registry = kopf.OperatorRegistry()
-    for register in (training_handlers.register, registry_handlers.register, serving_handlers.register):
-        register(registry, _nobody)
+    training_handlers.register(registry, _nobody)
+    registry_handlers.register(registry, _nobody, Runs())
+    serving_handlers.register(registry, _nobody)
     for store in vars(registry).values():
         handlers = getattr(store, "_handlers", ())
         yield from handlers

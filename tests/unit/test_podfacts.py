@@ -161,6 +161,21 @@ def test_the_image_digest_is_what_the_kubelet_reports(image_id: str, wanted: str
     assert podfacts.image_digest(ran, "trainer") == wanted
 
 
+@pytest.mark.parametrize(
+    ("image_id", "wanted"),
+    [
+        (f"registry.example/a/trainer@sha256:{'1' * 64}", f"registry.example/a/trainer@sha256:{'1' * 64}"),
+        (f"docker-pullable://trainer@sha256:{'1' * 64}", f"trainer@sha256:{'1' * 64}"),
+        (f"sha256:{'1' * 64}", None),  # loaded into the node without a registry
+        ("", None),
+    ],
+)
+def test_an_image_from_a_registry_has_a_name_by_digest(image_id: str, wanted: str | None) -> None:
+    ran = pod("p", labels=LABELS, exit_code=0)
+    ran["status"]["containerStatuses"][0]["imageID"] = image_id
+    assert podfacts.image_pinned(ran, "trainer") == wanted
+
+
 def test_the_newest_pod_comes_first_and_the_name_decides_between_equals() -> None:
     pods = [
         pod("b", labels=LABELS),

@@ -70,7 +70,8 @@ def export(trained: TrainedModel, folder: Path) -> Trained:
     log.info("onnx agrees with torch rows=%d max_abs_diff=%s", parity.rows, parity.maxAbsDiff)
     state = {name: value for name, value in model.state_dict().items() if isinstance(value, torch.Tensor)}
     save_weights(state, weights)
-    return Trained(path, signature_of(session), dict(trained.metrics), parity, weights)
+    rows = {name: each.numpy() for name, each in zip(inputs, example, strict=True)}
+    return Trained(path, signature_of(session), dict(trained.metrics), parity, weights, rows)
 
 
 # ------------------------------------------------------------------------------------------- what was returned

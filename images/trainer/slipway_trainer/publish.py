@@ -7,7 +7,17 @@ import logging
 from dataclasses import dataclass
 from pathlib import Path
 
-from slipway.contract import Artifact, ContractError, DataResult, Metric, TrainResult, TrainSpec, dumps, loads
+from slipway.contract import (
+    Artifact,
+    ContractError,
+    DataResult,
+    Metric,
+    Reproduction,
+    TrainResult,
+    TrainSpec,
+    dumps,
+    loads,
+)
 
 from .environment import describe, packages
 from .manifest import file_digest
@@ -66,6 +76,7 @@ def publish(
     code_digest: str | None,
     started_at: str,
     finished_at: str,
+    reproduction: Reproduction | None = None,
 ) -> TrainResult:
     """Upload everything, ``result.json`` last: from then on the run is done, whatever becomes of this pod.
 
@@ -85,6 +96,7 @@ def publish(
         finishedAt=finished_at,
         parity=trained.parity,
         codeDigest=code_digest,
+        reproduction=reproduction,
     )
     fit(result)  # before anything is stored: a result that cannot be passed on must not count as finished
     record = json.loads(dumps(result))

@@ -4,6 +4,7 @@
     mark the attempt      -> the place can be written to
     fetch the data        -> digests
     train                 -> a function of the user's, or a program
+    compare               -> only where a ModelVersion is made once more
     publish               -> result.json, last
     delete checkpoints    -> nothing needs them any more
     termination message   -> the operator reads it
@@ -23,7 +24,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from slipway.contract import DataResult, DataSpec, Env, TrainResult, TrainSpec
+from slipway.contract import DataResult, DataSpec, Env, Reproduction, TrainResult, TrainSpec
 
 from . import command, entrypoint, failures, publish
 from .checkpoint import Checkpoints, Codec
@@ -34,6 +35,7 @@ from .manifest import directory_digest
 from .paths import Paths
 from .progress import ProgressBoard, as_number
 from .report import Outcome, fit
+from .reproduce import compare
 from .seeds import seed_everything
 from .store import Place, Store
 from .trained import Trained
@@ -130,6 +132,7 @@ class Attempt:
             checkpoints.close()
         for name, value in trained.metrics.items():
             _refuse_infinite(name, value)
+        reproduction = self._compare(trained)
         self._board.tell("uploading the model")
         result = publish.publish(
             store,
@@ -140,6 +143,7 @@ class Attempt:
             code_digest=code_digest,
             started_at=started,
             finished_at=_text(outside.now()),
+            reproduction=reproduction,
         )
         log.info("done artifact=%s digest=%s bytes=%d", *_facts(result))
         checkpoints.clear()
@@ -151,6 +155,18 @@ class Attempt:
         got = fetch(store, data, self._outside.paths.data, self._board.tell)
         log.info("data fetched name=%s files=%d bytes=%d digest=%s", got.name, got.files, got.bytes, got.digest)
         return got
+
+    def _compare(self, trained: Trained) -> Reproduction | None:
+        """What came out beside what ``spec.reproduce`` names; None where the run is to make a model of its own."""
+        asked = self._spec.reproduce
+        if asked is None:
+            return None
+        self._board.tell(f"comparing with {asked.modelVersion}")
+        found = compare(asked, trained, self._outside.open_place, self._outside.paths.work / "original")
+        log.info(
+            "made once more version=%s verdict=%s differs=%d", found.modelVersion, found.verdict, len(found.differs)
+        )
+        return found
 
     def _train(self, checkpoints: Checkpoints) -> Trained:
         shutil.rmtree(self._outside.paths.output, ignore_errors=True)

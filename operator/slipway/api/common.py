@@ -361,6 +361,15 @@ class Resources(Model):
     gpu: Gpu = Field(default=Gpu(), json_schema_extra={"default": {}})
 
 
+class Tolerance(Model):
+    """Two numbers a and b agree if |a - b| <= absolute + relative * |a|, where a is the one that was there first."""
+
+    absolute: NotNegative = "1e-4"
+    """How far apart they may be at all."""
+    relative: NotNegative = "1e-3"
+    """How far apart they may be for each unit of the first."""
+
+
 class Condition(Model):
     """A Kubernetes condition (meta/v1). ``Stalled`` means: will not get better by waiting."""
 

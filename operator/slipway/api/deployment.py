@@ -23,12 +23,12 @@ from slipway.api.common import (
     ModelName,
     ModelVersionName,
     Name,
-    NotNegative,
     ObjectName,
     Rule,
     SomeTime,
     Threshold,
     Time,
+    Tolerance,
     WholeSeconds,
     conditions,
     list_map,
@@ -156,15 +156,6 @@ class HeaderRoute(Model):
         ),
     ]
     """The exact value."""
-
-
-class Tolerance(Model):
-    """Two numbers a and b agree if |a - b| <= absolute + relative * |a|, where a is the stable version's."""
-
-    absolute: NotNegative = "1e-4"
-    """How far apart they may be at all."""
-    relative: NotNegative = "1e-3"
-    """How far apart they may be for each unit of the stable version's."""
 
 
 class ShadowTerms(Model):

@@ -29,7 +29,7 @@ from slipway.api.common import (
     matching,
     rules,
 )
-from slipway.api.training_run import S3_FILE, MetricStatus
+from slipway.api.training_run import S3_FILE, MetricStatus, Verdict
 
 LINEAGE_ANNOTATION: Final = f"{GROUP}/lineage"
 """Carries the lineage into a new ModelVersion: the API server drops a status at creation, and a version without
@@ -150,6 +150,9 @@ class ImageLineage(Model):
 
     ref: str
     digest: str | None = None
+    pinned: str | None = None
+    """The name by digest under which the node had it, ``name@sha256:...``: what a pod can ask for to get the very same
+    image. Absent where the image was put into the node by hand and no registry gave it a digest."""
 
 
 class CodeConfigMap(Model):
@@ -170,6 +173,8 @@ class DataLineage(Model):
 
     name: str
     uri: str
+    store: str = "default"
+    """The S3 place that it was read from."""
     digest: str
     files: int
     bytes: int
@@ -200,6 +205,19 @@ class ParityLineage(Model):
     rows: int
 
 
+class ReproductionRecord(Model):
+    """One time that the version was made once more."""
+
+    training_run: str
+    uid: str
+    """Of the run: a name may be used again."""
+    verdict: Verdict
+    detail: Annotated[str, Field(max_length=1024)] = ""
+    """What differed."""
+    at: Time
+    """When that run ended."""
+
+
 class Lineage(Model):
     """From the data to the file."""
 
@@ -216,6 +234,10 @@ class Lineage(Model):
     parity: ParityLineage | None = None
     result: str
     """S3 URI of the full record that the trainer wrote."""
+    reproductions: list[ReproductionRecord] = Field(default=[], max_length=20, json_schema_extra=list_map("uid"))
+    """The times that the version was made once more, the newest first; the newest 20."""
+    reproductions_cut: int | None = None
+    """At least how many older ones were left out."""
 
 
 class Verification(Model):

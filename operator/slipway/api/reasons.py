@@ -54,6 +54,18 @@ class Reason(StrEnum):
         "GateMissed",
         "The training ended, but a metric is outside spec.gate: no ModelVersion was made.",
     )
+    REPRODUCED = (
+        "Reproduced",
+        "The training made the version of spec.reproduceOf once more: the same bytes, or within the tolerance.",
+    )
+    NOT_REPRODUCED = (
+        "NotReproduced",
+        "The training made something else than the version of spec.reproduceOf; the message says what differs.",
+    )
+    NOT_REPRODUCIBLE = (
+        "NotReproducible",
+        "The version of spec.reproduceOf cannot be made once more; the message says what is missing.",
+    )
     OUT_OF_MEMORY = "OutOfMemory", "The pod used more memory than spec.resources.memory and was killed."
     DEADLINE_EXCEEDED = "DeadlineExceeded", "The training took longer than spec.activeDeadline."
     EVICTED = "Evicted", "The node took the pod away."

@@ -16,12 +16,14 @@ from slipway.api.common import (
     Kind,
     Model,
     ModelName,
+    ModelVersionName,
     Number,
     ObjectName,
     PlaceName,
     Resources,
     Rule,
     Time,
+    Tolerance,
     WholeSeconds,
     conditions,
     immutable,
@@ -109,6 +111,15 @@ class Gate(Model):
     """The most that passes."""
 
 
+class ReproduceOf(Model):
+    """The version to make once more, and when the outcome counts as the same."""
+
+    model_version: ModelVersionName
+    """A ModelVersion of this namespace that was trained here."""
+    tolerance: Tolerance = Field(default=Tolerance(), json_schema_extra={"default": {}})
+    """For the answers of a file that has other bytes, and for the metrics."""
+
+
 class TrainingRunSpec(Model):
     """What to train, with what, on what."""
 
@@ -192,6 +203,9 @@ class TrainingRunSpec(Model):
     output: Output = Field(default=Output(), json_schema_extra={"default": {}})
     gate: list[Gate] = Field(default=[], max_length=16, json_schema_extra=list_map("metric"))
     """Bounds that the final metrics must keep; where one does not, the run fails and no ModelVersion is made."""
+    reproduce_of: ReproduceOf | None = None
+    """Makes no version: the training is done once more and what comes out is compared with this version. Usually
+    written by ``kubectl slipway reproduce``, from the version's lineage."""
     suspend: bool = False
     """True: no pod runs. The one field that may change."""
     backoff_limit: int = Field(default=2, ge=0, le=20)
@@ -207,6 +221,17 @@ TrainingRunSpec.model_config["json_schema_extra"] = rules(
     Rule(
         "has(self.entrypoint) != has(self.command)",
         "write either entrypoint (module:function) or command (any program), not both and not neither",
+    ),
+    Rule(
+        # The rest of the name is ModelVersionName's business.
+        "!has(self.reproduceOf) || self.reproduceOf.modelVersion.startsWith(self.model + '-v')",
+        "reproduceOf.modelVersion must be a version of spec.model, for example digits-v3 where the model is digits",
+        field_path=".reproduceOf.modelVersion",
+    ),
+    Rule(
+        "!has(self.reproduceOf) || !has(self.gate) || size(self.gate) == 0",
+        "leave gate out: a run with reproduceOf makes no ModelVersion that it could hold back",
+        field_path=".gate",
     ),
     *immutable(
         TrainingRunSpec,
@@ -242,6 +267,38 @@ class MetricStatus(Model):
     best: Annotated[str, Field(max_length=32)] | None = None
 
 
+Verdict = Literal["Identical", "WithinTolerance", "Different"]
+
+
+class Difference(Model):
+    """One thing that is not as it was when the version was made."""
+
+    what: Annotated[str, Field(max_length=63)]
+    """``code``, ``entrypoint``, ``image``, ``data.NAME``, ``parameters``, ``seed``, ``packages``, ``environment``;
+    ``artifact``, ``outputs``, ``metrics``."""
+    message: Annotated[str, Field(max_length=512)]
+    """Then and now."""
+
+
+class Reproduction(Model):
+    """What came of making a version once more."""
+
+    model_version: str
+    """The version that was compared with."""
+    uid: str
+    """Its uid: a version that is made anew under the same name is another one."""
+    verdict: Verdict
+    """``Identical``: the file has the same sha256. ``WithinTolerance``: other bytes, but on the rows that were compared
+    the answers, and the metrics, differ by no more than ``spec.reproduceOf.tolerance``. ``Different``: they differ by
+    more, or could not be compared."""
+    differs: list[Difference] = Field(default=[], max_length=64, json_schema_extra=list_map("what"))
+    """What is not as it was, of what went in and of what came out."""
+    max_abs_diff: Annotated[str, Field(max_length=32)] | None = None
+    """How far the answers of the two files are apart; absent where the bytes are the same."""
+    rows: int | None = None
+    """Over so many rows."""
+
+
 class TrainingRunStatus(Model):
     """What happened. ``phase`` is for people, ``conditions`` are for machines."""
 
@@ -261,6 +318,8 @@ class TrainingRunStatus(Model):
     metrics: list[MetricStatus] = Field(default=[], max_length=64, json_schema_extra=list_map("name"))
     model_version: str | None = None
     """The ModelVersion that came out."""
+    reproduction: Reproduction | None = None
+    """The answer to ``spec.reproduceOf``."""
     conditions: list[Condition] = conditions()
 
 
@@ -285,6 +344,8 @@ TRAINING_RUN: Final = Kind(
         Column("Version", ".status.modelVersion"),
         Column("Age", ".metadata.creationTimestamp", "date"),
         Column("Attempts", ".status.attempts", "integer", priority=1),
+        Column("Reproduces", ".spec.reproduceOf.modelVersion", priority=1),
+        Column("Verdict", ".status.reproduction.verdict", priority=1),
         Column("Message", ".status.message", priority=1),
     ),
 )

@@ -25,7 +25,7 @@ from slipway.api.model_version import (
 from slipway.api.reasons import Reason
 from slipway.kube.objects import JOBS, MODEL_VERSIONS, Manifest, owned_by
 from slipway.kube.plan import Change, Create, Delete, Event, Plan
-from slipway.registry import aliases, children, lineage
+from slipway.registry import aliases, children, lineage, reproductions
 from slipway.registry.children import CONTAINER
 from slipway.registry.observe import Observed
 
@@ -344,12 +344,11 @@ def _phase(seen: Observed, verdict: Verdict) -> Literal["Verifying", "Ready", "A
 
 def _lineage(seen: Observed) -> tuple[Any, str]:
     """The lineage for the status, and a part of a sentence where the annotation is broken."""
-    if seen.status.lineage is not None:
-        return seen.status.lineage, ""
     try:
-        return lineage.read(seen.version), ""
+        found = seen.status.lineage or lineage.read(seen.version)
     except lineage.Broken as error:
         return None, f"; its annotation {LINEAGE_ANNOTATION} is not a lineage and is ignored ({error})"
+    return (reproductions.added(found, seen.version, seen.reproductions) if found else None), ""
 
 
 def _runners(seen: Observed) -> list[DeploymentRef]:

@@ -1,5 +1,5 @@
 """When to look at a ModelVersion: it changed, or its verification did, or a sibling that shares an alias, or a
-Deployment began or ended to run it."""
+Deployment began or ended to run it, or a TrainingRun made it once more."""
 
 from __future__ import annotations
 
@@ -10,15 +10,26 @@ import kopf
 
 from slipway.api.common import Label
 from slipway.kube.controller import Room
-from slipway.kube.objects import DEPLOYMENTS, JOBS, MODEL_VERSIONS, PODS, WORKLOADS, Key, Manifest, key_of
+from slipway.kube.objects import (
+    DEPLOYMENTS,
+    JOBS,
+    MODEL_VERSIONS,
+    PODS,
+    TRAINING_RUNS,
+    WORKLOADS,
+    Key,
+    Manifest,
+    key_of,
+)
 from slipway.kube.wake import References, Wake, wake_by_label, watch
 from slipway.registry.children import Defaults
 from slipway.registry.decide import decide
 from slipway.registry.observe import Observed, observe
+from slipway.registry.reproductions import Runs
 from slipway.settings import Settings
 
 
-def register(registry: kopf.OperatorRegistry, wake: Wake) -> None:
+def register(registry: kopf.OperatorRegistry, wake: Wake, runs: Runs) -> None:
     """Tell Kopf."""
     models, runners, workloads = References(), References(), References()
 
@@ -47,7 +58,12 @@ def register(registry: kopf.OperatorRegistry, wake: Wake) -> None:
             assert isinstance(run, Key)
             wake(run)
 
+    def run_changed(obj: Manifest, deleted: bool) -> None:
+        if version := runs.changed(obj, deleted):
+            wake(version)
+
     watch(registry, MODEL_VERSIONS, version_changed, name="model-version")
+    watch(registry, TRAINING_RUNS, run_changed, name="version-reproduction")
     watch(registry, JOBS, wake_by_label(wake, Label.MODEL_VERSION, **{Label.ROLE: "verify"}), name="verify-job")
     watch(registry, PODS, wake_by_label(wake, Label.MODEL_VERSION, **{Label.ROLE: "verify"}), name="verify-pod")
     watch(registry, DEPLOYMENTS, deployment_changed, name="version-runner")
@@ -63,8 +79,8 @@ def versions_run_by(deployment: Manifest) -> frozenset[tuple[Key, str]]:
     )
 
 
-def room(options: Settings) -> Room[Observed]:
-    """Observe, decide, act for ModelVersions."""
+def room(options: Settings, runs: Runs) -> Room[Observed]:
+    """Observe, decide, act for ModelVersions. ``runs`` is what ``register`` keeps up to date."""
     defaults = Defaults(server_image=options.server_image, image_pull_policy=options.image_pull_policy)
-    look = functools.partial(observe, defaults=defaults)
+    look = functools.partial(observe, defaults=defaults, runs=runs)
     return Room(MODEL_VERSIONS, look, decide, lambda observed: observed.version)

@@ -40,7 +40,8 @@ def read(version: Manifest) -> Lineage | None:
     if fault := made.artifact.fault():
         raise Broken(fault)
     _small(made.wire())
-    return made
+    # Nobody can have made it once more before it was there: such a word would be somebody's own.
+    return made.model_copy(update={"reproductions": [], "reproductions_cut": None})
 
 
 def _unique(what: str, names: Sequence[str]) -> None:

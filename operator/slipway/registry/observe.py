@@ -14,11 +14,13 @@ from slipway.kube.objects import (
     JOBS,
     MODEL_VERSIONS,
     PODS,
+    TRAINING_RUNS,
     WORKLOADS,
     Key,
     Manifest,
 )
 from slipway.registry.children import Defaults, job_name
+from slipway.registry.reproductions import Runs
 
 
 @dataclass(frozen=True)
@@ -31,6 +33,7 @@ class Observed:
         store: whether the ConfigMap of the artifact's S3 place exists.
         siblings: the other versions of this model; read only where this one lists an alias.
         deployments: the Deployments that have a workload of this version.
+        reproductions: the TrainingRuns that made it once more and said what came of it.
     """
 
     version: Manifest
@@ -42,9 +45,10 @@ class Observed:
     store: bool = True
     siblings: tuple[Manifest, ...] = ()
     deployments: tuple[Manifest, ...] = ()
+    reproductions: tuple[Manifest, ...] = ()
 
 
-async def observe(kube: Reader, key: Key, *, defaults: Defaults) -> Observed | None:
+async def observe(kube: Reader, key: Key, *, defaults: Defaults, runs: Runs) -> Observed | None:
     """Everything that ``decide`` needs; None where the version is gone or going."""
     version = await kube.get(MODEL_VERSIONS, key.namespace, key.name)
     if version is None or podfacts.leaving(version):
@@ -64,8 +68,18 @@ async def observe(kube: Reader, key: Key, *, defaults: Defaults) -> Observed | N
         # Not by label: a version that a person made carries none.
         found = await kube.list(MODEL_VERSIONS, key.namespace)
         siblings = [v for v in found if v["spec"]["model"] == spec.model and v["metadata"]["name"] != key.name]
+    again = [await kube.get(TRAINING_RUNS, run.namespace, run.name) for run in runs.of(key)]
     return Observed(
-        version, spec, status, defaults, job, tuple(pods), store, tuple(siblings), await _runners(kube, key)
+        version,
+        spec,
+        status,
+        defaults,
+        job,
+        tuple(pods),
+        store,
+        tuple(siblings),
+        await _runners(kube, key),
+        tuple(run for run in again if run is not None),
     )
 
 

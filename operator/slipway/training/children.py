@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from slipway import contract, pods
 from slipway.api.common import API_VERSION, GROUP, Label
-from slipway.api.model_version import LINEAGE_ANNOTATION, Lineage, ModelVersionSpec
+from slipway.api.model_version import LINEAGE_ANNOTATION, Lineage, ModelVersionSpec, ModelVersionStatus
 from slipway.api.training_run import TrainingRunSpec
 from slipway.kube.objects import CONFIG_MAPS, JOBS, MODEL_VERSIONS, Manifest, owner_reference
 
@@ -34,12 +34,13 @@ class Defaults:
     """Room for data, checkpoints and output on the node."""
 
 
-def train_spec(namespace: str, name: str, uid: str, spec: TrainingRunSpec) -> contract.TrainSpec:
-    """What the trainer is asked to do."""
+def train_spec(run: Manifest, spec: TrainingRunSpec, original: Manifest | None = None) -> contract.TrainSpec:
+    """What the trainer is asked to do; ``original`` is the version that it makes once more, if it does."""
+    meta = run["metadata"]
     return contract.TrainSpec(
-        namespace=namespace,
-        run=name,
-        runUid=uid,
+        namespace=meta["namespace"],
+        run=meta["name"],
+        runUid=meta["uid"],
         model=spec.model,
         entrypoint=spec.entrypoint,
         command=list(spec.command) if spec.command else None,
@@ -48,12 +49,31 @@ def train_spec(namespace: str, name: str, uid: str, spec: TrainingRunSpec) -> co
         parameters=dict(spec.parameters),
         seed=spec.seed,
         outputStore=spec.output.store,
+        reproduce=_compared(spec, original),
     )
 
 
-def places(spec: TrainingRunSpec) -> list[str]:
+def _compared(spec: TrainingRunSpec, original: Manifest | None) -> contract.ReproduceSpec | None:
+    """What the pod is to compare its result with; None where there is nothing to compare with."""
+    if spec.reproduce_of is None or original is None:
+        return None
+    registered = ModelVersionSpec.model_validate(original["spec"])
+    measured = ModelVersionStatus.model_validate(original.get("status") or {}).lineage
+    artifact, tolerance = registered.artifact, spec.reproduce_of.tolerance
+    return contract.ReproduceSpec(
+        modelVersion=original["metadata"]["name"],
+        uid=original["metadata"]["uid"],
+        artifact=contract.Artifact(artifact.uri, artifact.digest, artifact.size, artifact.store),
+        metrics=[contract.Metric(m.name, m.value) for m in (measured.metrics if measured else [])],
+        absolute=tolerance.absolute,
+        relative=tolerance.relative,
+    )
+
+
+def places(spec: TrainingRunSpec, original: Manifest | None = None) -> list[str]:
     """The S3 places that the pod needs, each once."""
-    return sorted({spec.output.store, *(d.store for d in spec.data)})
+    compared = [original["spec"]["artifact"].get("store", "default")] if original else []
+    return sorted({spec.output.store, *(d.store for d in spec.data), *compared})
 
 
 def job(
@@ -64,6 +84,7 @@ def job(
     deadline: int | None,
     attempts_before: int,
     reread: int,
+    original: Manifest | None = None,
 ) -> dict[str, Any]:
     """The Job of a run.
 
@@ -74,6 +95,7 @@ def job(
         deadline: seconds that the Job may take; None: as long as it likes.
         attempts_before: attempts of earlier Jobs of this run.
         reread: which re-read of the result this is; 0 is the training itself.
+        original: the version that the run makes once more, if it does.
     """
     meta = run["metadata"]
     labels = run_labels(run, spec, role="train")
@@ -85,7 +107,7 @@ def job(
         # A new pod only when the old one has really ended: two pods never write one run's checkpoints.
         "podReplacementPolicy": "Failed",
         "podFailurePolicy": pods.failure_policy(CONTAINER),
-        "template": {"metadata": {"labels": labels}, "spec": _pod(run, spec, defaults)},
+        "template": {"metadata": {"labels": labels}, "spec": _pod(run, spec, defaults, original)},
     }
     if deadline is not None:
         job_spec["activeDeadlineSeconds"] = deadline
@@ -121,9 +143,9 @@ def run_labels(run: Manifest, spec: TrainingRunSpec, **more: str) -> dict[str, s
     return pods.managed(model=spec.model, training_run=meta["name"], training_run_uid=meta["uid"], **more)
 
 
-def _pod(run: Manifest, spec: TrainingRunSpec, defaults: Defaults) -> dict[str, Any]:
-    meta, resources = run["metadata"], spec.resources
-    asked = contract.dumps(train_spec(meta["namespace"], meta["name"], meta["uid"], spec))
+def _pod(run: Manifest, spec: TrainingRunSpec, defaults: Defaults, original: Manifest | None) -> dict[str, Any]:
+    resources = spec.resources
+    asked = contract.dumps(train_spec(run, spec, original))
     work, work_mount = pods.scratch("work", contract.WORK_DIR, defaults.scratch_size)
     # Programs that a `command:` starts write to /tmp without asking TMPDIR.
     tmp, tmp_mount = pods.scratch("tmp", "/tmp", defaults.scratch_size)  # noqa: S108 - a mount path
@@ -144,7 +166,7 @@ def _pod(run: Manifest, spec: TrainingRunSpec, defaults: Defaults) -> dict[str, 
             pods.env_var(contract.Env.SPEC, asked),
             *pods.identity_env_vars(),
             *pods.scratch_env_vars(contract.WORK_DIR),
-            *pods.store_env_vars(places(spec)),
+            *pods.store_env_vars(places(spec, original)),
         ],
         "ports": [{"name": "progress", "containerPort": contract.PROGRESS_PORT, "protocol": "TCP"}],
         "resources": pods.requirements(

@@ -21,10 +21,10 @@ from slipway import contract, podfacts
 from slipway.api.common import Condition, Label, duration, parse_time, rfc3339, seconds, set_condition
 from slipway.api.model_version import LINEAGE_ANNOTATION, Lineage
 from slipway.api.reasons import Reason
-from slipway.api.training_run import Attempt, Progress, TrainingRunStatus
+from slipway.api.training_run import Attempt, Progress, Reproduction, TrainingRunStatus
 from slipway.kube.objects import JOBS, TRAINING_RUNS, Manifest, owned_by
 from slipway.kube.plan import Apply, Change, Create, Delete, Event, Plan
-from slipway.training import attempts, children, gate, numbering, record
+from slipway.training import attempts, children, gate, numbering, record, reproduction
 from slipway.training.children import CONTAINER
 from slipway.training.observe import Observed
 
@@ -127,7 +127,6 @@ def _made(view: View) -> Verdict | None:
         metrics = view.seen.status.metrics
     shown = ", ".join(f"{m.name} {m.value}" for m in metrics[:5])
     ended = record.find(view.seen.pods)
-    progress = view.seen.status.progress or Progress()
     return Verdict(
         "Succeeded",
         Reason.SUCCEEDED,
@@ -136,7 +135,7 @@ def _made(view: View) -> Verdict | None:
         facts={
             "model_version": name,
             "metrics": metrics,
-            "progress": progress.model_copy(update={"percent": 100, "message": None}),
+            **_whole(view),
             "completion_time": _end_of(ended.pod if ended else None, view.now),
         },
     )
@@ -199,9 +198,51 @@ def _result(view: View) -> Verdict | None:
     )
 
 
+def _reproduced(view: View) -> Verdict | None:
+    """A pod ended well, and it was to make a version once more: no number, no ModelVersion, an answer."""
+    ended = record.find(view.seen.pods) if view.seen.spec.reproduce_of else None
+    if ended is None:
+        return None
+    facts = {"metrics": record.metrics(ended.result.metrics), "completion_time": _end_of(ended.pod, view.now)}
+    image = next(c["image"] for c in ended.pod["spec"]["containers"] if c["name"] == CONTAINER)
+    try:
+        lineage = record.lineage(view.seen.run, view.seen.spec, image, ended, view.attempts)
+        found = reproduction.answer(ended.result, view.seen.original, lineage)
+    except record.Unusable as error:
+        return Verdict(
+            "Failed",
+            Reason.RESULT_UNREADABLE,
+            f"the training ended, but its result says nothing that can be compared: {error}",
+            "failed",
+            facts=facts,
+        )
+    return _answered(found, reproduction.sentence(found), "done", {**facts, **_whole(view)})
+
+
+def _not_reproducible(view: View) -> Verdict | None:
+    """Before a Job is made: there must be something to compare with."""
+    asked = view.seen.spec.reproduce_of
+    if asked is None or view.seen.job is not None:
+        return None
+    if view.seen.original is None:
+        return Verdict(
+            "Pending",
+            Reason.MODEL_VERSION_MISSING,
+            f"there is no ModelVersion {asked.model_version} in this namespace: correct spec.reproduceOf.modelVersion",
+            "stalled",
+            again=MISSING_EVERY,
+        )
+    if reproduction.is_coming(view.seen.original):
+        return Verdict(
+            "Pending", Reason.PENDING, f"the lineage of {asked.model_version} is about to be written", again=1.0
+        )
+    if why := reproduction.cannot(view.seen.original):
+        return Verdict("Failed", Reason.NOT_REPRODUCIBLE, why, "failed", facts={"completion_time": rfc3339(view.now)})
+    return None
+
+
 def _too_large(view: View) -> Verdict | None:
-    meta = view.seen.run["metadata"]
-    asked = contract.dumps(children.train_spec(meta["namespace"], meta["name"], meta["uid"], view.seen.spec))
+    asked = contract.dumps(children.train_spec(view.seen.run, view.seen.spec, view.seen.original))
     size = len(asked.encode())
     if size <= children.SPEC_LIMIT:
         return None
@@ -228,6 +269,7 @@ def _no_job(view: View) -> Verdict | None:
         deadline=_deadline(view),
         attempts_before=view.attempts,
         reread=status.rereads,
+        original=view.seen.original,
     )
     if status.rereads:
         return _rereading(view, changes=(Create(made),))
@@ -308,13 +350,10 @@ def _failed(view: View) -> Verdict | None:
         message = f"attempt {view.attempts} was the last (spec.backoffLimit {spec.backoff_limit}): {why.message}"
     else:
         reason, message = why.reason, why.message
-    return Verdict(
-        "Failed",
-        reason,
-        message,
-        "failed",
-        facts={"completion_time": _time(condition.get("lastTransitionTime"), view.now)},
-    )
+    facts = {"completion_time": _time(condition.get("lastTransitionTime"), view.now)}
+    if found := reproduction.other_data(view.seen.original, reason, message):
+        return _answered(found, f"{found.model_version} was not made once more: {message}", "failed", facts)
+    return Verdict("Failed", reason, message, "failed", facts=facts)
 
 
 def _suspend(view: View) -> Verdict | None:
@@ -401,7 +440,9 @@ def _waiting(view: View) -> Verdict | None:
 
 RULES: Final[tuple[Callable[[View], Verdict | None], ...]] = (
     _made,
+    _reproduced,
     _result,
+    _not_reproducible,
     _too_large,
     _no_job,
     _not_our_job,
@@ -416,6 +457,24 @@ RULES: Final[tuple[Callable[[View], Verdict | None], ...]] = (
 
 
 # ------------------------------------------------------------------------------------------------ parts of rules
+
+
+def _answered(found: Reproduction, message: str, outlook: Outlook, facts: dict[str, Any]) -> Verdict:
+    """The answer to ``spec.reproduceOf``, which is the end."""
+    differs = found.verdict == "Different"
+    return Verdict(
+        "Succeeded" if outlook == "done" else "Failed",
+        Reason.NOT_REPRODUCED if differs else Reason.REPRODUCED,
+        message,
+        outlook,
+        facts={**facts, "reproduction": found},
+        warning=differs,
+    )
+
+
+def _whole(view: View) -> dict[str, Any]:
+    progress = view.seen.status.progress or Progress()
+    return {"progress": progress.model_copy(update={"percent": 100, "message": None})}
 
 
 def _missing(view: View, phase: Phase) -> Verdict:

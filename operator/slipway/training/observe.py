@@ -25,6 +25,8 @@ class Observed:
         versions: every ModelVersion of the model when there is a result to record; else those that this run made,
             read only where Job or pods are gone.
         progress: what the running pod says.
+        original: the ModelVersion that this run makes once more; read only where a Job may have to be made, or where
+            there is a result to compare.
     """
 
     run: Manifest
@@ -37,6 +39,7 @@ class Observed:
     ledger: Manifest | None = None
     versions: tuple[Manifest, ...] = ()
     progress: contract.Progress | None = None
+    original: Manifest | None = None
 
     @property
     def ended(self) -> bool:
@@ -58,16 +61,21 @@ async def observe(kube: Reader, key: Key, *, defaults: Defaults, progress: Progr
     job = await kube.get(JOBS, key.namespace, key.name)
     labels = {Label.TRAINING_RUN_UID: run["metadata"]["uid"], Label.ROLE: "train"}
     pods = podfacts.newest_first(await kube.list(PODS, key.namespace, labels))
-    running = next((p for p in pods if podfacts.phase(p) == "Running" and not podfacts.leaving(p)), None)
+    running = next((p for p in pods if _trains(p)), None)
     if job is not None and running is not None and not _finished(job):
         ip = running["status"].get("podIP")
         return Observed(run, spec, status, defaults, job, tuple(pods), progress=await progress.read(ip) if ip else None)
-    needed = [contract.store_object_name(place) for place in places(spec)]
+    original = None
+    if spec.reproduce_of:
+        original = await kube.get(MODEL_VERSIONS, key.namespace, spec.reproduce_of.model_version)
+    needed = [contract.store_object_name(place) for place in places(spec, original)]
     if spec.code:
         needed.append(spec.code.config_map)
     missing = [name for name in needed if await kube.get(CONFIG_MAPS, key.namespace, name) is None]
     ledger, versions = None, []
-    if any(podfacts.terminated(p, CONTAINER).get("exitCode") == 0 for p in pods):
+    if spec.reproduce_of:
+        pass  # it makes no version, so it takes no number
+    elif any(podfacts.terminated(p, CONTAINER).get("exitCode") == 0 for p in pods):
         # A number is about to be taken. Versions made by hand carry no label, so all of the namespace are read.
         ledger = await kube.get(CONFIG_MAPS, key.namespace, ledger_name(spec.model))
         found = await kube.list(MODEL_VERSIONS, key.namespace)
@@ -75,7 +83,15 @@ async def observe(kube: Reader, key: Key, *, defaults: Defaults, progress: Progr
     elif job is None or _finished(job):
         # The Job or its pods were deleted: maybe after the version was made, but before that was recorded.
         versions = await kube.list(MODEL_VERSIONS, key.namespace, {Label.TRAINING_RUN_UID: run["metadata"]["uid"]})
-    return Observed(run, spec, status, defaults, job, tuple(pods), tuple(missing), ledger, tuple(versions))
+    return Observed(
+        run, spec, status, defaults, job, tuple(pods), tuple(missing), ledger, tuple(versions), original=original
+    )
+
+
+def _trains(pod: Manifest) -> bool:
+    """Whether a pod can be asked how far it is. Its phase is Running for a moment after its container has ended."""
+    ended = podfacts.leaving(pod) or podfacts.terminated(pod, CONTAINER)
+    return podfacts.phase(pod) == "Running" and not ended
 
 
 def _finished(job: Manifest) -> bool:

@@ -116,6 +116,7 @@ def lineage(
         Unusable: the result says something that no status may hold.
     """
     meta, result = run["metadata"], ended.result
+    stores = {d.name: d.store for d in spec.data}
     shown = metrics(result.metrics)
     left_out = result.metricsCut + len(result.metrics) - len(shown)
     try:
@@ -129,11 +130,17 @@ def lineage(
             ),
             code=CodeLineage(
                 config_map=CodeConfigMap(name=spec.code.config_map, digest=result.codeDigest) if spec.code else None,
-                image=ImageLineage(ref=image, digest=podfacts.image_digest(ended.pod, CONTAINER)),
+                image=ImageLineage(
+                    ref=image,
+                    digest=podfacts.image_digest(ended.pod, CONTAINER),
+                    pinned=podfacts.image_pinned(ended.pod, CONTAINER),
+                ),
                 entrypoint=spec.entrypoint,
                 command=spec.command,
             ),
-            data=[DataLineage.model_validate(asdict(d)) for d in result.data],
+            data=[
+                DataLineage.model_validate({**asdict(d), "store": stores.get(d.name, "default")}) for d in result.data
+            ],
             parameters=spec.parameters,
             seed=spec.seed,
             environment=EnvironmentLineage.model_validate(asdict(result.environment)),

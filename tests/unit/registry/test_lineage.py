@@ -17,7 +17,9 @@ from tests.support.builders import DIGEST, model_version
 GOOD: dict[str, Any] = {
     "trainingRun": {"name": "digits-1", "uid": "u", "attempts": 1},
     "code": {"image": {"ref": "trainer:1"}, "entrypoint": "train:train"},
-    "data": [{"name": "train", "uri": "s3://data/digits/", "digest": DIGEST, "files": 1, "bytes": 2}],
+    "data": [
+        {"name": "train", "uri": "s3://data/digits/", "store": "default", "digest": DIGEST, "files": 1, "bytes": 2}
+    ],
     "parameters": {"epochs": "20"},
     "seed": 7,
     "environment": {"python": "3.12"},
@@ -33,6 +35,13 @@ def annotated(text: str) -> dict[str, Any]:
 
 def test_a_good_one_is_taken_over_word_for_word() -> None:
     made = lineage.read(annotated(json.dumps(GOOD)))
+    assert made is not None
+    assert made.wire() == GOOD
+
+
+def test_nobody_brings_reproductions_along() -> None:
+    told = {"trainingRun": "digits-again", "uid": "u", "verdict": "Identical", "at": "2026-01-01T00:00:00Z"}
+    made = lineage.read(annotated(json.dumps({**GOOD, "reproductions": [told], "reproductionsCut": 3})))
     assert made is not None
     assert made.wire() == GOOD
 

@@ -10,10 +10,11 @@ from slipway.kube.fake import FakeKube
 from slipway.kube.objects import DEPLOYMENTS, MODEL_VERSIONS, Key
 from slipway.registry.children import Defaults
 from slipway.registry.observe import Observed, observe
+from slipway.registry.reproductions import Runs
 from tests.support.builders import T0, model_version, pod, store
 
 KEY = Key("team", "digits-v1")
-look = partial(observe, defaults=Defaults("server:1"))
+look = partial(observe, defaults=Defaults("server:1"), runs=Runs())
 
 
 async def seen(kube: FakeKube) -> Observed:

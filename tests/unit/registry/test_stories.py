@@ -15,6 +15,7 @@ from slipway.kube.objects import CONFIG_MAPS, JOBS, MODEL_VERSIONS
 from slipway.registry.children import Defaults
 from slipway.registry.decide import decide
 from slipway.registry.observe import observe
+from slipway.registry.reproductions import Runs
 from tests.support.builders import NAMESPACE, failure, model_version, store, verify_result
 from tests.support.stories import Step, World, compare, tell_in_order, tell_shuffled, timeless
 
@@ -27,7 +28,7 @@ JOB = "digits-v1-verify"
 def new_world() -> World:
     room = Room(
         MODEL_VERSIONS,
-        partial(observe, defaults=Defaults(server_image="server:1")),
+        partial(observe, defaults=Defaults(server_image="server:1"), runs=Runs()),
         decide,
         lambda seen: seen.version,
     )

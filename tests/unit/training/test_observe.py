@@ -83,6 +83,20 @@ async def test_everything_a_new_run_needs_is_looked_for() -> None:
     assert (await seen(kube)).missing == ()
 
 
+async def test_a_pod_whose_container_has_ended_is_not_running_any_more() -> None:
+    """Its phase is for a moment: whatever its result is compared with must be read."""
+    kube, run = world(reproduceOf={"modelVersion": "digits-v1"})
+    put_job(kube, run)
+    kube.put(model_version())
+    ended = pod("p", labels=labels(run), exit_code=0)
+    ended["status"]["phase"] = "Running"
+    kube.put(ended)
+    found = await seen(kube)
+    assert found.progress is None
+    assert found.original is not None
+    assert "configmaps/slipway-versions-digits" not in kube.asked, "it takes no number"
+
+
 async def test_a_running_pod_is_asked_for_its_progress_and_nothing_else_is_read() -> None:
     kube, run = world()
     put_job(kube, run)

@@ -31,10 +31,23 @@ def test_the_lineage_is_whole() -> None:
         },
         "code": {
             "configMap": {"name": "digits-code", "digest": DIGEST},
-            "image": {"ref": "trainer:1", "digest": IMAGE_DIGEST},
+            "image": {
+                "ref": "trainer:1",
+                "digest": IMAGE_DIGEST,
+                "pinned": f"registry/trainer:1@{IMAGE_DIGEST}",
+            },
             "entrypoint": "train:train",
         },
-        "data": [{"name": "train", "uri": "s3://data/digits/", "digest": DIGEST, "files": 2, "bytes": 1000}],
+        "data": [
+            {
+                "name": "train",
+                "uri": "s3://data/digits/",
+                "store": "default",
+                "digest": DIGEST,
+                "files": 2,
+                "bytes": 1000,
+            }
+        ],
         "parameters": {"epochs": "20"},
         "seed": 7,
         "environment": {"python": "3.12.1", "torch": "2.9.0", "packages": DIGEST},

@@ -37,6 +37,8 @@ def test_a_model_is_exported_with_a_batch_of_any_size(tmp_path: Path) -> None:
     assert made.signature == Signature([Tensor("x", "FP32", [-1, 4])], [Tensor("y", "FP32", [-1, 3])])
     assert made.parity is not None
     assert made.parity.rows == 5
+    assert made.example is not None
+    assert {name: each.shape[0] for name, each in made.example.items()} == {"x": 5}
     assert 0 <= float(made.parity.maxAbsDiff) < 1e-5
     assert made.metrics == {"accuracy": 0.5}
     assert sorted(path.name for path in tmp_path.iterdir()) == ["model.onnx", "model.safetensors"]

@@ -1,0 +1,236 @@
+"""A version's lineage, turned into the training that makes it once more; and what two lineages do not share. Pure.
+
+``kubectl slipway reproduce`` writes what ``run_manifest`` returns; the training room says with ``differences`` what
+was not as it was. Neither reads anything but its arguments.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import Mapping
+from typing import Any, Final
+
+from pydantic import ValidationError
+
+from slipway.api.common import API_VERSION, GROUP, Resources, Tolerance
+from slipway.api.model_version import Lineage, ModelVersionSpec, ModelVersionStatus
+from slipway.api.training_run import Difference, ReproduceOf, TrainingRunSpec
+
+REPRODUCES_LABEL: Final = f"{GROUP}/reproduces"
+"""On a TrainingRun: the ModelVersion that it makes once more, for people who look by selector."""
+_SHOWN: Final = 500
+"""Characters of one sentence; a status takes 512."""
+
+
+class NotReproducible(ValueError):
+    """The version cannot be made once more; the message is a sentence that says why and what would help."""
+
+
+def run_manifest(
+    version: Mapping[str, Any],
+    *,
+    name: str,
+    run: Mapping[str, Any] | None = None,
+    code: Mapping[str, Any] | None = None,
+    tolerance: Tolerance | None = None,
+) -> dict[str, Any]:
+    """The TrainingRun that makes a version once more: same code, image by digest, data by digest, parameters, seed.
+
+    Args:
+        version: the ModelVersion, with its status.
+        name: of the TrainingRun to be made.
+        run: the TrainingRun that made the version, where it still exists: the lineage does not hold what it asked of
+            the cluster (CPU, memory, GPUs, deadline), and the number of CPUs may change the last bits of a sum.
+        code: the ConfigMap that the lineage names, where it names one; None where it is gone.
+        tolerance: when other bytes count as the same model; absent: the defaults of the API.
+
+    Raises:
+        NotReproducible: the lineage does not say enough, or what it names is gone.
+    """
+    spec = ModelVersionSpec.model_validate(version["spec"])
+    lineage = lineage_of(version)
+    before = _made_by(run, lineage)
+    made = TrainingRunSpec.model_validate(
+        {
+            "model": spec.model,
+            "image": _image(version["metadata"]["name"], lineage),
+            "entrypoint": lineage.code.entrypoint,
+            "command": lineage.code.command,
+            "code": _code(lineage, code),
+            "data": [{"name": d.name, "uri": d.uri, "store": d.store, "digest": d.digest} for d in lineage.data],
+            "parameters": lineage.parameters,
+            "seed": lineage.seed,
+            "resources": (before.resources if before else _resources(lineage)).wire(),
+            "output": {"store": lineage.artifact.store},
+            "backoffLimit": before.backoff_limit if before else 2,
+            "activeDeadline": before.active_deadline if before else None,
+            "reproduceOf": ReproduceOf(
+                model_version=version["metadata"]["name"], tolerance=tolerance or Tolerance()
+            ).wire(),
+        }
+    )
+    return {
+        "apiVersion": API_VERSION,
+        "kind": "TrainingRun",
+        "metadata": {
+            "name": name,
+            "namespace": version["metadata"]["namespace"],
+            "labels": {REPRODUCES_LABEL: version["metadata"]["name"]},
+        },
+        "spec": made.wire(),
+    }
+
+
+def lineage_of(version: Mapping[str, Any]) -> Lineage:
+    """The lineage that a version's status holds.
+
+    Raises:
+        NotReproducible: it holds none, because the version was trained elsewhere.
+    """
+    name = version["metadata"]["name"]
+    try:
+        found = ModelVersionStatus.model_validate(version.get("status") or {}).lineage
+    except ValidationError:
+        found = None
+    if found is None:
+        raise NotReproducible(
+            f"{name} has no lineage in its status: it was trained elsewhere, so nobody here knows with what"
+        )
+    return found
+
+
+def config_map_digest(config_map: Mapping[str, Any]) -> str | None:
+    """The manifest digest that a pod computes of a mounted ConfigMap (design: lineage, "Digests"); None where it holds
+    no file.
+
+    >>> config_map_digest({"data": {"a": ""}}) == config_map_digest({"binaryData": {"a": ""}})
+    True
+    >>> config_map_digest({})
+    """
+    files = {name: text.encode() for name, text in (config_map.get("data") or {}).items()}
+    files |= {name: base64.b64decode(text) for name, text in (config_map.get("binaryData") or {}).items()}
+    lines = sorted(f"{name} {len(raw)} {hashlib.sha256(raw).hexdigest()}\n".encode() for name, raw in files.items())
+    return f"sha256:{hashlib.sha256(b''.join(lines)).hexdigest()}" if lines else None
+
+
+def differences(then: Lineage, now: Lineage) -> list[Difference]:
+    """What went into two trainings and was not the same, one sentence each.
+
+    What came out (file, metrics) is not looked at: that is what the two are compared for.
+    """
+    pairs: list[tuple[str, str, Any, Any]] = [
+        ("code", "the code", _code_id(then), _code_id(now)),
+        (
+            "entrypoint",
+            "what was started",
+            then.code.entrypoint or then.code.command,
+            now.code.entrypoint or now.code.command,
+        ),
+        ("image", "the image", _image_id(then), _image_id(now)),
+        *_data(then, now),
+        ("parameters", "the parameters", *_parameters(then.parameters, now.parameters)),
+        ("seed", "the seed", then.seed, now.seed),
+        ("packages", "the list of packages", then.environment.packages, now.environment.packages),
+        ("environment", "the machine", *_environments(then, now)),
+    ]
+    return [
+        Difference(what=what, message=f"{words}: {_said(old)} then, {_said(new)} now"[:_SHOWN])
+        for what, words, old, new in pairs
+        if old != new
+    ]
+
+
+# ------------------------------------------------------------------------------------------- parts of the run's spec
+
+
+def _made_by(run: Mapping[str, Any] | None, lineage: Lineage) -> TrainingRunSpec | None:
+    """The spec of the run that made the version; None where the run is gone or another one has its name."""
+    if run is None or run["metadata"].get("uid") != lineage.training_run.uid:
+        return None
+    return TrainingRunSpec.model_validate(run["spec"])
+
+
+def _image(version: str, lineage: Lineage) -> str:
+    image = lineage.code.image
+    if image.pinned:
+        return image.pinned
+    if image.digest is None:
+        raise NotReproducible(
+            f"the digest of the image {image.ref} that trained {version} is not known: the kubelet reported none, so "
+            "nobody can tell whether today's image of that name is the same"
+        )
+    # Put into the node by hand: there is no name by digest to ask for. Whether it is the same image is seen by its
+    # digest once the pod runs, and said in the verdict.
+    return image.ref
+
+
+def _code(lineage: Lineage, found: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    wanted = lineage.code.config_map
+    if wanted is None:
+        return None
+    if found is None:
+        raise NotReproducible(
+            f"the ConfigMap {wanted.name} that held the training code is gone: make it again with the same files "
+            f"(their digest was {wanted.digest})"
+        )
+    digest = config_map_digest(found)
+    if wanted.digest is not None and digest != wanted.digest:
+        raise NotReproducible(
+            f"the ConfigMap {wanted.name} holds other code now ({digest}) than it held then ({wanted.digest}): put the "
+            "files of then back, for example from your git history"
+        )
+    return {"configMap": wanted.name}
+
+
+def _resources(lineage: Lineage) -> Resources:
+    """What is known of the machine where the run itself is gone: the number of GPUs."""
+    gpus = lineage.environment.gpu.count if lineage.environment.gpu else 0
+    return Resources.model_validate({"gpu": {"count": gpus}})
+
+
+# --------------------------------------------------------------------------------------------------- what differs
+
+
+def _code_id(lineage: Lineage) -> str | None:
+    return lineage.code.config_map.digest if lineage.code.config_map else None
+
+
+def _image_id(lineage: Lineage) -> str:
+    return lineage.code.image.digest or lineage.code.image.ref
+
+
+def _data(then: Lineage, now: Lineage) -> list[tuple[str, str, str | None, str | None]]:
+    old, new = ({d.name: d.digest for d in each.data} for each in (then, now))
+    return [(f"data.{name}", f"the data {name}", old.get(name), new.get(name)) for name in sorted({*old, *new})]
+
+
+def _parameters(then: Mapping[str, str], now: Mapping[str, str]) -> tuple[dict[str, str], dict[str, str]]:
+    """Only those that are not the same."""
+    differ = sorted(name for name in {*then, *now} if then.get(name) != now.get(name))
+    old, new = ({name: side[name] for name in differ if name in side} for side in (then, now))
+    return old, new
+
+
+def _environments(then: Lineage, now: Lineage) -> tuple[dict[str, str], dict[str, str]]:
+    return _parameters(_environment(then), _environment(now))
+
+
+def _environment(lineage: Lineage) -> dict[str, str]:
+    """Versions and hardware, without the list of packages, which has a line of its own."""
+    found = lineage.environment.model_dump(exclude={"packages", "gpu"}, exclude_none=True)
+    gpu = lineage.environment.gpu
+    return {**{k: str(v) for k, v in found.items()}, **({"gpu": f"{gpu.count} {gpu.product}"} if gpu else {})}
+
+
+def _said(value: Any) -> str:
+    """A value in a sentence.
+
+    >>> _said({"epochs": "2"}), _said(None), _said(7)
+    ('epochs 2', 'none', '7')
+    """
+    if value is None or value in ({}, []):
+        return "none"
+    if isinstance(value, dict):
+        return ", ".join(f"{name} {each}" for name, each in value.items())
+    return " ".join(value) if isinstance(value, list) else str(value)
