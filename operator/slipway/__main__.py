@@ -16,12 +16,14 @@ from kubernetes.aio.config import ConfigException, load_incluster_config, load_k
 
 from slipway import settings, telemetry
 from slipway.api.common import FIELD_MANAGER, Label
+from slipway.datasets import handlers as datasets
 from slipway.kube.client import ApiServer, Kube, NotInstalled
 from slipway.kube.controller import Controller, Room
 from slipway.kube.fence import Fence
 from slipway.kube.leader import lead
 from slipway.kube.memoryless import NoDiffs, NoProgress
 from slipway.kube.objects import (
+    DATASETS,
     DEPLOYMENTS,
     ENDPOINT_SLICES,
     HTTP_ROUTES,
@@ -44,7 +46,7 @@ logger = logging.getLogger("slipway")
 
 Register = Callable[[kopf.OperatorRegistry, Wake], None]
 
-OURS: Final = (TRAINING_RUNS, MODEL_VERSIONS, DEPLOYMENTS)
+OURS: Final = (DATASETS, TRAINING_RUNS, MODEL_VERSIONS, DEPLOYMENTS)
 CHILDREN: Final = (JOBS, PODS, WORKLOADS, SERVICES, ENDPOINT_SLICES, HTTP_ROUTES)
 
 
@@ -68,7 +70,7 @@ def kopf_settings() -> kopf.OperatorSettings:
 def build(
     options: Settings, kube: Kube, registered: kopf.OperatorRegistry, metrics: telemetry.Metrics
 ) -> list[Controller[Any]]:
-    """The three controllers, each fed by its room's handlers."""
+    """A controller for each kind, each fed by its room's handlers."""
     controllers: list[Controller[Any]] = []
 
     def add(room: Room[Any], register: Register) -> None:
@@ -87,6 +89,7 @@ def build(
             )
         )
 
+    add(datasets.room(options), datasets.register)
     add(training.room(options), training.register)
     reproductions = Runs()
     add(registry.room(options, reproductions), functools.partial(registry.register, runs=reproductions))

@@ -33,7 +33,7 @@ _UNITS = {
 
 
 def api_reference() -> str:
-    """Every field of the three kinds: type, default, meaning, and what is refused."""
+    """Every field of the kinds: type, default, meaning, and what is refused."""
     title = (
         f"{HEADER}\n# The API: `{API_VERSION}`\n\n"
         "Each field with its type, its default and its meaning; then what the API server refuses, in the words that it "

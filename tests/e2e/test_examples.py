@@ -14,6 +14,8 @@ APPLIED = {
     "blue-green/deployment.yaml": "test_blue_green",
     "canary-by-hand/deployment.yaml": "test_rollouts",
     "command/run.yaml": "here",
+    "dataset/dataset.yaml": "test_datasets",
+    "dataset/run.yaml": "test_datasets",
     "evidence/deployment.yaml": "test_evidence",
     "no-gateway/deployment.yaml": "here",
     "quickstart/00-namespace.yaml": "test_quickstart",

@@ -13,12 +13,17 @@ import yaml
 
 from localcluster.paths import REPOSITORY
 from slipway.crdgen import KINDS
-from slipway.kube.objects import DEPLOYMENTS, MODEL_VERSIONS, TRAINING_RUNS, Resource
-from tests.integration.test_schema import deployment, model_version, training_run
+from slipway.kube.objects import DATASETS, DEPLOYMENTS, MODEL_VERSIONS, TRAINING_RUNS, Resource
+from tests.integration.test_schema import dataset, deployment, model_version, training_run
 from tests.support.api_server import Api, Object, Refusal
 from tests.support.control_plane import Cluster
 
-OURS = {"TrainingRun": TRAINING_RUNS, "ModelVersion": MODEL_VERSIONS, "Deployment": DEPLOYMENTS}
+OURS = {
+    "Dataset": DATASETS,
+    "TrainingRun": TRAINING_RUNS,
+    "ModelVersion": MODEL_VERSIONS,
+    "Deployment": DEPLOYMENTS,
+}
 
 
 @pytest.fixture
@@ -43,7 +48,7 @@ def kubectl(cluster: Cluster, namespace: str, tmp_path: Path) -> Any:
 def objects(api: Api, namespace: str) -> dict[str, Object]:
     """One of each kind, and a Deployment of ``apps`` beside ours."""
     made = {}
-    for manifest in (training_run(), model_version(), deployment()):
+    for manifest in (dataset(), training_run(), model_version(), deployment()):
         manifest["metadata"]["namespace"] = namespace
         made[manifest["kind"]] = api.create(manifest)
     labels = {"app": "web"}
@@ -82,14 +87,20 @@ def test_ours_have_a_name_of_their_own(kubectl: Any, objects: dict[str, Object],
 
 
 @pytest.mark.parametrize(
-    ("word", "name"), [("trun", "trainingrun.slipway.dev/digits-1"), ("mver", "modelversion.slipway.dev/digits-v3")]
+    ("word", "name"),
+    [
+        ("dset", "dataset.slipway.dev/digits"),
+        ("trun", "trainingrun.slipway.dev/digits-1"),
+        ("mver", "modelversion.slipway.dev/digits-v3"),
+    ],
 )
 def test_short_names(kubectl: Any, objects: dict[str, Object], word: str, name: str) -> None:
     assert kubectl("get", word, "-o", "name").stdout == f"{name}\n"
 
 
-def test_the_category_shows_all_three(kubectl: Any, objects: dict[str, Object]) -> None:
+def test_the_category_shows_all_kinds(kubectl: Any, objects: dict[str, Object]) -> None:
     assert sorted(kubectl("get", "slipway", "-o", "name").stdout.split()) == [
+        "dataset.slipway.dev/digits",
         "deployment.slipway.dev/digits",
         "modelversion.slipway.dev/digits-v3",
         "trainingrun.slipway.dev/digits-1",
@@ -97,6 +108,14 @@ def test_the_category_shows_all_three(kubectl: Any, objects: dict[str, Object]) 
 
 
 STATUS: dict[str, Object] = {
+    "Dataset": {
+        "phase": "Ready",
+        "digest": "sha256:" + "a" * 64,
+        "files": 2,
+        "rows": 1797,
+        "checked": {"number": 1, "generation": 1, "at": "2026-01-01T00:00:00Z", "passed": True, "rules": 3, "read": 2},
+        "message": "version sha256:aaaaaaaaaaaa",
+    },
     "TrainingRun": {
         "phase": "Running",
         "progress": {"percent": 40, "step": 8, "of": 20},
@@ -116,6 +135,15 @@ STATUS: dict[str, Object] = {
     },
 }
 SHOWN: dict[str, dict[str, object]] = {
+    "Dataset": {
+        "Phase": "Ready",
+        "Format": "Csv",
+        "Files": 2,
+        "Rows": 1797,
+        "Version": "sha256:" + "a" * 64,
+        "URI": "s3://data/digits/",
+        "Message": "version sha256:aaaaaaaaaaaa",
+    },
     "TrainingRun": {
         "Phase": "Running",
         "Model": "digits",
@@ -153,7 +181,7 @@ def test_columns(api: Api, objects: dict[str, Object], namespace: str, kind: Any
     heads = [c["name"] for c in table["columnDefinitions"]]
     shown = dict(zip(heads, table["rows"][0]["cells"], strict=True))
     assert heads == ["Name", *(c.name for c in kind.columns)]
-    assert {k: v for k, v in shown.items() if k not in ("Name", "Age")} == SHOWN[kind.kind]
+    assert {k: v for k, v in shown.items() if k not in ("Name", "Age", "Checked")} == SHOWN[kind.kind]
     usual = {c["name"] for c in table["columnDefinitions"] if c["priority"] == 0}
     assert len(usual) <= 8, "a terminal of 120 columns shows no more at a glance"
 
@@ -165,7 +193,7 @@ def test_a_status_that_a_user_writes_into_the_manifest_is_dropped(api: Api, name
     assert "status" not in api.create(manifest)
 
 
-@pytest.mark.parametrize("kind", ["TrainingRun", "ModelVersion", "Deployment"])
+@pytest.mark.parametrize("kind", OURS)
 def test_a_phase_that_does_not_exist_is_refused_to_the_operator_too(
     api: Api, objects: dict[str, Object], namespace: str, kind: str
 ) -> None:

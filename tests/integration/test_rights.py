@@ -8,6 +8,7 @@ import pytest
 
 from slipway.api.common import Label
 from slipway.kube.objects import (
+    DATASETS,
     DEPLOYMENTS,
     HTTP_ROUTES,
     JOBS,
@@ -29,7 +30,7 @@ Right = tuple[str, str, str]
 
 NOT_ASKED_FOR = {
     ("slipway.dev", f"{plural}/finalizers", "update"): "asked within the API server, by an admission plugin"
-    for plural in ("trainingruns", "modelversions", "deployments")
+    for plural in ("datasets", "trainingruns", "modelversions", "deployments")
 }
 
 
@@ -55,6 +56,14 @@ def used(requests: list[Request]) -> set[Right]:
 
 def live_a_life(world: World) -> None:
     """Everything that the operator can come to do: trainings that go well and badly, rollouts, verbs, deletions."""
+    data = world.team()
+    data.dataset()
+    data.run(data=[{"name": "train", "dataset": "digits"}])
+    data.run_until("Succeeded")
+    data.say("refresh", resource=DATASETS)
+    data.dataset_until("Ready", check=lambda d: d["status"]["checked"]["number"] == 2)
+    data.gone(JOBS, "digits-dataset")
+
     training = world.team()
     training.config_map("digits-code")
     training.run(code={"configMap": "digits-code"}, ttlAfterFinished="0s")

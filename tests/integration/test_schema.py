@@ -1,4 +1,4 @@
-"""Each rule of the three schemas, accepting and refusing, on a real API server.
+"""Each rule of the schemas, accepting and refusing, on a real API server.
 
 The tables are keyed by a sentence. Each case is one edit of an object that is right, so a refusal is about that edit;
 the words asked for are those a person reads. ``test_no_rule_is_untested`` finds a rule that has no refusing case.
@@ -18,7 +18,7 @@ import yaml
 from localcluster.paths import REPOSITORY
 from slipway.api.common import API_VERSION
 from slipway.crdgen import KINDS
-from slipway.kube.objects import DEPLOYMENTS, MODEL_VERSIONS, TRAINING_RUNS, Resource
+from slipway.kube.objects import DATASETS, DEPLOYMENTS, MODEL_VERSIONS, TRAINING_RUNS, Resource
 from tests.support import schema
 from tests.support.api_server import CRDS, Api, Cause, Object, Refusal
 
@@ -26,6 +26,42 @@ NAMESPACE: Final = "schema"
 EMPTY_NAMESPACE: Final = "schema-empty"
 GONE: Final = object()
 """As a value in an edit: leave the field out."""
+
+
+def dataset() -> Object:
+    """Every field."""
+    return {
+        "apiVersion": API_VERSION,
+        "kind": "Dataset",
+        "metadata": {"name": "digits", "namespace": NAMESPACE},
+        "spec": {
+            "uri": "s3://data/digits/",
+            "store": "default",
+            "outputStore": "kept",
+            "format": "Csv",
+            "schema": [
+                {"name": "label", "type": "Integer", "nullable": False},
+                {"name": "seen at", "type": "Timestamp"},
+            ],
+            "checks": [
+                {
+                    "column": "label",
+                    "notNull": True,
+                    "unique": False,
+                    "min": "0",
+                    "max": "9.5e0",
+                    "allowed": ["0", "1"],
+                    "matches": "[0-9]{1,2}",
+                    "maxMissing": "0.01",
+                },
+                {"minRows": 100, "maxRows": 100, "minFiles": 1},
+                {"column": "seen at", "min": "2026-01-31", "max": "2026-02-01T12:00:00.5+01:00"},
+            ],
+            "refresh": "1h",
+            "resources": {"cpu": "500m", "memory": "512Mi"},
+            "activeDeadline": "30m",
+        },
+    }
 
 
 def training_run() -> Object:
@@ -42,6 +78,7 @@ def training_run() -> Object:
             "data": [
                 {"name": "train", "uri": "s3://data/digits/", "digest": "sha256:" + "0" * 64, "store": "default"},
                 {"name": "test", "uri": "s3://data/digits.npz"},
+                {"name": "more", "dataset": "digits", "digest": "sha256:" + "0" * 64},
             ],
             "parameters": {"epochs": "20", "learningRate": "0.01"},
             "seed": 7,
@@ -237,6 +274,17 @@ def _too_long(path: str, limit: int) -> tuple[str, str, str]:
 # ------------------------------------------------------------------------------------------------ what is accepted
 
 ACCEPTED: Final[dict[str, Given]] = {
+    "a Dataset with every field": Given(dataset()),
+    "a Dataset that says no more than it must": Given(dataset(), {"spec": {"uri": "s3://data/x", "format": "Csv"}}),
+    "files of any kind": Given(
+        dataset(), {"spec.format": "Files", "spec.schema": GONE, "spec.checks": [{"minFiles": 3}]}
+    ),
+    "the longest name of a Dataset": Given(dataset(), {"metadata.name": "d" * 63}),
+    "a Dataset that is read every minute": Given(dataset(), {"spec.refresh": "60s"}),
+    "the most columns": Given(dataset(), {"spec.schema": [{"name": f"c{i}", "type": "Number"} for i in range(1000)]}),
+    "the most checks": Given(dataset(), {"spec.checks": [{"column": "label", "min": str(i)} for i in range(200)]}),
+    "no missing value at all": Given(dataset(), {"spec.checks": [{"column": "label", "maxMissing": "0"}]}),
+    "no rows": Given(dataset(), {"spec.checks": [{"minRows": 0, "maxRows": 0}]}),
     "a TrainingRun with every field": Given(training_run()),
     "a ModelVersion with every field": Given(model_version()),
     "a Deployment with every field": Given(deployment()),
@@ -438,8 +486,101 @@ NOT_NEGATIVE: Final = 'write a number that is not negative as text, like "1e-4" 
 THRESHOLD: Final = "threshold belongs to the metric slow, and slow needs one: {name: slow, threshold: 50ms}"
 METRIC: Final = "errors and slow are measured by Slipway; any other metric needs total and bad, two PromQL counters"
 
+INTERVAL: Final = "write a minute or more, like 10m, 1h or 7d"
+BOUND: Final = 'write a number or a time as text, like "0.5", "1e-3", "2026-01-31" or "2026-01-31T12:00:00Z"'
+MISSING: Final = 'write a share from 0 to 1 as text, like "0.01" for one in a hundred'
+URI: Final = "write s3://bucket/key for one file"
+
 _One = tuple[str, Any, str]
 """Path, wrong value, words."""
+
+_DATASET: Final[dict[str, _One]] = {
+    "nothing": ("spec", GONE, "Required value"),
+    "a name with a dot": ("metadata.name", "digits.2026", "metadata.name must be at most 63 characters of a-z"),
+    "no address": ("spec.uri", GONE, "Required value"),
+    "an address on a web server": ("spec.uri", "https://example.com/digits", URI),
+    "an address that is too long": ("spec.uri", "s3://data/" + "x" * 1020, "may not be more than 1024 bytes"),
+    "a place with a capital": ("spec.store", "Default", PLACE),
+    "a place of too long a name": _too_long("spec.store", 40),
+    "an output place with a capital": ("spec.outputStore", "Default", PLACE),
+    "an output place of too long a name": _too_long("spec.outputStore", 40),
+    "no format": ("spec.format", GONE, "Required value"),
+    "a format in capitals": ("spec.format", "CSV", "Unsupported value"),
+    "a column without a name": ("spec.schema.0.name", GONE, "Required value"),
+    "a column of no name": ("spec.schema.0.name", "", "should be at least 1 chars long"),
+    "a column of too long a name": _too_long("spec.schema.0.name", 253),
+    "a column without a type": ("spec.schema.0.type", GONE, "Required value"),
+    "a column of a type that does not exist": ("spec.schema.0.type", "float", "Unsupported value"),
+    "two columns of one name": ("spec.schema.1.name", "label", "spec.schema[1]: Duplicate value"),
+    "too many columns": (
+        "spec.schema",
+        [{"name": f"c{i}", "type": "Number"} for i in range(1001)],
+        "Too many: 1001: must have at most 1000 items",
+    ),
+    "too many checks": (
+        "spec.checks",
+        [{"column": "label", "min": str(i)} for i in range(201)],
+        "Too many: 201: must have at most 200 items",
+    ),
+    "a check without a rule": ("spec.checks.0", {"column": "label"}, "write at least one rule: of a column notNull"),
+    "a check that says no twice": (
+        "spec.checks.0",
+        {"column": "label", "notNull": False, "unique": False},
+        "write at least one rule",
+    ),
+    "a rule of a column without the column": ("spec.checks.0.column", GONE, "write the column that notNull, unique"),
+    "a column that must not be missing, without its name": (
+        "spec.checks.0",
+        {"notNull": True},
+        "write the column that notNull, unique",
+    ),
+    "a rule of the whole set with a column": (
+        "spec.checks.1.column",
+        "label",
+        "leave column out beside minRows, maxRows, minFiles",
+    ),
+    "fewer rows at most than at least": ("spec.checks.1.minRows", 101, "minRows must not be greater than maxRows"),
+    "a check of a column of no name": ("spec.checks.0.column", "", "should be at least 1 chars long"),
+    "a check of a column of too long a name": _too_long("spec.checks.0.column", 253),
+    "a least value that is none": ("spec.checks.0.min", "zero", BOUND),
+    "a least value that is too long": ("spec.checks.0.min", "1" * 41, "may not be more than 40 bytes"),
+    "a greatest value that is a day of no calendar's": ("spec.checks.0.max", "31.01.2026", BOUND),
+    "a greatest value that is too long": ("spec.checks.0.max", "1" * 41, "may not be more than 40 bytes"),
+    "no allowed value": ("spec.checks.0.allowed", [], "should have at least 1 items"),
+    "too many allowed values": (
+        "spec.checks.0.allowed",
+        [str(i) for i in range(257)],
+        "Too many: 257: must have at most 256 items",
+    ),
+    "an allowed value twice": ("spec.checks.0.allowed", ["0", "0"], "spec.checks[0].allowed[1]: Duplicate value"),
+    "an allowed value that is too long": _too_long("spec.checks.0.allowed.0", 253),
+    "an empty expression": ("spec.checks.0.matches", "", "should be at least 1 chars long"),
+    "an expression that is none": ("spec.checks.0.matches", "([0-9]", "write a regular expression of RE2"),
+    "an expression that is too long": _too_long("spec.checks.0.matches", 512),
+    "a share in percent": ("spec.checks.0.maxMissing", "1%", MISSING),
+    "more than all missing": ("spec.checks.0.maxMissing", "1.1", MISSING),
+    "a share that is too long": ("spec.checks.0.maxMissing", "0." + "0" * 15, "may not be more than 16 bytes"),
+    "fewer than no rows": ("spec.checks.1.minRows", -1, "should be greater than or equal to 0"),
+    "more rows than can be counted": ("spec.checks.1.minRows", 2**53 + 1, "should be less than or equal to"),
+    "fewer than no rows at most": ("spec.checks.1.maxRows", -1, "should be greater than or equal to 0"),
+    "more rows at most than can be counted": ("spec.checks.1.maxRows", 2**53 + 1, "should be less than or equal to"),
+    "no files at least": ("spec.checks.1.minFiles", 0, "should be greater than or equal to 1"),
+    "more files than can be counted": ("spec.checks.1.minFiles", 2**53 + 1, "should be less than or equal to"),
+    "a refresh that is no duration": ("spec.refresh", "hourly", DURATION),
+    "a refresh in milliseconds": ("spec.refresh", "60000ms", SECONDS),
+    "a refresh all the time": ("spec.refresh", "0h", LONGER),
+    "a refresh each second": ("spec.refresh", "59s", INTERVAL),
+    "a refresh that is too long": ("spec.refresh", "0" * 32 + "h", "may not be more than 32 bytes"),
+    "no CPU": ("spec.resources.cpu", "0", CPU),
+    "CPU that is too long": ("spec.resources.cpu", "1" * 33, "may not be more than 32 bytes"),
+    "memory in thousandths": ("spec.resources.memory", "512m", MEMORY),
+    "memory that is too long": ("spec.resources.memory", "1" * 33, "may not be more than 32 bytes"),
+    "a GPU": ("spec.resources.gpu", {"count": 1}, "unknown field"),
+    "a deadline that is no duration": ("spec.activeDeadline", "soon", DURATION),
+    "a deadline in milliseconds": ("spec.activeDeadline", "5ms", SECONDS),
+    "a deadline of nothing": ("spec.activeDeadline", "0s", LONGER),
+    "a deadline that is too long": ("spec.activeDeadline", "0" * 32 + "h", "may not be more than 32 bytes"),
+}
 
 _TRAINING_RUN: Final[dict[str, _One]] = {
     "no model": ("spec.model", GONE, "Required value"),
@@ -472,7 +613,11 @@ _TRAINING_RUN: Final[dict[str, _One]] = {
     ),
     "two data sets of one name": ("spec.data.1.name", "train", "spec.data[1]: Duplicate value"),
     "data without a name": ("spec.data.0.name", GONE, "Required value"),
-    "data without a place": ("spec.data.0.uri", GONE, "Required value"),
+    "data without a place": ("spec.data.0.uri", GONE, "write either uri (an address in S3) or dataset (the name of"),
+    "data with an address and a Dataset": ("spec.data.0.dataset", "digits", "write either uri (an address in S3) or"),
+    "a Dataset in a place": ("spec.data.2.store", "lake", "leave store out beside dataset: the Dataset says in which"),
+    "a Dataset with a slash in its name": ("spec.data.2.dataset", "team/digits", "write the name of a Dataset of this"),
+    "a Dataset of too long a name": _too_long("spec.data.2.dataset", 63),
     "data with a space in its name": ("spec.data.0.name", "my data", "that begins with a letter, for example train"),
     "data with too long a name": _too_long("spec.data.0.name", 40),
     "data on a web server": ("spec.data.0.uri", "https://example.com/digits", "write s3://bucket/key for one file"),
@@ -1015,6 +1160,7 @@ def _refused() -> Iterator[tuple[str, Refused]]:
     program = {"spec.entrypoint": GONE, "spec.command": ["python", "train.py"]}
     follower = {"spec.modelVersion": GONE, "spec.alias": "champion", "spec.model": "digits"}
     for kind, base, first, table in (
+        ("Dataset", dataset(), {}, _DATASET),
         ("TrainingRun", training_run(), {}, _TRAINING_RUN),
         ("TrainingRun", training_run(), program, _COMMAND),
         ("reproduction", reproduction(), {}, _REPRODUCTION),
@@ -1026,6 +1172,11 @@ def _refused() -> Iterator[tuple[str, Refused]]:
     ):
         for sentence, (path, value, words) in table.items():
             yield f"{kind}: {sentence}", Refused(base, {**first, path: value}, path, words)
+    files = "format Files has no columns and no rows"
+    yield "Dataset: columns of files of any kind", Refused(dataset(), {"spec.format": "Files"}, "spec", files)
+    for rule in ({"column": "label", "min": "0"}, {"minRows": 1}):
+        edits = {"spec.format": "Files", "spec.schema": GONE, "spec.checks": [rule]}
+        yield f"Dataset: {rule} of files of any kind", Refused(dataset(), edits, "spec", files)
     either = "write either entrypoint (module:function) or command (any program), not both and not neither"
     yield (
         "TrainingRun: an entrypoint and a program",
@@ -1111,6 +1262,7 @@ def _changes() -> Iterator[tuple[str, Refused]]:
 CHANGES: Final = dict(_changes())
 
 MAY_CHANGE: Final[dict[str, Given]] = {
+    "Dataset: it moves": Given(dataset(), {"spec.uri": "s3://data/digits-2026/", "spec.refresh": GONE}),
     "TrainingRun: suspended": Given(training_run(), {"spec.suspend": True}),
     "TrainingRun: labelled": Given(training_run(), {"metadata.labels": {"team": "vision"}}),
     "ModelVersion: another alias": Given(model_version(), {"spec.aliases": ["challenger"]}),
@@ -1128,6 +1280,7 @@ MAY_CHANGE: Final[dict[str, Given]] = {
 # ----------------------------------------------------------------------------------------------------------- tests
 
 RESOURCE: Final[dict[str, Resource]] = {
+    "Dataset": DATASETS,
     "TrainingRun": TRAINING_RUNS,
     "ModelVersion": MODEL_VERSIONS,
     "Deployment": DEPLOYMENTS,
@@ -1136,7 +1289,7 @@ RESOURCE: Final[dict[str, Resource]] = {
 
 @pytest.fixture(scope="module", autouse=True)
 def place(api: Api) -> None:
-    """Two namespaces; everything but the three objects that stand in the first is a dry run."""
+    """Two namespaces; everything but the objects that stand in the first is a dry run."""
     for name in (NAMESPACE, EMPTY_NAMESPACE):
         api.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}})
 
@@ -1144,7 +1297,7 @@ def place(api: Api) -> None:
 @pytest.fixture(scope="module")
 def standing(api: Api, place: None) -> dict[str, Object]:
     """One object of each kind that exists, to be changed."""
-    return {m["kind"]: api.apply(m) for m in (training_run(), model_version(), deployment())}
+    return {m["kind"]: api.apply(m) for m in (dataset(), training_run(), model_version(), deployment())}
 
 
 @pytest.fixture(scope="module")
@@ -1257,6 +1410,18 @@ def test_no_rule_speaks_in_regular_expressions(schemas: dict[str, Object]) -> No
 # ------------------------------------------------------------------------------------------------ what is written
 
 
+def test_defaults_of_a_dataset(api: Api) -> None:
+    edits = {"metadata.name": "d", "spec": {"uri": "s3://data/x", "format": "Csv", "checks": [{"minRows": 1}]}}
+    assert api.create(Given(dataset(), edits).manifest(), dry_run=True)["spec"] == {
+        "uri": "s3://data/x",
+        "store": "default",
+        "format": "Csv",
+        "checks": [{"notNull": False, "unique": False, "minRows": 1}],
+        "resources": {"cpu": "1", "memory": "1Gi"},
+        "activeDeadline": "1h",
+    }
+
+
 def test_defaults_of_a_training_run(api: Api) -> None:
     wanted = Given(training_run(), {"metadata.name": "d", "spec": {"model": "digits", "entrypoint": "train:main"}})
     assert api.create(wanted.manifest(), dry_run=True)["spec"] == {
@@ -1356,14 +1521,21 @@ def test_defaults_of_a_strategy(api: Api, given: Object, written: Object) -> Non
 # --------------------------------------------------------------------------------------------------- what is shown
 
 
-def _shown() -> list[Object]:
-    """The parts of a Deployment's spec in docs/rollouts.md."""
-    page = (REPOSITORY / "docs" / "rollouts.md").read_text()
+def _shown(page: str) -> list[Object]:
+    """The parts of a spec that a page shows."""
+    page = (REPOSITORY / "docs" / page).read_text()
     return [yaml.safe_load(block) for block in re.findall(r"^```yaml\n(.*?)^```", page, re.MULTILINE | re.DOTALL)]
 
 
-@pytest.mark.parametrize("part", _shown(), ids=lambda part: "+".join(part))
+@pytest.mark.parametrize("part", _shown("rollouts.md"), ids=lambda part: "+".join(part))
 def test_what_the_documents_show_is_accepted(api: Api, part: Object) -> None:
     wanted = Given(deployment(), {"metadata.name": "shown", "spec": {"modelVersion": "digits-v3", **part}})
+    made = api.create(wanted.manifest(), dry_run=True)
+    assert _subset(part, made["spec"])
+
+
+@pytest.mark.parametrize("part", _shown("datasets.md"), ids=lambda part: "+".join(part))
+def test_what_the_page_about_data_shows_is_accepted(api: Api, part: Object) -> None:
+    wanted = Given(dataset(), {"metadata.name": "shown", "spec": {"uri": "s3://data/x", "format": "Csv", **part}})
     made = api.create(wanted.manifest(), dry_run=True)
     assert _subset(part, made["spec"])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 
-from slipway.kube.objects import DEPLOYMENTS, MODEL_VERSIONS, TRAINING_RUNS
+from slipway.kube.objects import DATASETS, DEPLOYMENTS, MODEL_VERSIONS, TRAINING_RUNS
 from tests.support.api_server import Object
 from tests.support.chart import ACCOUNT
 from tests.support.control_plane import Cluster
@@ -13,7 +13,7 @@ from tests.support.world import Team, world_on
 
 SECONDS = 60
 RUNS, VERSIONS, SERVED = 20, 10, 10
-"""With the versions that the runs make, 60 objects of ours."""
+"""With the versions that the runs make and as many Datasets as versions, 70 objects of ours."""
 
 
 HELD: dict[str, tuple[Object, Object]] = {
@@ -57,6 +57,8 @@ def test_no_write_for_a_minute_with_fifty_objects(cluster: Cluster) -> None:
         team = world.team()
         for i in range(RUNS):
             team.run(f"digits-{i}", parameters={"accuracy": "0.97"})
+        for i in range(VERSIONS):
+            team.dataset(f"data-{i}")
         for i in range(1, VERSIONS + 1):
             team.register("cats", i, aliases=["champion"])
         for i in range(SERVED):
@@ -64,11 +66,13 @@ def test_no_write_for_a_minute_with_fifty_objects(cluster: Cluster) -> None:
         for i in range(RUNS):
             team.run_until("Succeeded", f"digits-{i}")
             team.version_until("Ready", f"digits-v{i + 1}")
+        for i in range(VERSIONS):
+            team.dataset_until("Ready", f"data-{i}")
         for i in range(SERVED):
             team.deployment_until("Healthy", f"cats-{i}")
         for i, (strategy, more) in enumerate(HELD.values()):
             hold(team, f"held-{i}", strategy, more)
-        ours = [o for kind in (TRAINING_RUNS, MODEL_VERSIONS, DEPLOYMENTS) for o in team.all(kind)]
+        ours = [o for kind in (DATASETS, TRAINING_RUNS, MODEL_VERSIONS, DEPLOYMENTS) for o in team.all(kind)]
         assert len(ours) >= 50
         time.sleep(5)  # what is still settling (ready counts, the gateway's answer) is not yet the steady state
 

@@ -81,6 +81,40 @@ def model_version(
     return made
 
 
+def dataset(
+    name: str = "digits",
+    *,
+    uid: str | None = None,
+    annotations: Mapping[str, str] | None = None,
+    status: Mapping[str, Any] | None = None,
+    **spec: Any,
+) -> dict[str, Any]:
+    """A Dataset with the defaults that the API server writes."""
+    meta: dict[str, Any] = {"name": name, "namespace": NAMESPACE}
+    if uid:
+        meta |= {"uid": uid, "generation": 1}
+    if annotations:
+        meta["annotations"] = dict(annotations)
+    made: dict[str, Any] = {
+        "apiVersion": API_VERSION,
+        "kind": "Dataset",
+        "metadata": meta,
+        "spec": {
+            "uri": "s3://data/digits/",
+            "store": "default",
+            "format": "Csv",
+            "schema": [{"name": "label", "type": "Integer", "nullable": False}],
+            "checks": [{"notNull": False, "unique": False, "minRows": 100}],
+            "resources": {"cpu": "1", "memory": "1Gi"},
+            "activeDeadline": "1h",
+            **spec,
+        },
+    }
+    if status is not None:
+        made["status"] = dict(status)
+    return made
+
+
 def config_map(name: str, data: Mapping[str, str] | None = None, **labels: str) -> dict[str, Any]:
     """A ConfigMap."""
     meta: dict[str, Any] = {"name": name, "namespace": NAMESPACE}
@@ -119,6 +153,22 @@ def train_result(**changes: Any) -> contract.TrainResult:
 def verify_result(digest: str = DIGEST) -> contract.VerifyResult:
     """What a verification reports."""
     return contract.VerifyResult(digest, "CPUExecutionProvider", "1.23.2", 17)
+
+
+def dataset_result(digest: str = DIGEST, *failures: tuple[str, str], **changes: Any) -> contract.DatasetResult:
+    """What a check reports at the end; each failure is a check and a sentence."""
+    given: dict[str, Any] = {
+        "files": 2,
+        "bytes": 1000,
+        "read": 2,
+        "rows": 1797,
+        "columns": 65,
+        "manifest": f"s3://models/datasets/digits/manifests/{digest[7:]}.txt",
+        "profile": f"s3://models/datasets/digits/profiles/{digest[7:]}.json",
+        "checked": 3,
+        "failures": [contract.CheckFailure(*f) for f in failures],
+    }
+    return contract.DatasetResult(digest, **{**given, **changes})
 
 
 def failure(reason: str, message: str) -> str:

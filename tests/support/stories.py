@@ -165,7 +165,9 @@ def compare(log: Sequence[str], golden: Path) -> None:
         raise AssertionError("\n".join(diff))
 
 
-_TIMES = frozenset({"startTime", "completionTime", "startedAt", "finishedAt", "verifiedAt", "lastTransitionTime"})
+_TIMES = frozenset(
+    {"startTime", "completionTime", "startedAt", "finishedAt", "verifiedAt", "lastTransitionTime", "at", "seenAt"}
+)
 
 
 def timeless(value: Any) -> Any:

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from slipway import contract
 from slipway.api.common import ACTION_ANNOTATION, API_VERSION
-from slipway.kube.objects import DEPLOYMENTS, EVENTS, MODEL_VERSIONS, TRAINING_RUNS, Resource
+from slipway.kube.objects import DATASETS, DEPLOYMENTS, EVENTS, MODEL_VERSIONS, TRAINING_RUNS, Resource
 from tests.support.api_server import Api, Object, eventually
 from tests.support.chart import ACCOUNT
 from tests.support.control_plane import AuditLog, Cluster, make_namespace
@@ -71,6 +71,10 @@ class Team:
         usual = {"model": "digits", "entrypoint": "train:main"}
         return self._apply("TrainingRun", name, {**usual, **spec})
 
+    def dataset(self, name: str = "digits", **spec: Any) -> Object:
+        """Apply a Dataset."""
+        return self._apply("Dataset", name, {"uri": "s3://data/digits/", "format": "Csv", **spec})
+
     def register(self, model: str = "digits", number: int = 1, **spec: Any) -> Object:
         """Apply a ModelVersion by hand."""
         tensor = {"datatype": "FP32", "shape": [-1, 64]}
@@ -97,9 +101,9 @@ class Team:
         wanted = {field: value for field, value in {**usual, **spec}.items() if value is not None}
         return self._apply("Deployment", name, wanted)
 
-    def say(self, action: str, name: str = "digits") -> None:
+    def say(self, action: str, name: str = "digits", resource: Resource = DEPLOYMENTS) -> None:
         """``kubectl annotate mdeploy NAME slipway.dev/action=...``"""
-        self.api.merge(DEPLOYMENTS, self.namespace, name, {"metadata": {"annotations": {ACTION_ANNOTATION: action}}})
+        self.api.merge(resource, self.namespace, name, {"metadata": {"annotations": {ACTION_ANNOTATION: action}}})
 
     def play(self, role: str, program: Callable[[Object], Any]) -> None:
         """What pods of a role do in this namespace from now on."""
@@ -149,6 +153,9 @@ class Team:
 
     def run_until(self, phase: str, name: str = "digits-1", **wanted: Any) -> Object:
         return self.until(TRAINING_RUNS, name, phase=phase, **wanted)
+
+    def dataset_until(self, phase: str, name: str = "digits", **wanted: Any) -> Object:
+        return self.until(DATASETS, name, phase=phase, **wanted)
 
     def version_until(self, phase: str, name: str = "digits-v1", **wanted: Any) -> Object:
         return self.until(MODEL_VERSIONS, name, phase=phase, **wanted)

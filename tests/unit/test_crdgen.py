@@ -116,6 +116,7 @@ def test_every_message_is_a_sentence_for_a_person(kind: Kind) -> None:
 
 def test_short_names_and_kinds_are_fixed() -> None:
     assert {k.kind: (k.plural, k.short) for k in KINDS} == {
+        "Dataset": ("datasets", "dset"),
         "TrainingRun": ("trainingruns", "trun"),
         "ModelVersion": ("modelversions", "mver"),
         "Deployment": ("deployments", "mdeploy"),

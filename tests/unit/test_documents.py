@@ -22,6 +22,8 @@ PAGES = sorted(
 AT_REST = {
     Reason.ANALYSING,
     Reason.ANALYSIS_PASSED,
+    Reason.CHECKING,
+    Reason.CHECKS_PASSED,
     Reason.TEST_PASSED,
     Reason.TEST_RUNNING,
     Reason.FIRST_STARTING,

@@ -13,6 +13,7 @@ from pathlib import Path
 import kopf
 import pytest
 
+from slipway.datasets import handlers as datasets_handlers
 from slipway.kube.objects import BY_TYPE, Key
 from slipway.kube.wake import watch
 from slipway.registry import handlers as registry_handlers
@@ -22,7 +23,7 @@ from slipway.training import handlers as training_handlers
 
 REPOSITORY = Path(__file__).parents[2]
 OPERATOR = REPOSITORY / "operator" / "slipway"
-ROOMS = ("training", "registry", "serving")
+ROOMS = ("datasets", "training", "registry", "serving")
 SPEAKS = {"__init__.py", "observe.py", "handlers.py", "progress.py", "eyes.py", "pods.py", "prometheus.py"}
 """The files of a room that are not pure: what reads, what is called by Kopf, what asks pods for progress or counters,
 and what asks Prometheus."""
@@ -99,9 +100,9 @@ def test_the_contracts_hold() -> None:
 
 def _handlers() -> Iterator[kopf._core.intents.handlers.ResourceHandler]:  # type: ignore[name-defined]
     registry = kopf.OperatorRegistry()
-    training_handlers.register(registry, _nobody)
+    for room in (datasets_handlers, training_handlers, serving_handlers):
+        room.register(registry, _nobody)
     registry_handlers.register(registry, _nobody, Runs())
-    serving_handlers.register(registry, _nobody)
     for store in vars(registry).values():
         handlers = getattr(store, "_handlers", ())
         yield from handlers
@@ -115,7 +116,7 @@ def test_kopf_is_told_group_version_and_plural() -> None:
     """By a bare name, Kopf would take ``deployments`` for two kinds and serve neither, with no more than a warning."""
     known = {(r.group, r.version, r.plural) for r in BY_TYPE.values()}
     handlers = list(_handlers())
-    assert len(handlers) >= 9, "the walk finds no handlers: Kopf's registry looks different now"
+    assert len(handlers) >= 13, "the walk finds no handlers: Kopf's registry looks different now"
     for handler in handlers:
         chosen = handler.selector
         assert chosen is not None, handler.id

@@ -21,6 +21,8 @@ VERSION: Final = "v1alpha1"
 API_VERSION: Final = f"{GROUP}/{VERSION}"
 FIELD_MANAGER: Final = "slipway"
 ACTION_ANNOTATION: Final = f"{GROUP}/action"
+ACTION_LIMIT: Final = 63
+"""Characters of an action that are recorded; no verb is longer."""
 
 
 class Label:
@@ -32,8 +34,12 @@ class Label:
     TRAINING_RUN: Final = f"{GROUP}/training-run"
     TRAINING_RUN_UID: Final = f"{GROUP}/training-run-uid"
     DEPLOYMENT: Final = f"{GROUP}/deployment"
+    DATASET: Final = f"{GROUP}/dataset"
+    DATASET_UID: Final = f"{GROUP}/dataset-uid"
+    DATASET_CHECK: Final = f"{GROUP}/dataset-check"
+    """The number of the check that a Job and its pods carry out."""
     ROLE: Final = f"{GROUP}/role"
-    """What a child is for: ``train``, ``verify``, ``serve``, ``versions``."""
+    """What a child is for: ``train``, ``verify``, ``serve``, ``versions``, ``dataset``."""
 
 
 class Model(BaseModel):
@@ -199,6 +205,11 @@ WholeSeconds = Annotated[str, Field(max_length=32, json_schema_extra=rules(_A_DU
 """A duration for what Kubernetes counts in seconds; may be zero."""
 Deadline = Annotated[str, Field(max_length=32, json_schema_extra=rules(_A_DURATION, _WHOLE_SECONDS, _LONGER_THAN_ZERO))]
 """A duration in seconds that is not zero."""
+_MINUTES: Final = Rule("!self.matches('^0*([0-9]|[1-5][0-9])s$')", "write a minute or more, like 10m, 1h or 7d")
+Interval = Annotated[
+    str, Field(max_length=32, json_schema_extra=rules(_A_DURATION, _WHOLE_SECONDS, _LONGER_THAN_ZERO, _MINUTES))
+]
+"""How often something is done that is too much to be done every few seconds."""
 _A_MINUTE: Final = Rule(
     # Go's units only: CEL knows no day, and what is no duration at all is another rule's business.
     "!self.contains('d') && (!self.matches('^([0-9]+h)?([0-9]+m)?([0-9]+s)?([0-9]+ms)?$') || self == '' || "
@@ -277,6 +288,24 @@ Digest = Annotated[
         json_schema_extra=matching(DIGEST, "write a digest as sha256: and 64 digits of 0-9 and a-f"),
     ),
 ]
+S3_DATA: Final = r"^s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]/[^\s]*$"
+S3_FILE: Final = r"^s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]/([^\s]*[^\s/])$"
+DataUri = Annotated[
+    str,
+    Field(
+        max_length=1024,
+        json_schema_extra=matching(
+            S3_DATA, "write s3://bucket/key for one file, or s3://bucket/prefix/ for everything below it"
+        ),
+    ),
+]
+DatasetName = Annotated[
+    str,
+    Field(
+        max_length=63,
+        json_schema_extra=matching(f"^{_LABEL}$", "write the name of a Dataset of this namespace, for example digits"),
+    ),
+]
 NUMBER: Final = r"^-?[0-9]+(\.[0-9]+)?([eE][-+]?[0-9]{1,2})?$"
 Number = Annotated[
     str, Field(max_length=32, json_schema_extra=matching(NUMBER, 'write a number as text, like "0.95" or "1e-3"'))
@@ -331,6 +360,20 @@ Time = Annotated[
     Field(json_schema_extra={"format": "date-time"}),
     AfterValidator(lambda text: rfc3339(parse_time(text))),
 ]
+
+
+class LastAction(Model):
+    """The last verb that was carried out, or refused."""
+
+    action: str
+    at: Time
+    by: str | None = None
+    """Who asked, where known: the field manager that wrote the annotation."""
+    result: Annotated[str, Field(max_length=1024)]
+    """One sentence."""
+    pending: bool = False
+    """Carried out, but the annotation is still to be removed: what stands there now is not another wish. Without
+    this fact an operator that dies between the two writes would carry the action out twice."""
 
 
 class Gpu(Model):

@@ -18,6 +18,7 @@ from slipway.api.common import (
     Duration,
     Gpu,
     Kind,
+    LastAction,
     Memory,
     Model,
     ModelName,
@@ -643,20 +644,6 @@ class HistoryEntry(Model):
     to: Time
     outcome: Literal["Promoted", "Aborted", "Superseded"]
     reason: Annotated[str, Field(max_length=1024)] = ""
-
-
-class LastAction(Model):
-    """The last verb that was carried out, or refused."""
-
-    action: str
-    at: Time
-    by: str | None = None
-    """Who asked, where known: the field manager that wrote the annotation."""
-    result: Annotated[str, Field(max_length=1024)]
-    """One sentence."""
-    pending: bool = False
-    """Carried out, but the annotation is still to be removed: what stands there now is not another wish. Without
-    this fact an operator that dies between the two writes would carry the action out twice."""
 
 
 class Rollout(Model):

@@ -12,6 +12,7 @@ from slipway.api.common import (
     GROUP,
     LIST_ATOMIC,
     LIST_SET,
+    S3_FILE,
     AliasName,
     Column,
     Condition,
@@ -29,7 +30,7 @@ from slipway.api.common import (
     matching,
     rules,
 )
-from slipway.api.training_run import S3_FILE, MetricStatus, Verdict
+from slipway.api.training_run import MetricStatus, Verdict
 
 LINEAGE_ANNOTATION: Final = f"{GROUP}/lineage"
 """Carries the lineage into a new ModelVersion: the API server drops a status at creation, and a version without
@@ -178,6 +179,12 @@ class DataLineage(Model):
     digest: str
     files: int
     bytes: int
+    dataset: str | None = None
+    """The Dataset that the run named; absent where it named an address."""
+    version: str | None = None
+    """The version of that Dataset, which is the digest that was asked for and read."""
+    profile: str | None = None
+    """S3 URI of the profile of the data, as its Dataset's check took it: the baseline for drift."""
 
 
 class GpuLineage(Model):

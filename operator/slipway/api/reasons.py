@@ -27,6 +27,17 @@ class Reason(StrEnum):
     WRITE_REFUSED = "WriteRefused", "The API server refused to write a child; the message holds its own words."
     NAME_TAKEN = "NameTaken", "An object of the name that a child needs exists already and is not ours."
 
+    ACTION_REFUSED = "ActionRefused", "A person asked for an action that does not apply now; the message says why."
+
+    # -------------------------------------------------------------------------------------------- Dataset
+    CHECKING = "Checking", "A pod reads the data: their digest, their profile, schema and checks."
+    CHECKS_PASSED = "ChecksPassed", "The data keep schema and checks: a TrainingRun may start from them."
+    CHECKS_FAILED = "ChecksFailed", "The data do not keep schema or checks; the message says which and by how much."
+    CHECK_RETRYING = (
+        "CheckRetrying",
+        "The check ended without a word about the data; it is tried again after a while.",
+    )
+
     # ---------------------------------------------------------------------------------------- TrainingRun
     PENDING = "Pending", "The Job is about to be made."
     SUSPENDED = "Suspended", "spec.suspend is true: no pod runs until it is false."
@@ -46,6 +57,16 @@ class Reason(StrEnum):
     )
     STORE_MISSING = "StoreMissing", "The namespace was not given the S3 place that the spec names."
     CODE_MISSING = "CodeMissing", "The ConfigMap that spec.code names does not exist."
+    DATASET_MISSING = "DatasetMissing", "The Dataset that spec.data names does not exist."
+    DATASET_CHECKING = "DatasetChecking", "The run waits until the check of a Dataset of spec.data has ended."
+    DATASET_VERSION_MISSING = (
+        "DatasetVersionMissing",
+        "The Dataset exists, but none of its versions has the digest that spec.data asks for.",
+    )
+    DATASET_FAILED = (
+        "DatasetFailed",
+        "The data of a Dataset of spec.data do not pass its checks: no pod was made and no GPU was asked for.",
+    )
     RUNNING = "Running", "A pod is training."
     RETRYING = "Retrying", "An attempt failed and the Job will start another."
     SUCCEEDED = "Succeeded", "The training ended and its ModelVersion exists."
@@ -132,7 +153,6 @@ class Reason(StrEnum):
     RETREATING = "Retreating", "The candidate's weight goes back to 0."
     RESUMED = "Resumed", "A person let the rollout go on."
     RETIRED = "Retired", "A version that had no traffic any more gave its replicas back."
-    ACTION_REFUSED = "ActionRefused", "A person asked for an action that does not apply now; the message says why."
     HARM_FOUND = "HarmFound", "The evidence says that the candidate is worse than spec.analysis or the shadow allows."
     ANALYSIS_PASSED = "AnalysisPassed", "The evidence says that the candidate does no harm."
     ANALYSIS_INCONCLUSIVE = (

@@ -11,6 +11,8 @@ from slipway.api.common import (
     NUMBER,
     Column,
     Condition,
+    DatasetName,
+    DataUri,
     Deadline,
     Digest,
     Kind,
@@ -32,8 +34,6 @@ from slipway.api.common import (
     rules,
 )
 
-S3_DATA: Final = r"^s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]/[^\s]*$"
-S3_FILE: Final = r"^s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]/([^\s]*[^\s/])$"
 _MODULE: Final = "[A-Za-z_][A-Za-z0-9_]*"
 
 _MOST_TEXT: Final = 32768
@@ -51,6 +51,20 @@ class Code(Model):
 class DataInput(Model):
     """One data set, fetched by the pod and checked before the training starts."""
 
+    model_config = ConfigDict(
+        json_schema_extra=rules(
+            Rule(
+                "has(self.uri) != has(self.dataset)",
+                "write either uri (an address in S3) or dataset (the name of a Dataset), not both and not neither",
+            ),
+            Rule(
+                # The API server has written the default by now, and nothing tells it from one that a person wrote.
+                "!has(self.dataset) || self.store == 'default'",
+                "leave store out beside dataset: the Dataset says in which S3 place its data lie",
+            ),
+        )
+    )
+
     name: Annotated[
         str,
         Field(
@@ -62,20 +76,16 @@ class DataInput(Model):
         ),
     ]
     """The name under which the code asks for it: ``context.data("train")``."""
-    uri: Annotated[
-        str,
-        Field(
-            max_length=1024,
-            json_schema_extra=matching(
-                S3_DATA, "write s3://bucket/key for one file, or s3://bucket/prefix/ for everything below it"
-            ),
-        ),
-    ]
+    uri: DataUri | None = None
     """``s3://bucket/key`` is one file; ``s3://bucket/prefix/`` is everything below it."""
+    dataset: DatasetName | None = None
+    """A Dataset of this namespace, instead of ``uri``: the run waits until its check has ended, and takes the version
+    that passed (``status.data``). Where the checks failed, the run fails before any pod is made."""
     store: PlaceName = "default"
-    """The S3 place whose endpoint and credentials reach it."""
+    """The S3 place whose endpoint and credentials reach ``uri``."""
     digest: Digest | None = None
-    """The manifest digest that the data must have; the run fails before training where it has another."""
+    """The manifest digest that the data must have; the run fails before training where it has another. Beside
+    ``dataset`` it asks for one version of its ``status.versions``, instead of the newest."""
 
 
 class Output(Model):
@@ -259,6 +269,20 @@ class Attempt(Model):
     started_at: Time
 
 
+class DataPin(Model):
+    """The version of a Dataset that this run trains with, settled once, before the Job is made."""
+
+    name: str
+    """The data set's name in ``spec.data``."""
+    dataset: str
+    version: Digest
+    """The manifest digest. The pod checks that the data still have it."""
+    uri: Annotated[str, Field(max_length=1024)]
+    store: str
+    profile: Annotated[str, Field(max_length=1024)] | None = None
+    """S3 URI of the profile of this version: what later data are compared with to find drift."""
+
+
 class MetricStatus(Model):
     """A metric by its newest and its best value."""
 
@@ -314,6 +338,8 @@ class TrainingRunStatus(Model):
     last_attempt: Attempt | None = None
     rereads: int = 0
     """How often the result had to be asked for again, because the pod that reported it was gone."""
+    data: list[DataPin] = Field(default=[], max_length=32, json_schema_extra=list_map("name"))
+    """For each entry of ``spec.data`` that names a Dataset: the version that was taken."""
     progress: Progress | None = None
     metrics: list[MetricStatus] = Field(default=[], max_length=64, json_schema_extra=list_map("name"))
     model_version: str | None = None

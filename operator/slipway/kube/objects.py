@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from slipway.api.common import GROUP, VERSION
+from slipway.api.common import ACTION_ANNOTATION, GROUP, VERSION
 
 Manifest = Mapping[str, Any]
 """A Kubernetes object as JSON types."""
@@ -44,6 +44,7 @@ class Resource:
 
 
 TRAINING_RUNS: Final = Resource(GROUP, VERSION, "trainingruns", "TrainingRun")
+DATASETS: Final = Resource(GROUP, VERSION, "datasets", "Dataset")
 MODEL_VERSIONS: Final = Resource(GROUP, VERSION, "modelversions", "ModelVersion")
 DEPLOYMENTS: Final = Resource(GROUP, VERSION, "deployments", "Deployment")
 WORKLOADS: Final = Resource("apps", "v1", "deployments", "Deployment")
@@ -62,6 +63,7 @@ BUDGETS: Final = Resource("policy", "v1", "poddisruptionbudgets", "PodDisruption
 EVENTS: Final = Resource("events.k8s.io", "v1", "events", "Event")
 
 _ALL: Final = (
+    DATASETS,
     TRAINING_RUNS,
     MODEL_VERSIONS,
     DEPLOYMENTS,
@@ -125,3 +127,15 @@ def owned_by(child: Manifest, owner_uid: str) -> bool:
     return any(
         ref.get("controller") and ref.get("uid") == owner_uid for ref in child["metadata"].get("ownerReferences", ())
     )
+
+
+def action_of(live: Manifest) -> tuple[str | None, str | None]:
+    """What a person asks of an object by annotation, and the field manager that wrote it, where known."""
+    action = live["metadata"].get("annotations", {}).get(ACTION_ANNOTATION)
+    if action is None:
+        return None, None
+    field = f"f:{ACTION_ANNOTATION}"
+    for entry in live["metadata"].get("managedFields", ()):
+        if field in entry.get("fieldsV1", {}).get("f:metadata", {}).get("f:annotations", {}):
+            return action, entry.get("manager")
+    return action, None

@@ -13,8 +13,8 @@ from datetime import datetime, timedelta
 from functools import partial
 from typing import Final
 
-from slipway.api.common import ACTION_ANNOTATION, parse_time, rfc3339
-from slipway.api.deployment import DeploymentStatus, LastAction, VersionStatus
+from slipway.api.common import ACTION_ANNOTATION, ACTION_LIMIT, LastAction, parse_time, rfc3339
+from slipway.api.deployment import DeploymentStatus, VersionStatus
 from slipway.kube.objects import BUDGETS, HTTP_ROUTES, JOBS, SERVICES, TRAFFIC_POLICIES, WORKLOADS, Manifest, Resource
 from slipway.kube.plan import Apply, Change, Create, Delete, Event, Plan
 from slipway.serving import children, report
@@ -25,7 +25,7 @@ from slipway.serving.rollout.effects import Decision, carry_out, is_verb, refusa
 from slipway.serving.rollout.happened import happened, holds
 from slipway.serving.rollout.machine import VERBS, State
 from slipway.serving.rollout.record import recorded
-from slipway.serving.rollout.situation import ACTION_LIMIT, Situation, traffic_differs
+from slipway.serving.rollout.situation import Situation, traffic_differs
 from slipway.serving.traffic.seen import believed_at
 
 LOOK_AGAIN: Final = 15.0

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from slipway import contract
-from slipway.api.common import ACTION_ANNOTATION, Label
+from slipway.api.common import Label
 from slipway.api.deployment import DeploymentSpec, DeploymentStatus, Route
 from slipway.api.model_version import ModelVersionSpec, ModelVersionStatus
 from slipway.api.reasons import Reason
@@ -30,6 +30,7 @@ from slipway.kube.objects import (
     Key,
     Manifest,
     Resource,
+    action_of,
     owned_by,
 )
 from slipway.serving.children import CONTAINER, ROLE, TEST, child_name, peers_name, preview_name
@@ -59,7 +60,7 @@ async def observe(kube: Reader, key: Key, defaults: Defaults, eyes: Eyes) -> Obs
     running = _running(children, key.name)
     wanted = {v for v in (_name(status.stable), _name(status.candidate), target.wanted) if v}
     versions = {v: found for v in sorted(wanted) if (found := await _version(kube, key, v, registered, running))}
-    action, by = _action(live)
+    action, by = action_of(live)
     taken = Taken(
         await _foreign_children(kube, key, sorted(wanted), running, uid),
         _foreign(route if spec.route else front, uid)
@@ -335,18 +336,6 @@ async def _class(kube: Reader, gateway: Manifest | None) -> Manifest | None:
 
 
 # ----------------------------------------------------------------------------------------------------- the verb
-
-
-def _action(live: Manifest) -> tuple[str | None, str | None]:
-    """The annotation, and the field manager that wrote it."""
-    action = live["metadata"].get("annotations", {}).get(ACTION_ANNOTATION)
-    if action is None:
-        return None, None
-    field = f"f:{ACTION_ANNOTATION}"
-    for entry in live["metadata"].get("managedFields", ()):
-        if field in entry.get("fieldsV1", {}).get("f:metadata", {}).get("f:annotations", {}):
-            return action, entry.get("manager")
-    return action, None
 
 
 def _name(version: Any) -> str | None:

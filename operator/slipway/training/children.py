@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
 from slipway import contract, pods
 from slipway.api.common import API_VERSION, GROUP, Label
 from slipway.api.model_version import LINEAGE_ANNOTATION, Lineage, ModelVersionSpec, ModelVersionStatus
-from slipway.api.training_run import TrainingRunSpec
+from slipway.api.training_run import DataPin, TrainingRunSpec
 from slipway.kube.objects import CONFIG_MAPS, JOBS, MODEL_VERSIONS, Manifest, owner_reference
+from slipway.training import data
 
 CONTAINER: Final = "trainer"
 COMMAND: Final = ("python3", "-m", "slipway_trainer")
@@ -34,8 +35,15 @@ class Defaults:
     """Room for data, checkpoints and output on the node."""
 
 
-def train_spec(run: Manifest, spec: TrainingRunSpec, original: Manifest | None = None) -> contract.TrainSpec:
-    """What the trainer is asked to do; ``original`` is the version that it makes once more, if it does."""
+def train_spec(
+    run: Manifest, spec: TrainingRunSpec, original: Manifest | None = None, pins: Sequence[DataPin] = ()
+) -> contract.TrainSpec:
+    """What the trainer is asked to do.
+
+    Args:
+        original: the version that it makes once more, if it does.
+        pins: the versions of the Datasets that the run names.
+    """
     meta = run["metadata"]
     return contract.TrainSpec(
         namespace=meta["namespace"],
@@ -45,7 +53,12 @@ def train_spec(run: Manifest, spec: TrainingRunSpec, original: Manifest | None =
         entrypoint=spec.entrypoint,
         command=list(spec.command) if spec.command else None,
         codeConfigMap=spec.code.config_map if spec.code else None,
-        data=[contract.DataSpec(name=d.name, uri=d.uri, store=d.store, digest=d.digest) for d in spec.data],
+        data=[
+            contract.DataSpec(name=d.name, uri=pin.uri, store=pin.store, digest=pin.version)
+            if pin
+            else contract.DataSpec(name=d.name, uri=d.uri or "", store=d.store, digest=d.digest)
+            for d, pin in data.resolved(spec, pins)
+        ],
         parameters=dict(spec.parameters),
         seed=spec.seed,
         outputStore=spec.output.store,
@@ -70,10 +83,11 @@ def _compared(spec: TrainingRunSpec, original: Manifest | None) -> contract.Repr
     )
 
 
-def places(spec: TrainingRunSpec, original: Manifest | None = None) -> list[str]:
+def places(spec: TrainingRunSpec, original: Manifest | None = None, pins: Sequence[DataPin] = ()) -> list[str]:
     """The S3 places that the pod needs, each once."""
+    read = [pin.store if pin else d.store for d, pin in data.resolved(spec, pins)]
     compared = [original["spec"]["artifact"].get("store", "default")] if original else []
-    return sorted({spec.output.store, *(d.store for d in spec.data), *compared})
+    return sorted({spec.output.store, *read, *compared})
 
 
 def job(
@@ -85,6 +99,7 @@ def job(
     attempts_before: int,
     reread: int,
     original: Manifest | None = None,
+    pins: Sequence[DataPin] = (),
 ) -> dict[str, Any]:
     """The Job of a run.
 
@@ -96,6 +111,7 @@ def job(
         attempts_before: attempts of earlier Jobs of this run.
         reread: which re-read of the result this is; 0 is the training itself.
         original: the version that the run makes once more, if it does.
+        pins: the versions of the Datasets that the run names.
     """
     meta = run["metadata"]
     labels = run_labels(run, spec, role="train")
@@ -107,7 +123,7 @@ def job(
         # A new pod only when the old one has really ended: two pods never write one run's checkpoints.
         "podReplacementPolicy": "Failed",
         "podFailurePolicy": pods.failure_policy(CONTAINER),
-        "template": {"metadata": {"labels": labels}, "spec": _pod(run, spec, defaults, original)},
+        "template": {"metadata": {"labels": labels}, "spec": _pod(run, spec, defaults, original, pins)},
     }
     if deadline is not None:
         job_spec["activeDeadlineSeconds"] = deadline
@@ -143,9 +159,11 @@ def run_labels(run: Manifest, spec: TrainingRunSpec, **more: str) -> dict[str, s
     return pods.managed(model=spec.model, training_run=meta["name"], training_run_uid=meta["uid"], **more)
 
 
-def _pod(run: Manifest, spec: TrainingRunSpec, defaults: Defaults, original: Manifest | None) -> dict[str, Any]:
+def _pod(
+    run: Manifest, spec: TrainingRunSpec, defaults: Defaults, original: Manifest | None, pins: Sequence[DataPin]
+) -> dict[str, Any]:
     resources = spec.resources
-    asked = contract.dumps(train_spec(run, spec, original))
+    asked = contract.dumps(train_spec(run, spec, original, pins))
     work, work_mount = pods.scratch("work", contract.WORK_DIR, defaults.scratch_size)
     # Programs that a `command:` starts write to /tmp without asking TMPDIR.
     tmp, tmp_mount = pods.scratch("tmp", "/tmp", defaults.scratch_size)  # noqa: S108 - a mount path
@@ -166,7 +184,7 @@ def _pod(run: Manifest, spec: TrainingRunSpec, defaults: Defaults, original: Man
             pods.env_var(contract.Env.SPEC, asked),
             *pods.identity_env_vars(),
             *pods.scratch_env_vars(contract.WORK_DIR),
-            *pods.store_env_vars(places(spec, original)),
+            *pods.store_env_vars(places(spec, original, pins)),
         ],
         "ports": [{"name": "progress", "containerPort": contract.PROGRESS_PORT, "protocol": "TCP"}],
         "resources": pods.requirements(

@@ -4,8 +4,8 @@ A run that has not ended is judged by a list of rules, in order; the first that 
 verdict carries one sentence, which goes to status, conditions and Event alike.
 
 The facts that status keeps because they cannot be seen in the cluster: ``completionTime`` (the end is recorded; from
-then on nothing is changed), ``startTime``, ``attempts`` and ``lastAttempt`` (pods vanish), ``rereads``, and the last
-known ``progress`` and ``metrics``.
+then on nothing is changed), ``startTime``, ``attempts`` and ``lastAttempt`` (pods vanish), ``rereads``, ``data`` (a
+Dataset goes on to its next version), and the last known ``progress`` and ``metrics``.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from slipway.api.reasons import Reason
 from slipway.api.training_run import Attempt, Progress, Reproduction, TrainingRunStatus
 from slipway.kube.objects import JOBS, TRAINING_RUNS, Manifest, owned_by
 from slipway.kube.plan import Apply, Change, Create, Delete, Event, Plan
-from slipway.training import attempts, children, gate, numbering, record, reproduction
+from slipway.training import attempts, children, data, gate, numbering, record, reproduction
 from slipway.training.children import CONTAINER
 from slipway.training.observe import Observed
 
@@ -162,7 +162,7 @@ def _result(view: View) -> Verdict | None:
     image = next(c["image"] for c in ended.pod["spec"]["containers"] if c["name"] == CONTAINER)
     try:
         made = record.version_spec(run, spec, ended.result, number or 1)
-        lineage = record.lineage(run, spec, image, ended, view.attempts)
+        lineage = record.lineage(run, spec, image, ended, view.attempts, view.seen.status.data)
     except record.Unusable as error:
         return Verdict(
             "Failed",
@@ -206,7 +206,7 @@ def _reproduced(view: View) -> Verdict | None:
     facts = {"metrics": record.metrics(ended.result.metrics), "completion_time": _end_of(ended.pod, view.now)}
     image = next(c["image"] for c in ended.pod["spec"]["containers"] if c["name"] == CONTAINER)
     try:
-        lineage = record.lineage(view.seen.run, view.seen.spec, image, ended, view.attempts)
+        lineage = record.lineage(view.seen.run, view.seen.spec, image, ended, view.attempts, view.seen.status.data)
         found = reproduction.answer(ended.result, view.seen.original, lineage)
     except record.Unusable as error:
         return Verdict(
@@ -241,8 +241,25 @@ def _not_reproducible(view: View) -> Verdict | None:
     return None
 
 
+def _open_data(view: View) -> Verdict | None:
+    """A Dataset is named whose version is not settled: one write settles all of them, and only then a Job is made."""
+    seen = view.seen
+    if not data.open_names(seen.spec, seen.status):
+        return None
+    if seen.spec.suspend:
+        # What is newest when the run goes on counts, not what was newest when it was applied.
+        return Verdict("Suspended", Reason.SUSPENDED, "spec.suspend is true: no pod runs until it is false", "waiting")
+    got = data.settle(seen.spec, seen.datasets)
+    if isinstance(got, data.Trouble):
+        end = {"completion_time": rfc3339(view.now)} if got.outlook == "failed" else {}
+        return Verdict("Failed" if end else "Pending", got.reason, got.message, got.outlook, facts=end)
+    taken = ", ".join(f"{pin.name} is {pin.dataset} at {pin.version}" for pin in got)
+    return Verdict("Pending", Reason.PENDING, f"the versions of the data are settled: {taken}", facts={"data": got})
+
+
 def _too_large(view: View) -> Verdict | None:
-    asked = contract.dumps(children.train_spec(view.seen.run, view.seen.spec, view.seen.original))
+    seen = view.seen
+    asked = contract.dumps(children.train_spec(seen.run, seen.spec, seen.original, seen.status.data))
     size = len(asked.encode())
     if size <= children.SPEC_LIMIT:
         return None
@@ -270,6 +287,7 @@ def _no_job(view: View) -> Verdict | None:
         attempts_before=view.attempts,
         reread=status.rereads,
         original=view.seen.original,
+        pins=status.data,
     )
     if status.rereads:
         return _rereading(view, changes=(Create(made),))
@@ -443,6 +461,7 @@ RULES: Final[tuple[Callable[[View], Verdict | None], ...]] = (
     _reproduced,
     _result,
     _not_reproducible,
+    _open_data,
     _too_large,
     _no_job,
     _not_our_job,

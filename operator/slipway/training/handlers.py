@@ -1,4 +1,5 @@
-"""When to look at a TrainingRun: it changed, or its Job, a pod or the version it made did. Then the three words."""
+"""When to look at a TrainingRun: it changed, or its Job, a pod, the version it made or a Dataset that it waits for did.
+Then the three words."""
 
 from __future__ import annotations
 
@@ -8,10 +9,11 @@ import kopf
 
 from slipway.api.common import Label
 from slipway.kube.controller import Room
-from slipway.kube.objects import JOBS, MODEL_VERSIONS, PODS, TRAINING_RUNS, key_of
-from slipway.kube.wake import Wake, wake_by_label, watch
+from slipway.kube.objects import DATASETS, JOBS, MODEL_VERSIONS, PODS, TRAINING_RUNS, Manifest, key_of
+from slipway.kube.wake import References, Wake, wake_by_label, watch
 from slipway.settings import Settings
 from slipway.training.children import Defaults
+from slipway.training.data import awaited
 from slipway.training.decide import decide
 from slipway.training.observe import Observed, observe
 from slipway.training.progress import HttpProgress
@@ -19,7 +21,18 @@ from slipway.training.progress import HttpProgress
 
 def register(registry: kopf.OperatorRegistry, wake: Wake) -> None:
     """Tell Kopf."""
-    watch(registry, TRAINING_RUNS, lambda obj, _: wake(key_of(obj)), name="training-run")
+    waiting = References()
+
+    def run_changed(obj: Manifest, deleted: bool) -> None:
+        waiting.update(key_of(obj), () if deleted else awaited(obj))
+        wake(key_of(obj))
+
+    def dataset_changed(obj: Manifest, _deleted: bool) -> None:
+        for run in waiting.sources(key_of(obj)):
+            wake(run)
+
+    watch(registry, TRAINING_RUNS, run_changed, name="training-run")
+    watch(registry, DATASETS, dataset_changed, name="training-data")
     watch(registry, JOBS, wake_by_label(wake, Label.TRAINING_RUN), name="training-job")
     watch(registry, PODS, wake_by_label(wake, Label.TRAINING_RUN), name="training-pod")
     watch(registry, MODEL_VERSIONS, wake_by_label(wake, Label.TRAINING_RUN), name="training-result")

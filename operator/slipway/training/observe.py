@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from slipway import contract, podfacts
 from slipway.api.common import Label
 from slipway.api.training_run import TrainingRunSpec, TrainingRunStatus
 from slipway.kube.client import Reader
-from slipway.kube.objects import CONFIG_MAPS, JOBS, MODEL_VERSIONS, PODS, TRAINING_RUNS, Key, Manifest
+from slipway.kube.objects import CONFIG_MAPS, DATASETS, JOBS, MODEL_VERSIONS, PODS, TRAINING_RUNS, Key, Manifest
+from slipway.training import data
 from slipway.training.children import CONTAINER, Defaults, ledger_name, places
 from slipway.training.progress import ProgressSource
 
@@ -27,6 +29,7 @@ class Observed:
         progress: what the running pod says.
         original: the ModelVersion that this run makes once more; read only where a Job may have to be made, or where
             there is a result to compare.
+        datasets: the Datasets whose version is to be settled, by name; those that do not exist are left out.
     """
 
     run: Manifest
@@ -40,6 +43,7 @@ class Observed:
     versions: tuple[Manifest, ...] = ()
     progress: contract.Progress | None = None
     original: Manifest | None = None
+    datasets: Mapping[str, Manifest] = field(default_factory=dict)
 
     @property
     def ended(self) -> bool:
@@ -68,7 +72,7 @@ async def observe(kube: Reader, key: Key, *, defaults: Defaults, progress: Progr
     original = None
     if spec.reproduce_of:
         original = await kube.get(MODEL_VERSIONS, key.namespace, spec.reproduce_of.model_version)
-    needed = [contract.store_object_name(place) for place in places(spec, original)]
+    needed = [contract.store_object_name(place) for place in places(spec, original, status.data)]
     if spec.code:
         needed.append(spec.code.config_map)
     missing = [name for name in needed if await kube.get(CONFIG_MAPS, key.namespace, name) is None]
@@ -83,8 +87,23 @@ async def observe(kube: Reader, key: Key, *, defaults: Defaults, progress: Progr
     elif job is None or _finished(job):
         # The Job or its pods were deleted: maybe after the version was made, but before that was recorded.
         versions = await kube.list(MODEL_VERSIONS, key.namespace, {Label.TRAINING_RUN_UID: run["metadata"]["uid"]})
+    datasets = {
+        name: dataset
+        for name in data.open_names(spec, status)
+        if (dataset := await kube.get(DATASETS, key.namespace, name)) is not None
+    }
     return Observed(
-        run, spec, status, defaults, job, tuple(pods), tuple(missing), ledger, tuple(versions), original=original
+        run,
+        spec,
+        status,
+        defaults,
+        job,
+        tuple(pods),
+        tuple(missing),
+        ledger,
+        tuple(versions),
+        original=original,
+        datasets=datasets,
     )
 
 

@@ -26,7 +26,7 @@ from slipway.api.model_version import (
     ParityLineage,
     RunLineage,
 )
-from slipway.api.training_run import MetricStatus, Progress, TrainingRunSpec
+from slipway.api.training_run import DataPin, MetricStatus, Progress, TrainingRunSpec
 from slipway.kube.objects import Manifest
 from slipway.training.children import CONTAINER
 
@@ -106,11 +106,13 @@ def lineage(
     image: str,
     ended: Ended,
     attempts: int,
+    pins: Sequence[DataPin] = (),
 ) -> Lineage:
     """Where the version comes from (design: lineage).
 
     Args:
         image: the reference that the pod was given; its digest is taken from what the kubelet reported.
+        pins: the versions of the Datasets that the run names.
 
     Raises:
         Unusable: the result says something that no status may hold.
@@ -138,9 +140,7 @@ def lineage(
                 entrypoint=spec.entrypoint,
                 command=spec.command,
             ),
-            data=[
-                DataLineage.model_validate({**asdict(d), "store": stores.get(d.name, "default")}) for d in result.data
-            ],
+            data=[_data(d, stores.get(d.name, "default"), pins) for d in result.data],
             parameters=spec.parameters,
             seed=spec.seed,
             environment=EnvironmentLineage.model_validate(asdict(result.environment)),
@@ -176,6 +176,21 @@ def progress(said: contract.Progress) -> Progress:
     step, of = (min(max(number, 0), _INT32) for number in (said.step, said.of))
     percent = min(100, step * 100 // of) if of else 0
     return Progress(percent=percent, step=step, of=of, message=said.message[:256] or None)
+
+
+def _data(read: contract.DataResult, store: str, pins: Sequence[DataPin]) -> DataLineage:
+    made = DataLineage.model_validate({**asdict(read), "store": store})
+    pin = next((p for p in pins if p.name == read.name), None)
+    if pin is None:
+        return made
+    if pin.version != read.digest:
+        raise Unusable(
+            f"the data set {read.name!r} was read with the digest {read.digest}, but the run was to take the version "
+            f"{pin.version} of the Dataset {pin.dataset}"
+        )
+    return made.model_copy(
+        update={"store": pin.store, "dataset": pin.dataset, "version": pin.version, "profile": pin.profile}
+    )
 
 
 def _unique(what: str, names: Sequence[str]) -> None:

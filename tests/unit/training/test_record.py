@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from slipway import contract
-from slipway.api.training_run import TrainingRunSpec
+from slipway.api.training_run import DataPin, TrainingRunSpec
 from slipway.training import record
 from slipway.training.record import Ended, Unusable
 from tests.support.builders import DIGEST, IMAGE_DIGEST, pod, train_result, training_run
@@ -62,6 +62,29 @@ def test_the_lineage_is_whole() -> None:
         "parity": {"maxAbsDiff": "1e-06", "rows": 16},
         "result": "s3://models/digits/runs/1/result.json",
     }
+
+
+PIN = DataPin(
+    name="train",
+    dataset="digits",
+    version=DIGEST,
+    uri="s3://data/digits/",
+    store="default",
+    profile="s3://models/datasets/digits/profiles/a.json",
+)
+
+
+def test_the_lineage_names_the_dataset_and_its_version() -> None:
+    (data,) = record.lineage(RUN, SPEC, "trainer:1", ended(), 1, [PIN]).data
+    assert (data.dataset, data.version, data.profile) == ("digits", DIGEST, PIN.profile)
+    (other,) = record.lineage(RUN, SPEC, "trainer:1", ended(), 1, [PIN.model_copy(update={"name": "test"})]).data
+    assert other.dataset is None
+
+
+def test_other_data_than_the_version_that_was_settled_make_no_lineage() -> None:
+    other = PIN.model_copy(update={"version": "sha256:" + "b" * 64})
+    with pytest.raises(Unusable, match=f"digest {DIGEST}, but the run was to take the version sha256:bbb"):
+        record.lineage(RUN, SPEC, "trainer:1", ended(), 1, [other])
 
 
 def tensor(name: str = "x", datatype: str = "FP32", shape: list[int] | None = None) -> contract.Tensor:

@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 from functools import cached_property
 from typing import Final
 
-from slipway.api.common import parse_time, seconds
+from slipway.api.common import ACTION_LIMIT, parse_time, seconds
 from slipway.api.deployment import DeploymentSpec, DeploymentStatus, Retiring, Weights
 from slipway.kube.drift import differs
 from slipway.kube.objects import Manifest
@@ -31,8 +31,6 @@ from slipway.serving.words import Words, words
 
 LONGEST_SHADOW: Final = 1800.0
 """Seconds that a shadow may take to a verdict where no spec.analysis says how long."""
-ACTION_LIMIT: Final = 63
-"""Characters of a verb that are recorded; all that mean something are shorter."""
 
 
 @dataclass(frozen=True)

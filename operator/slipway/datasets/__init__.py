@@ -1,0 +1,1 @@
+"""Dataset -> checked: digest, profile, verdict, versions."""

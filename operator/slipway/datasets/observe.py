@@ -1,0 +1,57 @@
+"""Reads what there is of a Dataset: the Job of its check, that Job's pods, the S3 places that it needs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from slipway import contract, podfacts
+from slipway.api.common import Label
+from slipway.api.dataset import DatasetSpec, DatasetStatus
+from slipway.datasets.children import ROLE, Defaults, job_name, places
+from slipway.kube.client import Reader
+from slipway.kube.objects import CONFIG_MAPS, DATASETS, JOBS, PODS, Key, Manifest, action_of
+
+
+@dataclass(frozen=True)
+class Observed:
+    """The world as one pass sees it.
+
+    Attributes:
+        action: what a person asks for by annotation; None where nobody asks.
+        action_by: the field manager that wrote it, where known.
+        job: the Job of the name that the check has, whoever made it.
+        pods: pods of this Dataset's checks, the newest first; read only while a check is under way.
+        missing: S3 places that the pod needs and that this namespace was not given.
+    """
+
+    dataset: Manifest
+    spec: DatasetSpec
+    status: DatasetStatus
+    defaults: Defaults
+    action: str | None = None
+    action_by: str | None = None
+    job: Manifest | None = None
+    pods: tuple[Manifest, ...] = ()
+    missing: tuple[str, ...] = ()
+
+
+async def observe(kube: Reader, key: Key, *, defaults: Defaults) -> Observed | None:
+    """Everything that ``decide`` needs; None where the Dataset is gone or going."""
+    dataset = await kube.get(DATASETS, key.namespace, key.name)
+    if dataset is None or podfacts.leaving(dataset):
+        return None
+    spec = DatasetSpec.model_validate(dataset["spec"])
+    status = DatasetStatus.model_validate(dataset.get("status") or {})
+    job = await kube.get(JOBS, key.namespace, job_name(key.name))
+    pods: list[Manifest] = []
+    missing: list[str] = []
+    if not status.settled(dataset["metadata"]["generation"]):
+        labels = {Label.DATASET_UID: dataset["metadata"]["uid"], Label.ROLE: ROLE}
+        pods = podfacts.newest_first(await kube.list(PODS, key.namespace, labels))
+        missing = [
+            place
+            for place in places(spec)
+            if await kube.get(CONFIG_MAPS, key.namespace, contract.store_object_name(place)) is None
+        ]
+    action, by = action_of(dataset)
+    return Observed(dataset, spec, status, defaults, action, by, job, tuple(pods), tuple(missing))
