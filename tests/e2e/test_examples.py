@@ -24,6 +24,7 @@ APPLIED = {
     "quickstart/run-1.yaml": "test_quickstart",
     "quickstart/run-2.yaml": "test_quickstart",
     "quickstart/store.yaml": "test_quickstart",
+    "registry/imported.yaml": "test_registry",
     "reproduce/run.yaml": "test_reproduce",
     "shadow/deployment.yaml": "test_shadow",
     "shadow/then-canary.yaml": "test_shadow",

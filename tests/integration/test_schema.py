@@ -271,6 +271,13 @@ def _too_long(path: str, limit: int) -> tuple[str, str, str]:
     return path, "a" * (limit + 1), f"Too long: may not be more than {limit} bytes"
 
 
+IMPORTED: Final = {
+    "spec.trainingRun": GONE,
+    "spec.source.description": "by the vision team",
+    "spec.source.url": "https://models.example.com/digits@2",
+}
+"""A model that was trained elsewhere."""
+
 # ------------------------------------------------------------------------------------------------ what is accepted
 
 ACCEPTED: Final[dict[str, Given]] = {
@@ -294,6 +301,8 @@ ACCEPTED: Final[dict[str, Given]] = {
     "a ModelVersion that says no more than it must": Given(
         model_version(), {"spec.trainingRun": GONE, "spec.aliases": GONE, "spec.archived": GONE}
     ),
+    "an imported ModelVersion": Given(model_version(), IMPORTED),
+    "a source that is a page": Given(model_version(), {**IMPORTED, "spec.source": {"url": "http://example.com"}}),
     "a Deployment that says no more than it must": Given(deployment(), {"spec": {"modelVersion": "digits-v3"}}),
     "a run that makes a version once more": Given(reproduction()),
     "a run that makes a version once more, by its name alone": Given(
@@ -774,6 +783,16 @@ for _side in ("inputs", "outputs"):
         f"{_side} with too many dimensions": (f"{_tensor}.0.shape", [-1] * 17, "must have at most 16 items"),
     }
 
+_IMPORTED: Final[dict[str, _One]] = {
+    "a source that says nothing": ("spec.source", {}, "write description, url or both, or leave source out"),
+    "a source of no words": ("spec.source.description", "", "should be at least 1 chars long"),
+    "a source of too many words": _too_long("spec.source.description", 1024),
+    "a page in a bucket": ("spec.source.url", "s3://models/digits", "write http://... or https://..."),
+    "a page with a password": ("spec.source.url", "https://a:b@example.com/", "without a user or a password in it"),
+    "a page of too long an address": ("spec.source.url", "https://x/" + "x" * 1020, "more than 1024 bytes"),
+    "a source and a TrainingRun": ("spec.trainingRun", "digits-1", "or source for one that was trained elsewhere"),
+}
+
 _DEPLOYMENT: Final[dict[str, _One]] = {
     "no spec": ("spec", GONE, "Required value"),
     "a name that begins with a digit": ("metadata.name", "3digits", "begin with a letter: Services are named after it"),
@@ -1165,6 +1184,7 @@ def _refused() -> Iterator[tuple[str, Refused]]:
         ("TrainingRun", training_run(), program, _COMMAND),
         ("reproduction", reproduction(), {}, _REPRODUCTION),
         ("ModelVersion", model_version(), {}, _MODEL_VERSION),
+        ("imported ModelVersion", model_version(), IMPORTED, _IMPORTED),
         ("Deployment", deployment(), {}, _DEPLOYMENT),
         ("Deployment", deployment(), follower, _ALIAS),
         ("blue/green Deployment", blue_green(), {}, _BLUE_GREEN),
@@ -1252,6 +1272,7 @@ def _changes() -> Iterator[tuple[str, Refused]]:
             "outputs": [{"name": "y", "datatype": "FP32", "shape": [-1]}],
         },
         "trainingRun": GONE,
+        "source": {"description": "elsewhere"},
         "version": 4,
         "model": "cats",
     }.items():

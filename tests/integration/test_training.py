@@ -33,6 +33,7 @@ def test_a_run_makes_a_version_that_is_verified(world: World) -> None:
     assert version["spec"]["trainingRun"] == "digits-1"
     assert version["status"]["verification"]["digest"] == version["spec"]["artifact"]["digest"]
     lineage = version["status"]["lineage"]
+    assert lineage["origin"] == "Trained"
     assert lineage["trainingRun"]["uid"] == run["metadata"]["uid"]
     assert lineage["data"][0]["uri"] == "s3://data/digits/"
     assert lineage["code"]["configMap"]["name"] == "digits-code"
@@ -216,10 +217,30 @@ def test_the_numbers_are_kept_beside_the_versions(world: World) -> None:
 
 def test_a_version_that_was_trained_elsewhere(world: World) -> None:
     team = world.team()
-    team.register()
+    source = {"description": "trained by the vision team in 2024", "url": "https://models.example.com/digits"}
+    made = team.register(source=source)
     ready = team.version_until("Ready")
-    assert "lineage" not in ready["status"]
     assert states(ready)["Ready"] == "True"
+    lineage = ready["status"]["lineage"]
+    assert (lineage["origin"], lineage["source"]) == ("Imported", source)
+    assert lineage["artifact"] == ready["spec"]["artifact"]
+    # Whoever has the file finds it, though nobody here labelled it.
+    held = made["spec"]["artifact"]["digest"].removeprefix("sha256:")[:40]
+    assert [v["metadata"]["name"] for v in team.all(MODEL_VERSIONS, f"slipway.dev/artifact={held}")] == ["digits-v1"]
+
+
+def test_versions_are_found_by_what_they_were_made_of(world: World) -> None:
+    team = world.team()
+    team.run("with-data", data=[{"name": "train", "uri": "s3://data/digits/"}])
+    team.run_until("Succeeded", "with-data")
+    team.run("without")
+    team.run_until("Succeeded", "without")
+    data, image = "data.slipway.dev/" + "d" * 40, "slipway.dev/image=" + "1" * 40
+    assert [v["spec"]["trainingRun"] for v in team.all(MODEL_VERSIONS, data)] == ["with-data"]
+    assert len(team.all(MODEL_VERSIONS, image)) == 2
+    # A label that somebody takes away comes back.
+    team.api.merge(MODEL_VERSIONS, team.namespace, "digits-v1", {"metadata": {"labels": {data: None}}})
+    team.until(MODEL_VERSIONS, "digits-v1", lambda v: data in v["metadata"]["labels"])
 
 
 def test_a_file_that_is_not_what_was_registered(world: World) -> None:

@@ -41,6 +41,10 @@ class Label:
     ROLE: Final = f"{GROUP}/role"
     """What a child is for: ``train``, ``verify``, ``serve``, ``versions``, ``dataset``."""
 
+    # The way back, on ModelVersions: see ``api/wayback.py``.
+    ARTIFACT: Final = f"{GROUP}/artifact"
+    IMAGE: Final = f"{GROUP}/image"
+
 
 class Model(BaseModel):
     """Base of everything users write and read: camelCase on the wire, frozen in memory."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Annotated, Final, Literal
 
-from pydantic import Field
+from pydantic import ConfigDict, Field
 
 from slipway.api.common import (
     DIGEST,
@@ -110,6 +110,34 @@ class ModelSignature(Model):
     """What an answer holds."""
 
 
+class Source(Model):
+    """Where a model comes from that was trained elsewhere, in the words of whoever registers it. Nobody checks them:
+    they are kept as they were said."""
+
+    model_config = ConfigDict(
+        json_schema_extra=rules(
+            Rule("has(self.description) || has(self.url)", "write description, url or both, or leave source out")
+        )
+    )
+
+    description: Annotated[str, Field(min_length=1, max_length=1024)] | None = None
+    """For people: who trained it, on what, when."""
+    url: (
+        Annotated[
+            str,
+            Field(
+                max_length=1024,
+                json_schema_extra=matching(
+                    r"^https?://[^\s/@]+(/[^\s]*)?$",
+                    "write http://... or https://..., without a user or a password in it",
+                ),
+            ),
+        ]
+        | None
+    ) = None
+    """A page about it. Slipway never fetches it."""
+
+
 class ModelVersionSpec(Model):
     """What was registered."""
 
@@ -121,6 +149,8 @@ class ModelVersionSpec(Model):
     signature: ModelSignature
     training_run: ObjectName | None = None
     """The TrainingRun that made it; absent for a model that was trained elsewhere."""
+    source: Source | None = None
+    """For a model that was trained elsewhere: where it comes from."""
     aliases: list[AliasName] = Field(default=[], max_length=8, json_schema_extra=LIST_SET)
     """Names that move: of all versions of a model that list an alias, the highest number that is Ready holds it."""
     archived: bool = False
@@ -128,6 +158,10 @@ class ModelVersionSpec(Model):
 
 
 ModelVersionSpec.model_config["json_schema_extra"] = rules(
+    Rule(
+        "!has(self.source) || !has(self.trainingRun)",
+        "write trainingRun for a model that was trained here, or source for one that was trained elsewhere, not both",
+    ),
     *immutable(
         ModelVersionSpec,
         but=("aliases", "archived"),
@@ -226,20 +260,25 @@ class ReproductionRecord(Model):
 
 
 class Lineage(Model):
-    """From the data to the file."""
+    """From the data to the file. What is not known of a model that was trained elsewhere is absent."""
 
-    training_run: RunLineage
-    code: CodeLineage
+    origin: Literal["Trained", "Imported"] = "Trained"
+    """``Trained``: a TrainingRun of this namespace made it, and what follows is what its pod reported. ``Imported``:
+    it was trained elsewhere, and nobody here knows of what."""
+    source: Source | None = None
+    """Where an imported model comes from, by ``spec.source``."""
+    training_run: RunLineage | None = None
+    code: CodeLineage | None = None
     data: list[DataLineage] = Field(default=[], max_length=32, json_schema_extra=list_map("name"))
     parameters: dict[str, str] = Field(default={})
-    seed: int
-    environment: EnvironmentLineage
+    seed: int | None = None
+    environment: EnvironmentLineage | None = None
     metrics: list[MetricStatus] = Field(default=[], max_length=64, json_schema_extra=list_map("name"))
     metrics_cut: int | None = None
     """How many metrics were left out because the list has a limit; they are in ``result``."""
     artifact: Artifact
     parity: ParityLineage | None = None
-    result: str
+    result: str | None = None
     """S3 URI of the full record that the trainer wrote."""
     reproductions: list[ReproductionRecord] = Field(default=[], max_length=20, json_schema_extra=list_map("uid"))
     """The times that the version was made once more, the newest first; the newest 20."""

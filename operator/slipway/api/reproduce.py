@@ -14,7 +14,7 @@ from typing import Any, Final
 from pydantic import ValidationError
 
 from slipway.api.common import API_VERSION, GROUP, Resources, Tolerance
-from slipway.api.model_version import Lineage, ModelVersionSpec, ModelVersionStatus
+from slipway.api.model_version import CodeLineage, ImageLineage, Lineage, ModelVersionSpec, ModelVersionStatus
 from slipway.api.training_run import Difference, ReproduceOf, TrainingRunSpec
 
 REPRODUCES_LABEL: Final = f"{GROUP}/reproduces"
@@ -50,14 +50,15 @@ def run_manifest(
     """
     spec = ModelVersionSpec.model_validate(version["spec"])
     lineage = lineage_of(version)
-    before = _made_by(run, lineage)
+    before, with_code = _made_by(run, lineage), lineage.code
+    assert with_code is not None, "lineage_of refuses a model that was trained elsewhere"
     made = TrainingRunSpec.model_validate(
         {
             "model": spec.model,
-            "image": _image(version["metadata"]["name"], lineage),
-            "entrypoint": lineage.code.entrypoint,
-            "command": lineage.code.command,
-            "code": _code(lineage, code),
+            "image": _image(version["metadata"]["name"], with_code.image),
+            "entrypoint": with_code.entrypoint,
+            "command": with_code.command,
+            "code": _code(with_code, code),
             "data": [{"name": d.name, "uri": d.uri, "store": d.store, "digest": d.digest} for d in lineage.data],
             "parameters": lineage.parameters,
             "seed": lineage.seed,
@@ -93,7 +94,7 @@ def lineage_of(version: Mapping[str, Any]) -> Lineage:
         found = ModelVersionStatus.model_validate(version.get("status") or {}).lineage
     except ValidationError:
         found = None
-    if found is None:
+    if found is None or found.code is None:
         raise NotReproducible(
             f"{name} has no lineage in its status: it was trained elsewhere, so nobody here knows with what"
         )
@@ -124,14 +125,14 @@ def differences(then: Lineage, now: Lineage) -> list[Difference]:
         (
             "entrypoint",
             "what was started",
-            then.code.entrypoint or then.code.command,
-            now.code.entrypoint or now.code.command,
+            _started(then),
+            _started(now),
         ),
         ("image", "the image", _image_id(then), _image_id(now)),
         *_data(then, now),
         ("parameters", "the parameters", *_parameters(then.parameters, now.parameters)),
         ("seed", "the seed", then.seed, now.seed),
-        ("packages", "the list of packages", then.environment.packages, now.environment.packages),
+        ("packages", "the list of packages", _packages(then), _packages(now)),
         ("environment", "the machine", *_environments(then, now)),
     ]
     return [
@@ -146,13 +147,13 @@ def differences(then: Lineage, now: Lineage) -> list[Difference]:
 
 def _made_by(run: Mapping[str, Any] | None, lineage: Lineage) -> TrainingRunSpec | None:
     """The spec of the run that made the version; None where the run is gone or another one has its name."""
-    if run is None or run["metadata"].get("uid") != lineage.training_run.uid:
+    made_by = lineage.training_run.uid if lineage.training_run else None
+    if run is None or run["metadata"].get("uid") != made_by:
         return None
     return TrainingRunSpec.model_validate(run["spec"])
 
 
-def _image(version: str, lineage: Lineage) -> str:
-    image = lineage.code.image
+def _image(version: str, image: ImageLineage) -> str:
     if image.pinned:
         return image.pinned
     if image.digest is None:
@@ -165,8 +166,8 @@ def _image(version: str, lineage: Lineage) -> str:
     return image.ref
 
 
-def _code(lineage: Lineage, found: Mapping[str, Any] | None) -> dict[str, Any] | None:
-    wanted = lineage.code.config_map
+def _code(code: CodeLineage, found: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    wanted = code.config_map
     if wanted is None:
         return None
     if found is None:
@@ -185,7 +186,8 @@ def _code(lineage: Lineage, found: Mapping[str, Any] | None) -> dict[str, Any] |
 
 def _resources(lineage: Lineage) -> Resources:
     """What is known of the machine where the run itself is gone: the number of GPUs."""
-    gpus = lineage.environment.gpu.count if lineage.environment.gpu else 0
+    had = lineage.environment.gpu if lineage.environment else None
+    gpus = had.count if had else 0
     return Resources.model_validate({"gpu": {"count": gpus}})
 
 
@@ -193,11 +195,19 @@ def _resources(lineage: Lineage) -> Resources:
 
 
 def _code_id(lineage: Lineage) -> str | None:
-    return lineage.code.config_map.digest if lineage.code.config_map else None
+    return lineage.code.config_map.digest if lineage.code and lineage.code.config_map else None
 
 
-def _image_id(lineage: Lineage) -> str:
-    return lineage.code.image.digest or lineage.code.image.ref
+def _started(lineage: Lineage) -> str | list[str] | None:
+    return (lineage.code.entrypoint or lineage.code.command) if lineage.code else None
+
+
+def _image_id(lineage: Lineage) -> str | None:
+    return (lineage.code.image.digest or lineage.code.image.ref) if lineage.code else None
+
+
+def _packages(lineage: Lineage) -> str | None:
+    return lineage.environment.packages if lineage.environment else None
 
 
 def _data(then: Lineage, now: Lineage) -> list[tuple[str, str, str | None, str | None]]:
@@ -218,6 +228,8 @@ def _environments(then: Lineage, now: Lineage) -> tuple[dict[str, str], dict[str
 
 def _environment(lineage: Lineage) -> dict[str, str]:
     """Versions and hardware, without the list of packages, which has a line of its own."""
+    if lineage.environment is None:
+        return {}
     found = lineage.environment.model_dump(exclude={"packages", "gpu"}, exclude_none=True)
     gpu = lineage.environment.gpu
     return {**{k: str(v) for k, v in found.items()}, **({"gpu": f"{gpu.count} {gpu.product}"} if gpu else {})}

@@ -1,4 +1,4 @@
-"""The one object that a ModelVersion makes: the Job that verifies its file. Pure."""
+"""What a ModelVersion makes: the Job that verifies its file, and its own labels. Pure."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from slipway import contract, pods
-from slipway.api.common import GROUP
-from slipway.api.model_version import ModelVersionSpec
-from slipway.kube.objects import JOBS, Manifest, owner_reference
+from slipway.api import wayback
+from slipway.api.common import API_VERSION, GROUP
+from slipway.api.model_version import Lineage, ModelVersionSpec
+from slipway.kube.objects import JOBS, MODEL_VERSIONS, Manifest, owner_reference
 
 CONTAINER: Final = "verify"
 TRY_ANNOTATION: Final = f"{GROUP}/verify-try"
@@ -35,6 +36,20 @@ def job_name(version: str) -> str:
     'digits-v3-verify'
     """
     return pods.child_name(version, "-verify")
+
+
+def labelled(version: Manifest, spec: ModelVersionSpec, lineage: Lineage | None) -> dict[str, Any]:
+    """The version itself, with the labels of the way back and nothing else: what is left out stays as it is."""
+    meta = version["metadata"]
+    return {
+        "apiVersion": API_VERSION,
+        "kind": MODEL_VERSIONS.kind,
+        "metadata": {
+            "name": meta["name"],
+            "namespace": meta["namespace"],
+            "labels": wayback.labels(spec, lineage),
+        },
+    }
 
 
 def serve_spec(version: Manifest, spec: ModelVersionSpec) -> contract.ServeSpec:

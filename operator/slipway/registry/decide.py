@@ -19,12 +19,14 @@ from slipway.api.common import Condition, duration, parse_time, rfc3339, set_con
 from slipway.api.model_version import (
     LINEAGE_ANNOTATION,
     DeploymentRef,
+    Lineage,
     Verification,
     VerificationFailure,
 )
 from slipway.api.reasons import Reason
+from slipway.kube.drift import differs
 from slipway.kube.objects import JOBS, MODEL_VERSIONS, Manifest, owned_by
-from slipway.kube.plan import Change, Create, Delete, Event, Plan
+from slipway.kube.plan import Apply, Change, Create, Delete, Event, Plan
 from slipway.registry import aliases, children, lineage, reproductions
 from slipway.registry.children import CONTAINER
 from slipway.registry.observe import Observed
@@ -92,6 +94,9 @@ class View:
 def decide(observed: Observed, now: datetime) -> Plan:
     """What is to be done about a version."""
     view = View(observed, now)
+    if mark := _unlabelled(observed):
+        # Before anything else, and in a pass of its own: it changes the very object whose status would be written.
+        return Plan(changes=(mark,))
     verdict = next(v for rule in RULES if (v := rule(view)))
     return _plan(view, verdict)
 
@@ -342,13 +347,19 @@ def _phase(seen: Observed, verdict: Verdict) -> Literal["Verifying", "Ready", "A
     return "Ready" if verdict.outlook == "verified" else "Verifying"
 
 
-def _lineage(seen: Observed) -> tuple[Any, str]:
+def _unlabelled(seen: Observed) -> Apply | None:
+    """The labels of the way back, where the version lacks one: it was registered by hand, or by an older operator."""
+    wanted = children.labelled(seen.version, seen.spec, _lineage(seen)[0])
+    return Apply(wanted, seen.version, guarded=True) if differs(wanted["metadata"], seen.version["metadata"]) else None
+
+
+def _lineage(seen: Observed) -> tuple[Lineage | None, str]:
     """The lineage for the status, and a part of a sentence where the annotation is broken."""
     try:
-        found = seen.status.lineage or lineage.read(seen.version)
+        found = seen.status.lineage or lineage.read(seen.version) or lineage.imported(seen.spec)
     except lineage.Broken as error:
         return None, f"; its annotation {LINEAGE_ANNOTATION} is not a lineage and is ignored ({error})"
-    return (reproductions.added(found, seen.version, seen.reproductions) if found else None), ""
+    return reproductions.added(found, seen.version, seen.reproductions), ""
 
 
 def _runners(seen: Observed) -> list[DeploymentRef]:

@@ -1,4 +1,5 @@
-"""The lineage that a version was created with, on its way from annotation to status. Pure."""
+"""Where a version comes from, on its way into status: the lineage that it was created with, or what its spec says of
+a model that was trained elsewhere. Pure."""
 
 from __future__ import annotations
 
@@ -7,14 +8,21 @@ from typing import Any, Final
 
 from pydantic import ValidationError
 
-from slipway.api.model_version import LINEAGE_ANNOTATION, Lineage
+from slipway.api.model_version import LINEAGE_ANNOTATION, Lineage, ModelVersionSpec
 from slipway.kube.objects import Manifest
 
 _INT64: Final = 2**63 - 1
+_OF_A_TRAINING: Final = ("trainingRun", "code", "seed", "environment", "result")
+"""What every training leaves."""
 
 
 class Broken(ValueError):
     """The annotation is not a lineage; the message says where."""
+
+
+def imported(spec: ModelVersionSpec) -> Lineage:
+    """All that is known of a model that was trained elsewhere."""
+    return Lineage(origin="Imported", source=spec.source, artifact=spec.artifact)
 
 
 def read(version: Manifest) -> Lineage | None:
@@ -35,11 +43,18 @@ def read(version: Manifest) -> Lineage | None:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
         raise Broken(f"{where}: {first['msg']}" if where else first["msg"]) from None
+    wire = made.wire()
+    if made.origin != "Trained":
+        raise Broken(f"its origin {made.origin} is not for an annotation to say")
+    if missing := [name for name in _OF_A_TRAINING if name not in wire]:
+        raise Broken(f"{missing[0]}: Field required")
+    if made.artifact.digest != version["spec"]["artifact"]["digest"]:
+        raise Broken("it is the lineage of another file")
     _unique("data", [d.name for d in made.data])
     _unique("metrics", [m.name for m in made.metrics])
     if fault := made.artifact.fault():
         raise Broken(fault)
-    _small(made.wire())
+    _small(wire)
     # Nobody can have made it once more before it was there: such a word would be somebody's own.
     return made.model_copy(update={"reproductions": [], "reproductions_cut": None})
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from slipway import contract, pods
+from slipway.api import wayback
 from slipway.api.common import API_VERSION, GROUP, Label
 from slipway.api.model_version import LINEAGE_ANNOTATION, Lineage, ModelVersionSpec, ModelVersionStatus
 from slipway.api.training_run import DataPin, TrainingRunSpec
@@ -239,7 +240,7 @@ def model_version(run: Manifest, spec: TrainingRunSpec, made: ModelVersionSpec, 
         "metadata": {
             "name": version_name(made.model, made.version),
             "namespace": run["metadata"]["namespace"],
-            "labels": run_labels(run, spec),
+            "labels": {**run_labels(run, spec), **wayback.labels(made, lineage)},
             "annotations": {
                 LINEAGE_ANNOTATION: json.dumps(
                     lineage.wire(), sort_keys=True, separators=(",", ":"), ensure_ascii=False

@@ -123,6 +123,7 @@ def lineage(
     left_out = result.metricsCut + len(result.metrics) - len(shown)
     try:
         made = Lineage(
+            origin="Trained",
             training_run=RunLineage(
                 name=meta["name"],
                 uid=meta["uid"],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -9,15 +10,17 @@ from typing import Any
 import pytest
 
 from slipway import contract
+from slipway.api import wayback
 from slipway.api.model_version import LINEAGE_ANNOTATION, ModelVersionSpec, ModelVersionStatus
 from slipway.api.reasons import Reason
 from slipway.kube.objects import owner_reference
-from slipway.kube.plan import Create, Delete, Plan
+from slipway.kube.plan import Apply, Create, Delete, Plan
 from slipway.registry.children import TRY_ANNOTATION, Defaults
 from slipway.registry.decide import FIRST_WAIT, LAST_WAIT, STORE_EVERY, decide
 from slipway.registry.observe import Observed
 from slipway_server import reasons as server
 from tests.support.builders import DIGEST, T0, failure, model_version, pod, verify_result
+from tests.unit.registry.test_lineage import GOOD as LINEAGE
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 UID = "version-uid"
@@ -63,6 +66,7 @@ def seen(
     **world: Any,
 ) -> Observed:
     version = model_version(uid=UID, annotations=annotations, **(spec or {}))
+    version["metadata"]["labels"] = wayback.labels(ModelVersionSpec.model_validate(version["spec"]), None)
     return Observed(
         version=version,
         spec=ModelVersionSpec.model_validate(version["spec"]),
@@ -223,7 +227,7 @@ CASES: dict[str, tuple[Observed, str, str, dict[str, str], str]] = {
         "Ready",
         Reason.VERIFIED,
         READY,
-        (f"{LOADS}; its annotation slipway.dev/lineage is not a lineage and is ignored (trainingRun: Field required)"),
+        (f"{LOADS}; its annotation slipway.dev/lineage is not a lineage and is ignored (artifact: Field required)"),
     ),
 }
 
@@ -350,6 +354,37 @@ def test_who_runs_the_version_stands_in_status_and_the_list_has_a_limit() -> Non
     many = tuple(deployment(f"d{i:03}", stable="digits-v1") for i in range(130))
     status = status_of(decide(seen(status=VERIFIED, deployments=many), NOW))
     assert (len(status.deployments), status.deployments_cut) == (100, 30)
+
+
+# ------------------------------------------------------------------------------------------------------ its origin
+
+
+def test_a_version_without_the_record_of_a_training_is_imported_and_keeps_what_was_said() -> None:
+    source = {"description": "by the vision team, 2024", "url": "https://models.example.com/digits"}
+    made = status_of(decide(seen(spec={"source": source}), NOW)).wire()["lineage"]
+    assert made == {
+        "origin": "Imported",
+        "source": source,
+        "parameters": {},
+        "artifact": model_version()["spec"]["artifact"],
+    }
+
+
+@pytest.mark.parametrize("labels", [{}, {"slipway.dev/model": "cats"}], ids=["none", "a wrong one"])
+def test_labels_come_first_and_in_a_pass_of_their_own(labels: dict[str, str]) -> None:
+    observed = seen(status=VERIFIED, annotations={LINEAGE_ANNOTATION: json.dumps(LINEAGE)})
+    bare = {**observed.version, "metadata": {**observed.version["metadata"], "labels": {**labels, "team": "vision"}}}
+    plan = decide(replace(observed, version=bare), NOW)
+    assert (plan.status, plan.events) == (None, ())
+    (change,) = plan.changes
+    assert isinstance(change, Apply)
+    assert change.guarded
+    assert change.manifest["metadata"]["labels"] == {
+        "slipway.dev/model": "digits",
+        "slipway.dev/artifact": "a" * 40,
+        f"data.slipway.dev/{'a' * 40}": "",
+    }
+    assert "spec" not in change.manifest
 
 
 # ------------------------------------------------------------------------------------------------ across the wall

@@ -15,6 +15,7 @@ from slipway.registry.lineage import Broken
 from tests.support.builders import DIGEST, model_version
 
 GOOD: dict[str, Any] = {
+    "origin": "Trained",
     "trainingRun": {"name": "digits-1", "uid": "u", "attempts": 1},
     "code": {"image": {"ref": "trainer:1"}, "entrypoint": "train:train"},
     "data": [
@@ -46,6 +47,12 @@ def test_nobody_brings_reproductions_along() -> None:
     assert made.wire() == GOOD
 
 
+def test_one_of_an_older_operator_does_not_say_its_origin() -> None:
+    made = lineage.read(annotated(json.dumps({k: v for k, v in GOOD.items() if k != "origin"})))
+    assert made is not None
+    assert made.origin == "Trained"
+
+
 def test_an_imported_model_has_none() -> None:
     assert lineage.read(model_version()) is None
 
@@ -53,12 +60,16 @@ def test_an_imported_model_has_none() -> None:
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"seed": None}, "seed: Input should be a valid integer"),
+        ({"seed": "seven"}, "seed: Input should be a valid integer"),
+        ({"seed": None}, "seed: Field required"),
+        ({"trainingRun": None}, "trainingRun: Field required"),
+        ({"origin": "Imported"}, "its origin Imported is not for an annotation to say"),
+        ({"artifact": {**GOOD["artifact"], "digest": "sha256:" + "b" * 64}}, "the lineage of another file"),
         ({"seed": 2**63}, "a number is too large"),
         ({"data": GOOD["data"] * 2}, "data: 'train' stands there twice"),
         ({"metrics": GOOD["metrics"] * 2}, "metrics: 'accuracy' stands there twice"),
         ({"metrics": [{"name": f"m{i}", "value": "1"} for i in range(65)]}, "metrics: List should have at most 64"),
-        ({"artifact": {**GOOD["artifact"], "digest": "md5:1"}}, "is not sha256:"),
+        ({"artifact": {**GOOD["artifact"], "digest": "md5:1"}}, "the lineage of another file"),
         ({"artifact": {**GOOD["artifact"], "uri": "http://x/"}}, "is no s3://bucket/key"),
     ],
 )

@@ -22,6 +22,7 @@ def ended(**changes: Any) -> Ended:
 
 def test_the_lineage_is_whole() -> None:
     assert record.lineage(RUN, SPEC, "trainer:1", ended(metricsCut=2), 3).wire() == {
+        "origin": "Trained",
         "trainingRun": {
             "name": "digits-1",
             "uid": "run-uid",
