@@ -38,7 +38,7 @@ WORKED: dict[str, Any] = {
             "internalParameters": {
                 "namespace": "team",
                 "trainingRun": "digits-1",
-                "environment": {"python": "3.13.5", "torch": "2.6.0"},
+                "environment": {"python": "3.13.5", "torch": "2.6.0", "packages": f"sha256:{'a' * 64}"},
             },
             "resolvedDependencies": [
                 {

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
-from slipway.api.model_version import ModelVersionSpec
+from slipway.api.model_version import CodeConfigMap, ImageLineage, Lineage, ModelVersionSpec
 from slipway.api.reproduce import lineage_of
 
 STATEMENT: Final = "https://in-toto.io/Statement/v1"
@@ -35,6 +35,7 @@ def statement(version: Mapping[str, Any], builder: str = BUILDER) -> dict[str, A
     spec = ModelVersionSpec.model_validate(version["spec"])
     lineage = lineage_of(version)
     code, environment, run = lineage.code, lineage.environment, lineage.training_run
+    assert code is not None, "lineage_of refuses a model that was trained elsewhere"
     asked: dict[str, Any] = {
         "model": spec.model,
         "image": code.image.ref,
@@ -45,7 +46,17 @@ def statement(version: Mapping[str, Any], builder: str = BUILDER) -> dict[str, A
         "parameters": dict(lineage.parameters),
         "seed": lineage.seed,
     }
-    machine = environment.model_dump(mode="json", by_alias=True, exclude_none=True, exclude={"packages"})
+    inside = {
+        "namespace": version["metadata"]["namespace"],
+        "trainingRun": run.name if run else None,
+        "environment": environment.wire() if environment else None,
+    }
+    times = {
+        "invocationId": run.uid if run else None,
+        "startedOn": run.started_at if run else None,
+        "finishedOn": run.finished_at if run else None,
+    }
+    record = {"name": "result.json", "uri": lineage.result, "mediaType": "application/json"}
     return {
         "_type": STATEMENT,
         "subject": [{"name": version["metadata"]["name"], "digest": _sha256(spec.artifact.digest)}],
@@ -53,41 +64,33 @@ def statement(version: Mapping[str, Any], builder: str = BUILDER) -> dict[str, A
         "predicate": {
             "buildDefinition": {
                 "buildType": BUILD_TYPE,
-                "externalParameters": {name: value for name, value in asked.items() if value not in (None, [])},
-                "internalParameters": {
-                    "namespace": version["metadata"]["namespace"],
-                    "trainingRun": run.name,
-                    "environment": machine,
-                },
-                "resolvedDependencies": _dependencies(lineage),
+                "externalParameters": _known(asked),
+                "internalParameters": _known(inside),
+                "resolvedDependencies": _dependencies(lineage, code.image, code.config_map),
             },
             "runDetails": {
                 "builder": {"id": builder},
-                "metadata": {
-                    name: value
-                    for name, value in (
-                        ("invocationId", run.uid),
-                        ("startedOn", run.started_at),
-                        ("finishedOn", run.finished_at),
-                    )
-                    if value
-                },
-                "byproducts": [{"name": "result.json", "uri": lineage.result, "mediaType": "application/json"}],
+                "metadata": _known(times),
+                "byproducts": [record] if lineage.result else [],
             },
         },
     }
 
 
-def _dependencies(lineage: Any) -> list[dict[str, Any]]:
+def _known(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Without what is not known, or empty."""
+    return {name: value for name, value in values.items() if value not in (None, [], {})}
+
+
+def _dependencies(lineage: Lineage, image: ImageLineage, held: CodeConfigMap | None) -> list[dict[str, Any]]:
     """Everything with a digest that went in, by the names that ``differences`` gives it."""
-    image = lineage.code.image
     made: list[dict[str, Any]] = [{"name": "image", "uri": f"oci://{image.pinned or image.ref}"}]
     if image.digest:
         made[0]["digest"] = _sha256(image.digest)
-    if (held := lineage.code.config_map) and held.digest:
+    if held and held.digest:
         made.append({"name": "code", "uri": f"configmap:{held.name}", "digest": _manifest(held.digest)})
     made += [{"name": f"data.{d.name}", "uri": d.uri, "digest": _manifest(d.digest)} for d in lineage.data]
-    if lineage.environment.packages:
+    if lineage.environment and lineage.environment.packages:
         made.append({"name": "packages", "digest": _sha256(lineage.environment.packages)})
     return made
 
