@@ -8,15 +8,17 @@ from typing import Any
 import pytest
 
 from slipway import contract
+from slipway.api.dataset import Check, DatasetSpec
 from slipway.api.deployment import DeploymentSpec, PromotionJob
 from slipway.api.model_version import ModelVersionSpec
 from slipway.api.training_run import TrainingRunSpec
+from slipway.datasets import children as datasets
 from slipway.registry import children as registry
 from slipway.serving import children as serving
 from slipway.serving.observed import Defaults as ServingDefaults
 from slipway.serving.observed import Version
 from slipway.training import children as training
-from tests.integration.test_schema import blue_green, deployment, model_version, training_run
+from tests.integration.test_schema import blue_green, dataset, deployment, model_version, training_run
 from tests.support.api_server import Api, Object, Refusal
 from tests.support.chart import render
 
@@ -33,6 +35,14 @@ def _train(**spec: Any) -> Object:
     parsed = TrainingRunSpec.model_validate(run["spec"])
     defaults = training.Defaults("registry.example/trainer:1")
     made = training.job(run, parsed, defaults, deadline=60, attempts_before=0, reread=0)
+    template: Object = made["spec"]["template"]
+    return template
+
+
+def _read() -> Object:
+    owner = _owner(dataset())
+    spec = DatasetSpec.model_validate(owner["spec"])
+    made = datasets.job(owner, spec, datasets.Defaults("registry.example/trainer:1"), Check(number=1, generation=1))
     template: Object = made["spec"]["template"]
     return template
 
@@ -93,6 +103,7 @@ PODS: dict[str, Object] = {
     "a training from several places": _train(
         entrypoint="train:main", data=[{"name": "train", "uri": "s3://data/x", "store": "team-a"}]
     ),
+    "a check of data": _read(),
     "a verification": _verify(),
     "a server": _serve(),
     "a server with a GPU": _serve(resources={"gpu": {"count": 1}}),

@@ -286,6 +286,14 @@ ACCEPTED: Final[dict[str, Given]] = {
     "files of any kind": Given(
         dataset(), {"spec.format": "Files", "spec.schema": GONE, "spec.checks": [{"minFiles": 3}]}
     ),
+    "images": Given(
+        dataset(),
+        {
+            "spec.format": "Images",
+            "spec.schema": [{"name": "label", "type": "String", "nullable": False}],
+            "spec.checks": [{"column": "width", "min": "32"}, {"minFiles": 10}],
+        },
+    ),
     "the longest name of a Dataset": Given(dataset(), {"metadata.name": "d" * 63}),
     "a Dataset that is read every minute": Given(dataset(), {"spec.refresh": "60s"}),
     "the most columns": Given(dataset(), {"spec.schema": [{"name": f"c{i}", "type": "Number"} for i in range(1000)]}),
@@ -1197,6 +1205,11 @@ def _refused() -> Iterator[tuple[str, Refused]]:
     for rule in ({"column": "label", "min": "0"}, {"minRows": 1}):
         edits = {"spec.format": "Files", "spec.schema": GONE, "spec.checks": [rule]}
         yield f"Dataset: {rule} of files of any kind", Refused(dataset(), edits, "spec", files)
+    edits = {"spec.format": "Images", "spec.schema": GONE, "spec.checks": [{"column": "colour", "unique": True}]}
+    yield (
+        "Dataset: a column that no image has",
+        Refused(dataset(), edits, "spec", "format Images has the columns label,"),
+    )
     either = "write either entrypoint (module:function) or command (any program), not both and not neither"
     yield (
         "TrainingRun: an entrypoint and a program",

@@ -14,6 +14,7 @@ from slipway.api.reproduce import run_manifest
 from slipway.kube.controller import Room
 from slipway.kube.fake import FakeKube
 from slipway.kube.objects import CONFIG_MAPS, MODEL_VERSIONS, TRAINING_RUNS, Key, Manifest, key_of
+from slipway.progress import FakeProgress
 from slipway.registry import children as registry_children
 from slipway.registry import decide as registry_decide
 from slipway.registry import observe as registry_observe
@@ -21,7 +22,6 @@ from slipway.registry.reproductions import Runs
 from slipway.training import children as training_children
 from slipway.training import decide as training_decide
 from slipway.training import observe as training_observe
-from slipway.training.progress import FakeProgress
 from tests.support.builders import (
     DIGEST,
     NAMESPACE,

@@ -37,6 +37,8 @@ REFRESH: Final = "refresh"
 _OF_A_COLUMN: Final = ("notNull", "unique", "min", "max", "allowed", "matches", "maxMissing")
 """The rules of a column; the first two are yes or no."""
 _OF_THE_SET: Final = ("minRows", "maxRows", "minFiles")
+IMAGE_COLUMNS: Final = ("label", "width", "height", "channels", "brightness", "format", "bytes")
+"""What is known of an image; ``label`` is the folder that it lies in, ``brightness`` goes from 0 to 255."""
 VERSIONS: Final = 50
 """Versions that a status lists."""
 FAILURES: Final = 32
@@ -204,7 +206,12 @@ DatasetSpec.model_config["json_schema_extra"] = rules(
         "(!has(self.checks) || self.checks.all(c, !has(c.column) && !has(c.minRows) && !has(c.maxRows))))",
         "format Files has no columns and no rows: leave schema and the checks of columns and rows out, or write the "
         "format that the files are of",
-    )
+    ),
+    Rule(
+        f"self.format != 'Images' || ((!has(self.schema) || self.schema.all(c, c.name in {list(IMAGE_COLUMNS)})) && "
+        f"(!has(self.checks) || self.checks.all(c, !has(c.column) || c.column in {list(IMAGE_COLUMNS)})))",
+        f"format Images has the columns {', '.join(IMAGE_COLUMNS)} and no others",
+    ),
 )
 
 

@@ -110,6 +110,7 @@ def job(dataset: Manifest, spec: DatasetSpec, defaults: Defaults, check: Check) 
             *pods.scratch_env_vars(contract.WORK_DIR),
             *pods.store_env_vars(places(spec)),
         ],
+        "ports": [{"name": "progress", "containerPort": contract.PROGRESS_PORT, "protocol": "TCP"}],
         "resources": pods.requirements(spec.resources.cpu, spec.resources.memory),
         "volumeMounts": [work_mount],
         **pods.container_base(),

@@ -41,6 +41,8 @@ FIRST_WAIT: Final = 30.0
 LAST_WAIT: Final = 1800.0
 """Seconds from a Job that said nothing about the data to the next one: doubled each time, from the first to the
 last."""
+PROGRESS_EVERY: Final = 3.0
+"""Seconds between two questions to a pod that reads."""
 REFRESH_FLOOR: Final = 60.0
 """Seconds between two checks that begin by themselves, however the spec spells less."""
 MESSAGE_LIMIT: Final = 4096
@@ -344,10 +346,16 @@ def _starting(view: View) -> Verdict | None:
 
 def _reading(view: View) -> Verdict | None:
     why = view.last_failure()
-    if why is None:
-        return Verdict(Reason.CHECKING, "the data are being read", quiet=view.check.number > 1)
-    # Its Event comes if the Job gives up.
-    return Verdict(Reason.CHECKING, f"the data are being read; an attempt ended: {why.message}", quiet=True)
+    said = view.seen.progress
+    message = "the data are being read"
+    if said is not None and said.message:
+        message += f": {said.message[:256]}"
+    if why is not None:
+        # Its Event comes if the Job gives up.
+        message += f"; an attempt ended: {why.message}"
+    # How far it is is no news; that it began was told when the Job was made.
+    running = any(podfacts.phase(p) == "Running" for p in view.pods)
+    return Verdict(Reason.CHECKING, message, quiet=True, again=PROGRESS_EVERY if running else None)
 
 
 RULES: Final[tuple[Callable[[View], Verdict | None], ...]] = (

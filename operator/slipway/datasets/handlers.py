@@ -13,6 +13,7 @@ from slipway.datasets.observe import Observed, observe
 from slipway.kube.controller import Room
 from slipway.kube.objects import DATASETS, JOBS, PODS, key_of
 from slipway.kube.wake import Wake, wake_by_label, watch
+from slipway.progress import HttpProgress
 from slipway.settings import Settings
 
 
@@ -26,4 +27,5 @@ def register(registry: kopf.OperatorRegistry, wake: Wake) -> None:
 def room(options: Settings) -> Room[Observed]:
     """Observe, decide, act for Datasets."""
     defaults = Defaults(trainer_image=options.trainer_image, image_pull_policy=options.image_pull_policy)
-    return Room(DATASETS, functools.partial(observe, defaults=defaults), decide, lambda observed: observed.dataset)
+    look = functools.partial(observe, defaults=defaults, progress=HttpProgress())
+    return Room(DATASETS, look, decide, lambda observed: observed.dataset)

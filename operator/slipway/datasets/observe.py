@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from slipway import contract, podfacts
 from slipway.api.common import Label
 from slipway.api.dataset import DatasetSpec, DatasetStatus
-from slipway.datasets.children import ROLE, Defaults, job_name, places
+from slipway.datasets.children import CONTAINER, ROLE, Defaults, job_name, places
 from slipway.kube.client import Reader
 from slipway.kube.objects import CONFIG_MAPS, DATASETS, JOBS, PODS, Key, Manifest, action_of
+from slipway.progress import ProgressSource
 
 
 @dataclass(frozen=True)
@@ -22,6 +23,7 @@ class Observed:
         job: the Job of the name that the check has, whoever made it.
         pods: pods of this Dataset's checks, the newest first; read only while a check is under way.
         missing: S3 places that the pod needs and that this namespace was not given.
+        progress: what the pod says that reads the data now.
     """
 
     dataset: Manifest
@@ -33,9 +35,10 @@ class Observed:
     job: Manifest | None = None
     pods: tuple[Manifest, ...] = ()
     missing: tuple[str, ...] = ()
+    progress: contract.Progress | None = None
 
 
-async def observe(kube: Reader, key: Key, *, defaults: Defaults) -> Observed | None:
+async def observe(kube: Reader, key: Key, *, defaults: Defaults, progress: ProgressSource) -> Observed | None:
     """Everything that ``decide`` needs; None where the Dataset is gone or going."""
     dataset = await kube.get(DATASETS, key.namespace, key.name)
     if dataset is None or podfacts.leaving(dataset):
@@ -53,5 +56,14 @@ async def observe(kube: Reader, key: Key, *, defaults: Defaults) -> Observed | N
             for place in places(spec)
             if await kube.get(CONFIG_MAPS, key.namespace, contract.store_object_name(place)) is None
         ]
+    running = next((p for p in pods if _reads(p)), None)
+    ip = running["status"].get("podIP") if running else None
+    said = await progress.read(ip) if ip else None
     action, by = action_of(dataset)
-    return Observed(dataset, spec, status, defaults, action, by, job, tuple(pods), tuple(missing))
+    return Observed(dataset, spec, status, defaults, action, by, job, tuple(pods), tuple(missing), said)
+
+
+def _reads(pod: Manifest) -> bool:
+    """Whether a pod can be asked how far it is. Its phase is Running for a moment after its container has ended."""
+    ended = podfacts.leaving(pod) or podfacts.terminated(pod, CONTAINER)
+    return podfacts.phase(pod) == "Running" and not ended

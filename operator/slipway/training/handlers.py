@@ -11,12 +11,12 @@ from slipway.api.common import Label
 from slipway.kube.controller import Room
 from slipway.kube.objects import DATASETS, JOBS, MODEL_VERSIONS, PODS, TRAINING_RUNS, Manifest, key_of
 from slipway.kube.wake import References, Wake, wake_by_label, watch
+from slipway.progress import HttpProgress
 from slipway.settings import Settings
 from slipway.training.children import Defaults
 from slipway.training.data import awaited
 from slipway.training.decide import decide
 from slipway.training.observe import Observed, observe
-from slipway.training.progress import HttpProgress
 
 
 def register(registry: kopf.OperatorRegistry, wake: Wake) -> None:

@@ -10,9 +10,9 @@ from slipway.api.common import Label
 from slipway.api.training_run import TrainingRunSpec, TrainingRunStatus
 from slipway.kube.client import Reader
 from slipway.kube.objects import CONFIG_MAPS, DATASETS, JOBS, MODEL_VERSIONS, PODS, TRAINING_RUNS, Key, Manifest
+from slipway.progress import ProgressSource
 from slipway.training import data
 from slipway.training.children import CONTAINER, Defaults, ledger_name, places
-from slipway.training.progress import ProgressSource
 
 
 @dataclass(frozen=True)

@@ -163,6 +163,13 @@ CASES: dict[str, tuple[Observed, str, str, dict[str, str], str]] = {
         CHECKING,
         "the data are being read; an attempt ended: no answer",
     ),
+    "a pod says how far it is": (
+        seen(job=the_job(), pods=(reader(started=T0),), progress=contract.Progress(message="3,000 of 100,000 files")),
+        "Checking",
+        Reason.CHECKING,
+        CHECKING,
+        "the data are being read: 3,000 of 100,000 files",
+    ),
     "the data pass": (
         seen(job=the_job(), pods=(reader(exit_code=0, message=GOOD),)),
         "Ready",

@@ -15,10 +15,10 @@ from slipway.api.common import ACTION_ANNOTATION
 from slipway.datasets import children, decide, observe
 from slipway.kube.controller import Room
 from slipway.kube.objects import CONFIG_MAPS, DATASETS, JOBS, PODS, TRAINING_RUNS
+from slipway.progress import FakeProgress
 from slipway.training import children as training_children
 from slipway.training import decide as training_decide
 from slipway.training import observe as training_observe
-from slipway.training.progress import FakeProgress
 from tests.support.builders import NAMESPACE, dataset, dataset_result, failure, store, train_result, training_run
 from tests.support.stories import Step, World, compare, tell_in_order, tell_shuffled, timeless
 
@@ -34,7 +34,7 @@ def new_world() -> World:
     rooms: list[Room[Any]] = [
         Room(
             DATASETS,
-            partial(observe.observe, defaults=children.Defaults(trainer_image="trainer:1")),
+            partial(observe.observe, defaults=children.Defaults(trainer_image="trainer:1"), progress=FakeProgress()),
             decide.decide,
             lambda seen: seen.dataset,
         ),

@@ -17,12 +17,12 @@ from slipway.kube.act import act
 from slipway.kube.client import Conflict
 from slipway.kube.fake import FakeKube
 from slipway.kube.objects import CONFIG_MAPS, MODEL_VERSIONS, TRAINING_RUNS, Key
+from slipway.progress import FakeProgress
 from slipway.training import numbering
 from slipway.training.children import Defaults
 from slipway.training.decide import decide
 from slipway.training.numbering import Ledger
 from slipway.training.observe import Observed, observe
-from slipway.training.progress import FakeProgress
 from tests.support.builders import config_map, model_version, pod, train_result, training_run
 
 NOW = datetime(2026, 1, 1, 1, tzinfo=UTC)

@@ -10,9 +10,9 @@ from slipway import contract
 from slipway.api.common import Label
 from slipway.kube.fake import FakeKube
 from slipway.kube.objects import TRAINING_RUNS, Key, Resource, owner_reference
+from slipway.progress import FakeProgress
 from slipway.training.children import Defaults
 from slipway.training.observe import Observed, observe
-from slipway.training.progress import FakeProgress
 from tests.support.builders import T0, config_map, model_version, pod, store, training_run
 
 KEY = Key("team", "digits-1")

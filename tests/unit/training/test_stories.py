@@ -14,10 +14,10 @@ from slipway.api.common import Label
 from slipway.kube.controller import Room
 from slipway.kube.fake import Crash
 from slipway.kube.objects import CONFIG_MAPS, JOBS, MODEL_VERSIONS, TRAINING_RUNS
+from slipway.progress import FakeProgress
 from slipway.training.children import Defaults
 from slipway.training.decide import decide
 from slipway.training.observe import observe
-from slipway.training.progress import FakeProgress
 from tests.support.builders import NAMESPACE, config_map, failure, model_version, store, train_result, training_run
 from tests.support.stories import Step, World, compare, tell_in_order, tell_shuffled, timeless
 

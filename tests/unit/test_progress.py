@@ -9,9 +9,8 @@ from contextlib import asynccontextmanager
 import pytest
 from aiohttp import web
 
-from slipway import contract
-from slipway.training import progress
-from slipway.training.progress import HttpProgress
+from slipway import contract, progress
+from slipway.progress import HttpProgress
 
 SAID = contract.Progress(step=3, of=10, metrics=[contract.Metric("loss", "0.5")], message="")
 Answer = Callable[[web.Request], Awaitable[web.StreamResponse]]

@@ -1,5 +1,8 @@
-"""Asks a training pod how far it is (``contract``: live progress). Not being answered is no error: a pod that begins
-or ends does not listen, and a NetworkPolicy of the user's may be in the way."""
+"""Asks a pod that trains or reads data how far it is (``contract``: live progress).
+
+Not being answered is no error: a pod that begins or ends does not listen, and a NetworkPolicy of the user's may be in
+the way.
+"""
 
 from __future__ import annotations
 
