@@ -29,7 +29,9 @@ TERMINATION_MESSAGE_LIMIT: Final = 4096
 """Bytes; the kubelet cuts what is longer, so a writer must stay below it."""
 
 CODE_DIR: Final = "/slipway/code"
-"""Where ``spec.code.configMap`` is mounted, read-only; on ``sys.path`` of the user's training code."""
+"""Where the files of ``spec.code`` lie, read-only; on ``sys.path`` of the user's training code."""
+GIT_DIR: Final = "/slipway/git"
+"""Writable scratch of the container that fetches code by git, and of no other: its credentials lie there."""
 WORK_DIR: Final = "/slipway/work"
 """Writable scratch (an emptyDir): data under ``data/<name>``, output under ``output``. HOME and TMPDIR lie in it."""
 DATA_DIR: Final = f"{WORK_DIR}/data"
@@ -74,6 +76,51 @@ class Env:
     SEED: Final = "SLIPWAY_SEED"
     KUBEFLOW_URL: Final = "KUBEFLOW_TRAINER_SERVER_URL"
     KUBEFLOW_TOKEN: Final = "KUBEFLOW_TRAINER_SERVER_TOKEN"  # noqa: S105 - a name, not a token
+
+    # What the Secret of `spec.code.git` holds (``GitKeys``), in the container that fetches the code only.
+    GIT: Final = "SLIPWAY_GIT_"
+
+
+class GitKeys:
+    """Keys of the Secret that ``spec.code.git.secret`` names: those of ``kubernetes.io/basic-auth`` and ``url`` for
+    http(s), those of ``kubernetes.io/ssh-auth`` and ``known_hosts`` for ssh (Kubernetes: Secret, "Secret types").
+
+    Each reaches the container as ``SLIPWAY_GIT_<KEY>`` (``git_env``). Who may write a TrainingRun may not be allowed to
+    read Secrets: ``url`` and ``known_hosts`` say whom the credentials are for, so that naming a Secret in a run sends
+    nothing of it anywhere else, and nothing at all of a Secret that was not made for git.
+    """
+
+    URL: Final = "url"
+    """How the addresses begin that user and password may be sent to, for example ``https://git.example.com``."""
+    USERNAME: Final = "username"
+    PASSWORD: Final = "password"  # noqa: S105 - a name, not a password
+    SSH_KEY: Final = "ssh-privatekey"
+    KNOWN_HOSTS: Final = "known_hosts"
+    """Lines as ``ssh-keyscan`` writes them: the hosts' public keys, so that nobody else is taken for them."""
+    AUTHORITY: Final = "ca.crt"
+    """The certificate authority of an https server, where it is one that the image does not know."""
+
+    HTTP: Final = (URL, USERNAME, PASSWORD, AUTHORITY)
+    SSH: Final = (SSH_KEY, KNOWN_HOSTS)
+    OPTIONAL: Final = (USERNAME, PASSWORD, AUTHORITY)
+
+
+def is_ssh(url: str) -> bool:
+    """Whether git reaches a repository by ssh.
+
+    >>> is_ssh("git@example.com:team/digits.git"), is_ssh("ssh://git@example.com/digits"), is_ssh("https://a/b")
+    (True, True, False)
+    """
+    return url.startswith("ssh://") or "://" not in url
+
+
+def git_env(key: str) -> str:
+    """Name of the environment variable that carries one key of a git Secret.
+
+    >>> git_env("ssh-privatekey")
+    'SLIPWAY_GIT_SSH_PRIVATEKEY'
+    """
+    return f"{Env.GIT}{key}".replace("-", "_").replace(".", "_").upper()
 
 
 class StoreKeys:
@@ -219,6 +266,17 @@ class ReproduceSpec:
 
 
 @dataclass(frozen=True)
+class GitSpec:
+    """Code in a git repository: a branch, a tag or a whole commit of it, and the folder ``path`` alone where one is
+    given. ``secret`` is a Secret's name, for sentences."""
+
+    url: str
+    revision: str
+    path: str | None = None
+    secret: str | None = None
+
+
+@dataclass(frozen=True)
 class TrainSpec:
     """What the trainer is asked to do; ``runUid`` names the run's place in the store."""
 
@@ -229,6 +287,7 @@ class TrainSpec:
     entrypoint: str | None = None
     command: list[str] | None = None
     codeConfigMap: str | None = None
+    codeGit: GitSpec | None = None
     data: list[DataSpec] = field(default_factory=list)
     parameters: dict[str, str] = field(default_factory=dict)
     seed: int = 0
@@ -246,6 +305,13 @@ class DataResult:
     digest: str
     files: int
     bytes: int
+
+
+@dataclass(frozen=True)
+class CodeResult:
+    """The commit that trained."""
+
+    commit: str
 
 
 @dataclass(frozen=True)
@@ -306,7 +372,7 @@ class TrainResult:
     """The result of a finished training. ``result`` is the URI of the full record in the store.
 
     ``metrics`` is cut to what fits the termination message; ``metricsCut`` says how many were left out.
-    ``codeDigest`` is the digest of the mounted code as the pod saw it.
+    ``codeDigest`` is the digest of a mounted ConfigMap's files as the pod saw them, ``code`` says the same of git.
     """
 
     artifact: Artifact
@@ -319,6 +385,7 @@ class TrainResult:
     finishedAt: str
     parity: Parity | None = None
     codeDigest: str | None = None
+    code: CodeResult | None = None
     metricsCut: int = 0
     reproduction: Reproduction | None = None
     v: int = VERSION

@@ -54,8 +54,9 @@ def leaving(pod: Manifest) -> bool:
 
 
 def container(pod: Manifest, name: str) -> dict[str, Any]:
-    """The status of one container; empty where the kubelet has not written it yet."""
-    statuses = pod.get("status", {}).get("containerStatuses", ())
+    """The status of one container, an init container too; empty where the kubelet has not written it yet."""
+    status = pod.get("status", {})
+    statuses = (*status.get("containerStatuses", ()), *status.get("initContainerStatuses", ()))
     found: dict[str, Any] = next((s for s in statuses if s.get("name") == name), {})
     return found
 
@@ -98,7 +99,8 @@ def waiting(pod: Manifest, name: str) -> Trouble | None:
     state = container(pod, name).get("state", {}).get("waiting", {})
     reason, words = str(state.get("reason", "")), str(state.get("message", ""))
     if reason in _IMAGE_REASONS:
-        image = next((c.get("image", "") for c in pod["spec"]["containers"] if c["name"] == name), "")
+        containers = (*pod["spec"]["containers"], *pod["spec"].get("initContainers", ()))
+        image = next((c.get("image", "") for c in containers if c["name"] == name), "")
         # The kubelet alternates between the error and "Back-off pulling image ...: the error"; one sentence for both.
         cause = _BACK_OFF.sub("", words).removesuffix(".") or reason
         return Trouble(

@@ -97,6 +97,18 @@ def store_env_vars(places: Iterable[str]) -> list[dict[str, Any]]:
     return made
 
 
+def git_env_vars(url: str, secret: str) -> list[dict[str, Any]]:
+    """Variables that give a container the credentials of a git repository: the keys that its address asks for."""
+    keys = contract.GitKeys.SSH if contract.is_ssh(url) else contract.GitKeys.HTTP
+    made: list[dict[str, Any]] = []
+    for key in keys:
+        reference: dict[str, Any] = {"name": secret, "key": key}
+        if key in contract.GitKeys.OPTIONAL:
+            reference["optional"] = True
+        made.append({"name": contract.git_env(key), "valueFrom": {"secretKeyRef": reference}})
+    return made
+
+
 def scratch(name: str, path: str, size: str) -> tuple[dict[str, Any], dict[str, Any]]:
     """A volume and its mount: an emptyDir of at most ``size`` (a quantity); the kubelet evicts a pod that goes over."""
     return {"name": name, "emptyDir": {"sizeLimit": size}}, {"name": name, "mountPath": path}
@@ -119,21 +131,24 @@ def requirements(cpu: str, memory: str, gpus: int = 0, gpu_resource: str = "nvid
     return {"requests": {"cpu": cpu, **limits}, "limits": limits}
 
 
-def failure_policy(container: str) -> dict[str, Any]:
+def failure_policy(*containers: str) -> dict[str, Any]:
     """``podFailurePolicy`` of a Job: what another attempt cannot help is not tried again, and what the node did does
     not count as an attempt."""
     return {
         "rules": [
             # First: a pod that the node took away says nothing about its program, whatever the exit code.
             {"action": "Ignore", "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}]},
-            {
-                "action": "FailJob",
-                "onExitCodes": {
-                    "containerName": container,
-                    "operator": "In",
-                    "values": [contract.EXIT_USER_ERROR],
-                },
-            },
+            *(
+                {
+                    "action": "FailJob",
+                    "onExitCodes": {
+                        "containerName": container,
+                        "operator": "In",
+                        "values": [contract.EXIT_USER_ERROR],
+                    },
+                }
+                for container in containers
+            ),
         ]
     }
 

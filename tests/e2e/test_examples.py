@@ -17,6 +17,8 @@ APPLIED = {
     "dataset/dataset.yaml": "test_datasets",
     "dataset/run.yaml": "test_datasets",
     "evidence/deployment.yaml": "test_evidence",
+    "git/run.yaml": "test_git",
+    "git/secret.yaml": "test_git",
     "no-gateway/deployment.yaml": "here",
     "quickstart/00-namespace.yaml": "test_quickstart",
     "quickstart/deployment-v2.yaml": "test_quickstart",

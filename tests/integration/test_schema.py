@@ -104,6 +104,12 @@ def reproduction() -> Object:
     return made
 
 
+def by_git(**changes: Any) -> Object:
+    """``spec.code`` with every field of git's; ``GONE`` leaves one out."""
+    every = {"url": "https://git.example.com/digits", "revision": "main", "path": "training/digits", "secret": "git"}
+    return {"git": {key: value for key, value in {**every, **changes}.items() if value is not GONE}}
+
+
 def model_version() -> Object:
     """Every field."""
     return {
@@ -322,6 +328,14 @@ ACCEPTED: Final[dict[str, Given]] = {
     ),
     "a program of the longest allowed text": Given(
         training_run(), {"spec.entrypoint": GONE, "spec.command": ["x" * 4096] * 8}
+    ),
+    "code by git over https": Given(training_run(), {"spec.code": by_git()}),
+    "code by git over http on a port, without a Secret and all of it": Given(
+        training_run(), {"spec.code": by_git(url="http://git.example.com:3000/a/b.git", secret=GONE, path=GONE)}
+    ),
+    "code by git over ssh": Given(training_run(), {"spec.code": by_git(url="ssh://git@git.example.com:2222/digits")}),
+    "code by git over ssh, as people write it": Given(
+        training_run(), {"spec.code": by_git(url="git@git.example.com:team/digits.git", revision="0" * 40)}
     ),
     "an entrypoint in a package": Given(training_run(), {"spec.entrypoint": "my_pkg.train_2:Main"}),
     "an entrypoint in a package named pyx": Given(training_run(), {"spec.entrypoint": "pkg.pyx:main"}),
@@ -620,7 +634,50 @@ _TRAINING_RUN: Final[dict[str, _One]] = {
         "m" * 250 + ":main",
         "Too long: may not be more than 253 bytes",
     ),
-    "code without a ConfigMap": ("spec.code", {}, "spec.code.configMap: Required value"),
+    "code of no kind": ("spec.code", {}, "write either configMap (a ConfigMap with the files) or git (a repository)"),
+    "code of two kinds": ("spec.code", {"configMap": "digits-code", **by_git()}, "not both and not neither"),
+    "an address with a password": (
+        "spec.code",
+        by_git(url="https://anna:secret@git.example.com/digits"),
+        "put them into a Secret and name it in code.git.secret",
+    ),
+    "an ssh address with a password": (
+        "spec.code",
+        by_git(url="ssh://git:secret@git.example.com/digits"),
+        "leave user and password out of the address",
+    ),
+    "an address of a kind that git knows and we do not": (
+        "spec.code",
+        by_git(url="file:///etc"),
+        "write https://HOST/PATH, http://HOST/PATH, ssh://git@HOST/PATH or git@HOST:PATH",
+    ),
+    "an address with a token in it": (
+        "spec.code",
+        by_git(url="https://git.example.com/digits?private_token=x"),
+        "without spaces, '?' and '#'",
+    ),
+    "an address that would be an option": (
+        "spec.code",
+        by_git(url="ssh://-oProxyCommand=x/digits"),
+        "write https://HOST/PATH",
+    ),
+    "an address that is too long": ("spec.code", by_git(url="https://a/" + "x" * 503), "may not be more than 512"),
+    "no address": ("spec.code", by_git(url=GONE), "Required value"),
+    "an ssh address without a Secret": (
+        "spec.code",
+        by_git(url="git@git.example.com:digits", secret=GONE),
+        "the name of a Secret with ssh-privatekey and known_hosts",
+    ),
+    "no revision": ("spec.code", by_git(revision=GONE), "Required value"),
+    "a revision that would be an option": ("spec.code", by_git(revision="--all"), "write a branch, a tag or a whole"),
+    "a revision with a space": ("spec.code", by_git(revision="my branch"), "for example main or v1.2"),
+    "a revision that is too long": ("spec.code", by_git(revision="x" * 256), "may not be more than 255"),
+    "a path that leads out": ("spec.code", by_git(path="../other"), "write a folder relative to the root"),
+    "a path from the root": ("spec.code", by_git(path="/training"), "without '/' at either end"),
+    "a path with a line end": ("spec.code", by_git(path="a\nb"), "write a folder relative to the root"),
+    "a path that is too long": ("spec.code", by_git(path="x" * 513), "may not be more than 512"),
+    "a git Secret's name in capitals": ("spec.code", by_git(secret="Git"), OBJECT_NAME),
+    "a git Secret's name that is too long": ("spec.code", by_git(secret="a" * 254), "may not be more than 253"),
     "a ConfigMap's name in capitals": ("spec.code.configMap", "Code", OBJECT_NAME),
     "a ConfigMap's name that is too long": _too_long("spec.code.configMap", 253),
     "too many data sets": (
@@ -660,7 +717,7 @@ _TRAINING_RUN: Final[dict[str, _One]] = {
     "too much text in parameters": (
         "spec.parameters",
         {f"p{i}": "x" * 1024 for i in range(33)},
-        "what is longer belongs in code.configMap or in the data",
+        "what is longer belongs in code or in the data",
     ),
     "a negative seed": ("spec.seed", -1, "should be greater than or equal to 0"),
     "a seed of more than 32 bits": ("spec.seed", 2**32, "should be less than or equal to 4294967295"),
@@ -721,7 +778,7 @@ _COMMAND: Final[dict[str, _One]] = {
     "a program that is too long in all": (
         "spec.command",
         ["x" * 4096] * 9,
-        "a longer program belongs in code.configMap or in the image",
+        "a longer program belongs in code or in the image",
     ),
 }
 

@@ -35,6 +35,14 @@ def test_a_trained_version_is_found_by_all_it_was_made_of() -> None:
     }
 
 
+def test_a_version_is_found_by_its_commit() -> None:
+    git = {"url": "https://git.example.com/digits", "revision": "main", "commit": "c" * 40}
+    by_git = lineage(code={"git": git, "image": {"ref": "trainer:1"}})
+    assert wayback.labels(SPEC, by_git)["slipway.dev/commit"] == "c" * 40
+    odd = lineage(code={"git": {**git, "commit": "main"}, "image": {"ref": "trainer:1"}})
+    assert "slipway.dev/commit" not in wayback.labels(SPEC, odd)
+
+
 def test_an_imported_version_is_found_by_its_model_and_its_file() -> None:
     made = {"slipway.dev/model": "digits", "slipway.dev/artifact": "a" * 40}
     assert wayback.labels(SPEC, None) == made

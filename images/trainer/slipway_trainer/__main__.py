@@ -5,7 +5,6 @@ What takes long to load (the S3 client) is imported after that second start, so 
 
 from __future__ import annotations
 
-import logging
 import os
 import sys
 import threading
@@ -15,6 +14,7 @@ from slipway.contract import ContractError, Env, StoreKeys, TrainSpec, loads, st
 
 from . import failures, seeds
 from .failures import TrainerError
+from .logs import log_to_stdout
 from .paths import Paths
 from .report import Outcome
 
@@ -25,7 +25,7 @@ LINGER = 30.0
 
 def main() -> int:
     """One attempt at the run that the environment describes; returns the exit status."""
-    _log_to_stdout()
+    log_to_stdout()
     paths = Paths()
     env = dict(os.environ)
     secret = store_env("", StoreKeys.SECRET_KEY).removeprefix(_STORE_VARIABLES)
@@ -52,22 +52,6 @@ def main() -> int:
         return outcome.fail(
             TrainerError(failures.INTERNAL, f"the trainer could not start its endpoints ({error}): report it")
         )
-
-
-def _log_to_stdout() -> None:
-    """One line a step, in UTC; what the training code prints comes line by line too.
-
-    The root logger is left alone: it is the training code's to set up.
-    """
-    formatter = logging.Formatter("%(asctime)s %(levelname)s %(message)s", "%Y-%m-%dT%H:%M:%SZ")
-    formatter.converter = time.gmtime
-    handler = logging.StreamHandler(sys.stdout)
-    handler.setFormatter(formatter)
-    own = logging.getLogger(__package__)
-    own.setLevel(logging.INFO)
-    own.addHandler(handler)
-    own.propagate = False
-    sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]  # a TextIOWrapper outside of tests
 
 
 def _leave(exit_code: int) -> None:

@@ -117,7 +117,7 @@ def _import(name: str, code: Path) -> ModuleType:
 
 def _no_module(name: str, code: Path) -> str:
     files = sorted(path.stem for path in code.glob("*.py")) if code.is_dir() else []
-    where = f"the mounted code has {_names(files)}" if files else "no code is mounted (spec.code.configMap)"
+    where = f"the mounted code has {_names(files)}" if files else "spec.code has no Python file at its top"
     return f"there is no module {name!r} for spec.entrypoint: {where}, and the image's Python has none of that name"
 
 

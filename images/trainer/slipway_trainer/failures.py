@@ -45,6 +45,17 @@ DATA_DIGEST_MISMATCH: Final = _final("DataDigestMismatch", "The data are not tho
 DATA_CHANGED: Final = _passing("DataChanged", "An object changed while it was read.")
 DISK_FULL: Final = _final("DiskFull", "The pod's scratch volume is too small.")
 
+GIT_HOST_NOT_FOUND: Final = _final("GitHostNotFound", "No host has the name in the repository's address.")
+GIT_UNREACHABLE: Final = _passing("GitUnreachable", "Nothing answers at the repository's address, or it broke off.")
+GIT_ACCESS_DENIED: Final = _final("GitAccessDenied", "The git server does not take the credentials, or there are none.")
+GIT_HOST_KEY_REFUSED: Final = _final("GitHostKeyRefused", "The ssh server's key is not one that known_hosts names.")
+GIT_CERTIFICATE_REFUSED: Final = _final("GitCertificateRefused", "No authority that is known vouches for the server.")
+GIT_REPOSITORY_NOT_FOUND: Final = _final("GitRepositoryNotFound", "The git server has no such repository.")
+GIT_REVISION_NOT_FOUND: Final = _final("GitRevisionNotFound", "The repository has no such branch, tag or commit.")
+GIT_PATH_NOT_FOUND: Final = _final("GitPathNotFound", "The commit has no such folder.")
+GIT_CONTENT_REFUSED: Final = _final("GitContentRefused", "The code has a submodule, or files that lie in Git LFS.")
+GIT_FAILED: Final = _passing("GitFailed", "git failed in a way that is not known; the message holds its own words.")
+
 ENTRYPOINT_NOT_FOUND: Final = _final("EntrypointNotFound", "No such module, or no such function in it.")
 CODE_SYNTAX_ERROR: Final = _final("CodeSyntaxError", "The training code is not valid Python.")
 MODULE_MISSING: Final = _final("ModuleMissing", "The training code imports a package that the image lacks.")

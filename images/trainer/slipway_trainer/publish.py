@@ -9,8 +9,10 @@ from pathlib import Path
 
 from slipway.contract import (
     Artifact,
+    CodeResult,
     ContractError,
     DataResult,
+    GitSpec,
     Metric,
     Reproduction,
     TrainResult,
@@ -33,8 +35,9 @@ log = logging.getLogger(__name__)
 class RunFolder:
     """Where one run's files lie. The run's uid is part of it, so no other run ever writes there.
 
-    ``<prefix>/<model>/runs/<uid>/`` holds ``attempt.json`` (who tries now), ``checkpoints/``, ``model.onnx``,
-    ``model.safetensors``, ``packages.txt`` and, from the moment the run is done, ``result.json``.
+    ``<prefix>/<model>/runs/<uid>/`` holds ``attempt.json`` (who tries now), ``code.json`` (the commit of all attempts),
+    ``checkpoints/``, ``model.onnx``, ``model.safetensors``, ``packages.txt`` and, from the moment the run is done,
+    ``result.json``.
     """
 
     place: Place
@@ -60,6 +63,20 @@ def find(store: Store, folder: RunFolder) -> TrainResult | None:
         return None
 
 
+def pin_commit(store: Store, folder: RunFolder, code: GitSpec, commit: str) -> None:
+    """Say which commit the run takes, once for all its attempts."""
+    facts = {"v": 1, "url": code.url, "revision": code.revision, "commit": commit}
+    store.write(folder.place.bucket, folder.key("code.json"), json.dumps(facts, sort_keys=True).encode())
+
+
+def pinned_commit(store: Store, folder: RunFolder) -> str | None:
+    """The commit that an earlier attempt took; None where there was none."""
+    try:
+        return str(json.loads(b"".join(store.read(folder.place.bucket, folder.key("code.json"))))["commit"])
+    except ObjectMissingError:
+        return None
+
+
 def mark(store: Store, folder: RunFolder, spec: TrainSpec, attempt: str, started_at: str) -> None:
     """Say that an attempt began. A place that cannot be written to is found out here, not after hours of training."""
     facts = {"v": 1, "namespace": spec.namespace, "run": spec.run, "pod": attempt, "startedAt": started_at}
@@ -74,6 +91,7 @@ def publish(
     board: ProgressBoard,
     data: list[DataResult],
     code_digest: str | None,
+    commit: str | None,
     started_at: str,
     finished_at: str,
     reproduction: Reproduction | None = None,
@@ -96,6 +114,7 @@ def publish(
         finishedAt=finished_at,
         parity=trained.parity,
         codeDigest=code_digest,
+        code=CodeResult(commit) if commit else None,
         reproduction=reproduction,
     )
     fit(result)  # before anything is stored: a result that cannot be passed on must not count as finished

@@ -123,7 +123,9 @@ class Attempt:
         started = _text(outside.now())
         log.info("training run=%s/%s model=%s seed=%d", spec.namespace, spec.run, spec.model, spec.seed)
         publish.mark(store, folder, spec, outside.env.get(Env.POD_NAME, attempt), started)
-        code_digest = directory_digest(outside.paths.code)
+        commit = self._commit(store, folder)
+        # A commit names its files already; a walk through them would follow the links of the repository anywhere.
+        code_digest = None if commit else directory_digest(outside.paths.code)
         data = [self._fetch(each) for each in spec.data]
         self._board.tell("training")
         try:
@@ -141,6 +143,7 @@ class Attempt:
             board=self._board,
             data=data,
             code_digest=code_digest,
+            commit=commit,
             started_at=started,
             finished_at=_text(outside.now()),
             reproduction=reproduction,
@@ -148,6 +151,15 @@ class Attempt:
         log.info("done artifact=%s digest=%s bytes=%d", *_facts(result))
         checkpoints.clear()
         return fit(result)
+
+    def _commit(self, store: Store, folder: publish.RunFolder) -> str | None:
+        """The commit that the container before this one fetched (``checkout``)."""
+        if self._spec.codeGit is None:
+            return None
+        commit = publish.pinned_commit(store, folder)
+        if commit is None:
+            raise TrainerError(failures.INTERNAL, "the store does not say which commit this run takes: report it")
+        return commit
 
     def _fetch(self, data: DataSpec) -> DataResult:
         self._board.tell(f"fetching data {data.name}")

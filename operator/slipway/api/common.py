@@ -44,6 +44,7 @@ class Label:
     # The way back, on ModelVersions: see ``api/wayback.py``.
     ARTIFACT: Final = f"{GROUP}/artifact"
     IMAGE: Final = f"{GROUP}/image"
+    COMMIT: Final = f"{GROUP}/commit"
 
 
 class Model(BaseModel):

@@ -196,8 +196,22 @@ class CodeConfigMap(Model):
     """Manifest digest of the files as the pod saw them."""
 
 
+COMMIT: Final = "^([0-9a-f]{40}|[0-9a-f]{64})$"
+"""As git names commits: by SHA-1, or by SHA-256 in a repository of that kind."""
+
+
+class CodeGit(Model):
+    """The commit that trained, and the revision that named it then."""
+
+    url: str
+    revision: str
+    commit: str
+    path: str | None = None
+
+
 class CodeLineage(Model):
     config_map: CodeConfigMap | None = None
+    git: CodeGit | None = None
     image: ImageLineage
     entrypoint: str | None = None
     command: list[str] | None = Field(default=None, json_schema_extra=LIST_ATOMIC)

@@ -41,7 +41,7 @@ class Reason(StrEnum):
     # ---------------------------------------------------------------------------------------- TrainingRun
     PENDING = "Pending", "The Job is about to be made."
     SUSPENDED = "Suspended", "spec.suspend is true: no pod runs until it is false."
-    QUEUED = "Queued", "The pod is not running yet: its image is pulled, or it waits for a node."
+    QUEUED = "Queued", "The pod is not training yet: it waits for a node, its image is pulled, or its code is fetched."
     UNSCHEDULABLE = (
         "Unschedulable",
         "No node can take the pod now; the message holds the scheduler's own words.",

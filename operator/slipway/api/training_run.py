@@ -41,11 +41,99 @@ _MOST_TEXT: Final = 32768
 (``MAX_ARG_STRLEN``): command, parameters and data fit it together."""
 
 
+_HOST: Final = r"([A-Za-z0-9][A-Za-z0-9.-]*|\[[0-9A-Fa-f:]+\])"
+_PORT: Final = "(:[0-9]{1,5})?"
+_REPOSITORY: Final = r"[^\s?#-][^\s?#]*"
+_GIT_URL: Final = (
+    rf"^(https?://{_HOST}{_PORT}/{_REPOSITORY}|ssh://([A-Za-z0-9._-]+@)?{_HOST}{_PORT}/{_REPOSITORY}"
+    rf"|[A-Za-z0-9._-]+@{_HOST}:{_REPOSITORY})$"
+)
+_USER_IN_URL: Final = "^(https?://[^/]*@|ssh://[^/@]*:[^/@]*@|[^/@:]*:[^/@]+@)"
+
+
+class GitCode(Model):
+    """Code in a git repository, fetched by the pod: the commit that ``revision`` names when the first attempt starts,
+    and the same one in every later attempt."""
+
+    model_config = ConfigDict(
+        json_schema_extra=rules(
+            Rule(
+                "has(self.secret) || !(self.url.startsWith('ssh://') || !self.url.contains('://'))",
+                "an ssh address needs secret: the name of a Secret with ssh-privatekey and known_hosts",
+            )
+        )
+    )
+
+    url: Annotated[
+        str,
+        Field(
+            max_length=512,
+            json_schema_extra=rules(
+                Rule(
+                    f"!self.matches(r'{_USER_IN_URL}')",
+                    "leave user and password out of the address, they would stand in the lineage: put them into a "
+                    "Secret and name it in code.git.secret",
+                ),
+                Rule(
+                    f"self.matches(r'{_USER_IN_URL}') || self.matches(r'{_GIT_URL}')",
+                    "write https://HOST/PATH, http://HOST/PATH, ssh://git@HOST/PATH or git@HOST:PATH, "
+                    "without spaces, '?' and '#'",
+                ),
+            ),
+        ),
+    ]
+    """``https://``, ``http://``, ``ssh://`` or ``git@host:path``."""
+    revision: Annotated[
+        str,
+        Field(
+            max_length=255,
+            json_schema_extra=matching(
+                r"^[^-\s~^:?*\[\\\x00-\x1f][^\s~^:?*\[\\\x00-\x1f]*$",
+                "write a branch, a tag or a whole commit of 40 digits, for example main or v1.2",
+            ),
+        ),
+    ]
+    """A branch, a tag or a whole commit. What it names now is recorded as a commit, and only that counts from then on.
+    """
+    path: (
+        Annotated[
+            str,
+            Field(
+                max_length=512,
+                json_schema_extra=rules(
+                    Rule(
+                        r"self.matches(r'^[^\x00-\x1f]+$') && !self.split('/').exists(part, part in ['', '.', '..'])",
+                        "write a folder relative to the root of the repository, without '..' and without '/' at either "
+                        "end, for example training/digits",
+                    )
+                ),
+            ),
+        ]
+        | None
+    ) = None
+    """The folder that becomes the code's folder, without what lies beside it; the whole repository where absent."""
+    secret: ObjectName | None = None
+    """A Secret of this namespace: ``username``, ``password`` and ``url`` for http(s), ``ssh-privatekey`` and
+    ``known_hosts`` for ssh. ``url`` is how the addresses begin that user and password may be sent to, for example
+    ``https://git.example.com``; ``ca.crt`` is added where the server's certificate authority is your own. Only the
+    container that fetches the code gets it; the training code does not."""
+
+
 class Code(Model):
     """Where the training code comes from; without it the image holds the code."""
 
-    config_map: ObjectName
+    model_config = ConfigDict(
+        json_schema_extra=rules(
+            Rule(
+                "has(self.configMap) != has(self.git)",
+                "write either configMap (a ConfigMap with the files) or git (a repository), not both and not neither",
+            )
+        )
+    )
+
+    config_map: ObjectName | None = None
     """A ConfigMap of this namespace; each key is a file next to the entrypoint's module."""
+    git: GitCode | None = None
 
 
 class DataInput(Model):
@@ -181,7 +269,7 @@ class TrainingRunSpec(Model):
                     ),
                     Rule(
                         f"self.map(word, size(word)).sum() <= {_MOST_TEXT}",
-                        f"write at most {_MOST_TEXT} characters in all; a longer program belongs in code.configMap "
+                        f"write at most {_MOST_TEXT} characters in all; a longer program belongs in code "
                         "or in the image",
                     ),
                     **LIST_ATOMIC,
@@ -200,8 +288,7 @@ class TrainingRunSpec(Model):
             Rule("self.all(name, size(name) >= 1 && size(name) <= 63)", "a parameter's name has 1 to 63 characters"),
             Rule(
                 f"self.map(name, size(self[name])).sum() <= {_MOST_TEXT}",
-                f"write at most {_MOST_TEXT} characters in all; what is longer belongs in code.configMap "
-                "or in the data",
+                f"write at most {_MOST_TEXT} characters in all; what is longer belongs in code or in the data",
             ),
             maxProperties=128,
         ),

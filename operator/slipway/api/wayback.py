@@ -11,7 +11,7 @@ import re
 from typing import Final
 
 from slipway.api.common import DIGEST, GROUP, Label
-from slipway.api.model_version import Lineage, ModelVersionSpec
+from slipway.api.model_version import COMMIT, Lineage, ModelVersionSpec
 
 DATA_PREFIX: Final = f"data.{GROUP}"
 """One label a data set, because a version has several: the digest is in the key, the value is empty."""
@@ -29,6 +29,15 @@ def short(digest: str | None) -> str | None:
     if digest is None or not re.match(DIGEST, digest):
         return None
     return digest.removeprefix("sha256:")[:_DIGITS]
+
+
+def short_commit(commit: str) -> str | None:
+    """A whole commit as a label holds it: all of a SHA-1, the beginning of a SHA-256; None where it is neither.
+
+    >>> short_commit("ab" * 32), short_commit("main")
+    ('abababababababababababababababababababab', None)
+    """
+    return commit[:_DIGITS] if re.match(COMMIT, commit) else None
 
 
 def data_key(digest: str) -> str | None:
@@ -50,5 +59,6 @@ def labels(spec: ModelVersionSpec, lineage: Lineage | None) -> dict[str, str]:
     if lineage is not None:
         if lineage.code is not None:
             made[Label.IMAGE] = short(lineage.code.image.digest)
+            made[Label.COMMIT] = short_commit(lineage.code.git.commit) if lineage.code.git else None
         made |= {key: "" for data in lineage.data if (key := data_key(data.digest))}
     return {key: value for key, value in made.items() if value is not None}

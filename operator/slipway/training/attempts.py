@@ -9,7 +9,7 @@ from slipway import podfacts
 from slipway.api.common import parse_time, rfc3339
 from slipway.api.training_run import Attempt
 from slipway.kube.objects import Manifest
-from slipway.training.children import ATTEMPTS_ANNOTATION, CONTAINER
+from slipway.training.children import ATTEMPTS_ANNOTATION, CODE_CONTAINER, CONTAINER
 
 
 def count(
@@ -29,7 +29,7 @@ def count(
     began = sorted(
         (rfc3339(parse_time(start)), pod["metadata"]["name"], pod)
         for pod in pods
-        if (start := podfacts.started_at(pod, CONTAINER))
+        if (start := podfacts.started_at(pod, CODE_CONTAINER) or podfacts.started_at(pod, CONTAINER))
     )
     known = (last.started_at, last.pod) if last else ("", "")
     seen = attempts + sum((start, name) > known for start, name, _ in began)

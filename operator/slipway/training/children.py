@@ -11,13 +11,17 @@ from slipway import contract, pods
 from slipway.api import wayback
 from slipway.api.common import API_VERSION, GROUP, Label
 from slipway.api.model_version import LINEAGE_ANNOTATION, Lineage, ModelVersionSpec, ModelVersionStatus
-from slipway.api.training_run import DataPin, TrainingRunSpec
+from slipway.api.training_run import Code, DataPin, GitCode, TrainingRunSpec
 from slipway.kube.objects import CONFIG_MAPS, JOBS, MODEL_VERSIONS, Manifest, owner_reference
 from slipway.training import data
 
 CONTAINER: Final = "trainer"
 COMMAND: Final = ("python3", "-m", "slipway_trainer")
 """Said in the Job and not left to the image: an image that a user builds on ours may have another entrypoint."""
+CODE_CONTAINER: Final = "code"
+"""The init container that fetches code by git: the credentials are its alone, so that no training code ever sees them.
+It is always of our own image, for the same reason."""
+CODE_COMMAND: Final = ("python3", "-m", "slipway_trainer.checkout")
 ATTEMPTS_ANNOTATION: Final = f"{GROUP}/attempts-before"
 """On a Job: attempts that earlier Jobs of the run made."""
 REREAD_ANNOTATION: Final = f"{GROUP}/reread"
@@ -45,7 +49,7 @@ def train_spec(
         original: the version that it makes once more, if it does.
         pins: the versions of the Datasets that the run names.
     """
-    meta = run["metadata"]
+    meta, code = run["metadata"], spec.code or Code()
     return contract.TrainSpec(
         namespace=meta["namespace"],
         run=meta["name"],
@@ -53,7 +57,8 @@ def train_spec(
         model=spec.model,
         entrypoint=spec.entrypoint,
         command=list(spec.command) if spec.command else None,
-        codeConfigMap=spec.code.config_map if spec.code else None,
+        codeConfigMap=code.config_map,
+        codeGit=contract.GitSpec(**code.git.model_dump()) if code.git else None,
         data=[
             contract.DataSpec(name=d.name, uri=pin.uri, store=pin.store, digest=pin.version)
             if pin
@@ -123,7 +128,7 @@ def job(
         "suspend": spec.suspend,
         # A new pod only when the old one has really ended: two pods never write one run's checkpoints.
         "podReplacementPolicy": "Failed",
-        "podFailurePolicy": pods.failure_policy(CONTAINER),
+        "podFailurePolicy": pods.failure_policy(*containers(spec)),
         "template": {"metadata": {"labels": labels}, "spec": _pod(run, spec, defaults, original, pins)},
     }
     if deadline is not None:
@@ -140,6 +145,11 @@ def job(
         },
         "spec": job_spec,
     }
+
+
+def containers(spec: TrainingRunSpec) -> tuple[str, ...]:
+    """The containers of a run's pod, in the order in which they run."""
+    return (CODE_CONTAINER, CONTAINER) if spec.code and spec.code.git else (CONTAINER,)
 
 
 def job_suspend(run: Manifest, suspend: bool) -> dict[str, Any]:
@@ -173,8 +183,15 @@ def _pod(
     shm, shm_mount = pods.scratch("shm", "/dev/shm", resources.memory)  # noqa: S108 - a mount path
     shm["emptyDir"]["medium"] = "Memory"
     volumes, mounts = [work, tmp, shm], [work_mount, tmp_mount, shm_mount]
+    code, first = spec.code or Code(), {}
+    if code.config_map:
+        volumes.append({"name": "code", "configMap": {"name": code.config_map}})
+    elif code.git:
+        git, git_mount = pods.scratch("git", contract.GIT_DIR, defaults.scratch_size)
+        files, files_mount = pods.scratch("code", contract.CODE_DIR, defaults.scratch_size)
+        volumes += [files, git]
+        first = {"initContainers": [_checkout(asked, spec, code.git, defaults, [files_mount, git_mount])]}
     if spec.code:
-        volumes.append({"name": "code", "configMap": {"name": spec.code.config_map}})
         mounts.append({"name": "code", "mountPath": contract.CODE_DIR, "readOnly": True})
     container = {
         "name": CONTAINER,
@@ -194,7 +211,29 @@ def _pod(
         "volumeMounts": mounts,
         **pods.container_base(),
     }
-    return {**pods.pod_base(), "restartPolicy": "Never", "containers": [container], "volumes": volumes}
+    return {**pods.pod_base(), "restartPolicy": "Never", **first, "containers": [container], "volumes": volumes}
+
+
+def _checkout(
+    asked: str, spec: TrainingRunSpec, git: GitCode, defaults: Defaults, mounts: list[dict[str, Any]]
+) -> dict[str, Any]:
+    """The container that fetches the code. It takes no more than the training that follows it, so it costs no room."""
+    return {
+        "name": CODE_CONTAINER,
+        "image": defaults.trainer_image,
+        "imagePullPolicy": defaults.image_pull_policy,
+        "command": list(CODE_COMMAND),
+        "env": [
+            pods.env_var(contract.Env.SPEC, asked),
+            *pods.identity_env_vars(),
+            *pods.scratch_env_vars(contract.GIT_DIR),
+            *pods.store_env_vars([spec.output.store]),
+            *(pods.git_env_vars(git.url, git.secret) if git.secret else ()),
+        ],
+        "resources": pods.requirements(spec.resources.cpu, spec.resources.memory),
+        "volumeMounts": mounts,
+        **pods.container_base(),
+    }
 
 
 # ------------------------------------------------------------------------------------------------------ numbers

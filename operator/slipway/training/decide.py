@@ -25,7 +25,7 @@ from slipway.api.training_run import Attempt, Progress, Reproduction, TrainingRu
 from slipway.kube.objects import JOBS, TRAINING_RUNS, Manifest, owned_by
 from slipway.kube.plan import Apply, Change, Create, Delete, Event, Plan
 from slipway.training import attempts, children, data, gate, numbering, record, reproduction
-from slipway.training.children import CONTAINER
+from slipway.training.children import CODE_CONTAINER, CONTAINER
 from slipway.training.observe import Observed
 
 PROGRESS_EVERY: Final = 3.0
@@ -92,7 +92,7 @@ class View:
     def last_failure(self) -> podfacts.Trouble | None:
         """Why the newest failed pod failed."""
         memory = f"the {self.seen.spec.resources.memory} of spec.resources.memory"
-        return podfacts.ended(self.failed, CONTAINER, memory) if self.failed else None
+        return podfacts.ended(self.failed, _broken(self.failed), memory) if self.failed else None
 
 
 def decide(observed: Observed, now: datetime) -> Plan:
@@ -421,10 +421,18 @@ def _starting(view: View) -> Verdict | None:
     pod = view.live
     if pod is None:
         return None
-    if trouble := podfacts.waiting(pod, CONTAINER):
+    if trouble := podfacts.waiting(pod, CODE_CONTAINER) or podfacts.waiting(pod, CONTAINER):
         outlook: Outlook = "stalled" if trouble.stalled else "moving"
-        return Verdict("Queued", trouble.reason, trouble.message, outlook, warning=True)
-    return _missing(view, "Queued") if view.seen.missing else None
+        message = trouble.message + _git_hint(view, trouble)
+        return Verdict("Queued", trouble.reason, message, outlook, warning=True)
+    if view.seen.missing:
+        return _missing(view, "Queued")
+    git = view.seen.spec.code.git if view.seen.spec.code else None
+    if git and "running" in podfacts.container(pod, CODE_CONTAINER).get("state", {}):
+        return Verdict(
+            "Queued", Reason.QUEUED, f"attempt {view.attempts} fetches its code from {git.url} at {git.revision}"
+        )
+    return None
 
 
 def _between(view: View) -> Verdict | None:
@@ -441,7 +449,7 @@ def _between(view: View) -> Verdict | None:
             warning=True,
         )
     counted = [p for p in view.seen.pods if podfacts.phase(p) == "Failed" and not podfacts.disruption(p)]
-    last = podfacts.terminated(pod, CONTAINER).get("exitCode") == contract.EXIT_USER_ERROR
+    last = podfacts.terminated(pod, _broken(pod)).get("exitCode") == contract.EXIT_USER_ERROR
     if last or max(len(counted), job.get("status", {}).get("failed", 0)) > limit:
         # The Job controller's verdict comes within a moment, and the Event comes with it.
         return Verdict("Running", why.reason, ended, quiet=True)
@@ -499,7 +507,7 @@ def _whole(view: View) -> dict[str, Any]:
 def _missing(view: View, phase: Phase) -> Verdict:
     """A ConfigMap that the pod needs does not exist."""
     name, code = view.seen.missing[0], view.seen.spec.code
-    if code and name == code.config_map:
+    if code and code.config_map == name:
         reason = Reason.CODE_MISSING
         message = (
             f"the ConfigMap {name} of spec.code does not exist: make it, for example with "
@@ -539,6 +547,28 @@ def _deadline(view: View) -> int | None:
         return total
     left = total - int((view.now - parse_time(status.start_time)).total_seconds())
     return max(left, min(total, DEADLINE_FLOOR))
+
+
+def _broken(pod: Manifest) -> str:
+    """The container that a failed pod failed in."""
+    return CODE_CONTAINER if podfacts.terminated(pod, CODE_CONTAINER).get("exitCode") else CONTAINER
+
+
+def _git_hint(view: View, trouble: podfacts.Trouble) -> str:
+    """What the Secret of the code holds, where the kubelet misses it or a key of it."""
+    git = view.seen.spec.code.git if view.seen.spec.code else None
+    if (
+        trouble.reason != Reason.CONFIG_MISSING
+        or git is None
+        or git.secret is None
+        or git.secret not in trouble.message
+    ):
+        return ""
+    keys = contract.GitKeys
+    holds = f"{keys.USERNAME}, {keys.PASSWORD} and {keys.URL} (how the addresses begin that these two may be sent to)"
+    if contract.is_ssh(git.url):
+        holds = f"{keys.SSH_KEY} and {keys.KNOWN_HOSTS}"
+    return f". The Secret {git.secret} of spec.code.git must hold {holds}"
 
 
 def _run_uid(version: Manifest) -> str | None:

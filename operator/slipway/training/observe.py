@@ -73,7 +73,7 @@ async def observe(kube: Reader, key: Key, *, defaults: Defaults, progress: Progr
     if spec.reproduce_of:
         original = await kube.get(MODEL_VERSIONS, key.namespace, spec.reproduce_of.model_version)
     needed = [contract.store_object_name(place) for place in places(spec, original, status.data)]
-    if spec.code:
+    if spec.code and spec.code.config_map:
         needed.append(spec.code.config_map)
     missing = [name for name in needed if await kube.get(CONFIG_MAPS, key.namespace, name) is None]
     ledger, versions = None, []

@@ -6,6 +6,7 @@ written which the API server would refuse again and again.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Final
@@ -14,8 +15,10 @@ from pydantic import ValidationError
 
 from slipway import contract, podfacts
 from slipway.api.model_version import (
+    COMMIT,
     Artifact,
     CodeConfigMap,
+    CodeGit,
     CodeLineage,
     DataLineage,
     EnvironmentLineage,
@@ -26,7 +29,7 @@ from slipway.api.model_version import (
     ParityLineage,
     RunLineage,
 )
-from slipway.api.training_run import DataPin, MetricStatus, Progress, TrainingRunSpec
+from slipway.api.training_run import Code, DataPin, GitCode, MetricStatus, Progress, TrainingRunSpec
 from slipway.kube.objects import Manifest
 from slipway.training.children import CONTAINER
 
@@ -118,7 +121,7 @@ def lineage(
         Unusable: the result says something that no status may hold.
     """
     meta, result = run["metadata"], ended.result
-    stores = {d.name: d.store for d in spec.data}
+    stores, code = {d.name: d.store for d in spec.data}, spec.code or Code()
     shown = metrics(result.metrics)
     left_out = result.metricsCut + len(result.metrics) - len(shown)
     try:
@@ -132,7 +135,8 @@ def lineage(
                 attempts=attempts,
             ),
             code=CodeLineage(
-                config_map=CodeConfigMap(name=spec.code.config_map, digest=result.codeDigest) if spec.code else None,
+                config_map=CodeConfigMap(name=code.config_map, digest=result.codeDigest) if code.config_map else None,
+                git=_git(code.git, result) if code.git else None,
                 image=ImageLineage(
                     ref=image,
                     digest=podfacts.image_digest(ended.pod, CONTAINER),
@@ -155,6 +159,12 @@ def lineage(
     except ValidationError as error:
         raise Unusable(_first(error)) from None
     return made
+
+
+def _git(asked: GitCode, result: contract.TrainResult) -> CodeGit:
+    if result.code is None or not re.match(COMMIT, result.code.commit):
+        raise Unusable("it does not name the commit that trained: build the image on Slipway's trainer of this release")
+    return CodeGit(url=asked.url, revision=asked.revision, commit=result.code.commit, path=asked.path)
 
 
 def metrics(reported: Iterable[contract.Metric]) -> list[MetricStatus]:

@@ -79,7 +79,7 @@ def test_the_image_may_hold_the_code(tmp_path: Path) -> None:
         ("train", {}, "SpecInvalid", "write MODULE:FUNCTION"),
         ("tr ain:main", {}, "SpecInvalid", "write MODULE:FUNCTION"),
         ("absent_b:main", {"job_b": GOOD}, "EntrypointNotFound", "the mounted code has job_b"),
-        ("absent_c:main", {}, "EntrypointNotFound", "no code is mounted"),
+        ("absent_c:main", {}, "EntrypointNotFound", "spec.code has no Python file at its top"),
         (
             "job_d:train",
             {"job_d": GOOD + "def other(): ...\ndef _hidden(): ..."},

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from slipway.contract import DataSpec, Env, Failure, Parity, TrainResult, TrainSpec, loads
-from slipway_trainer import failures
+from slipway.contract import CodeResult, DataSpec, Env, Failure, GitSpec, Parity, TrainResult, TrainSpec, loads
+from slipway_trainer import failures, publish
 from slipway_trainer.context import TrainedModel
 from slipway_trainer.failures import TrainerError
 from slipway_trainer.fake_store import MemoryStore
@@ -173,6 +173,19 @@ def test_a_run_leaves_its_result_and_tells_the_operator(tmp_path: Path) -> None:
     assert json.loads(stored)["weights"]["digest"] == file_digest(pod.paths.output / "model.safetensors")
     assert pod.board.read().step == 3
     assert pod.folders == [pod.paths.code]
+
+
+def test_code_by_git_is_named_by_its_commit(tmp_path: Path) -> None:
+    store, commit = FileStore(), "c" * 40
+    asked = spec(data=DATA, parameters={"epochs": "1"}, codeGit=GitSpec("https://git.example.com/digits", "main"))
+    unknown = Pod(tmp_path / "unknown", store, spec=asked)
+    assert unknown.attempt.run() == 1
+    assert "does not say which commit this run takes" in unknown.failure.message
+    publish.pin_commit(store, publish.RunFolder(PLACE, "digits", "uid-1"), asked.codeGit, commit)
+    forget_code()
+    pod = Pod(tmp_path / "pod", store, spec=asked)
+    assert pod.attempt.run() == 0
+    assert (pod.result.code, pod.result.codeDigest) == (CodeResult(commit), None)
 
 
 def test_a_run_that_is_done_is_reported_and_not_trained_again(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from slipway.api.training_run import Attempt
 from slipway.training.attempts import count
-from slipway.training.children import ATTEMPTS_ANNOTATION
+from slipway.training.children import ATTEMPTS_ANNOTATION, CODE_CONTAINER
 from tests.support.builders import pod
 
 
@@ -18,6 +18,14 @@ def at(minute: int) -> str:
 
 def ran(name: str, minute: int, exit_code: int | None = None) -> dict[str, Any]:
     return pod(name, labels={}, started=at(minute), exit_code=exit_code)
+
+
+def fetching(name: str, minute: int, exit_code: int | None = None, training: int | None = None) -> dict[str, Any]:
+    began = {"startedAt": at(minute)}
+    state = {"running": began} if exit_code is None else {"terminated": {**began, "exitCode": exit_code}}
+    phase = {None: "Pending", 0: "Running", 64: "Failed"}[exit_code]
+    statuses = [{"name": CODE_CONTAINER, "state": state}]
+    return pod(name, labels={}, phase=phase, started=at(training) if training else None, initContainerStatuses=statuses)
 
 
 def job(before: int = 0, **status: int) -> dict[str, Any]:
@@ -55,6 +63,9 @@ CASES: dict[str, tuple[int, Attempt | None, dict[str, Any] | None, list[dict[str
         1,
         A,
     ),
+    "the code is being fetched": (0, None, job(), [fetching("a", 1)], 1, A),
+    "the code could not be fetched": (1, A, job(failed=1), [fetching("a", 1, 64)], 1, A),
+    "the code is there, and the training began": (1, A, job(), [fetching("a", 1, 0, training=2)], 1, A),
     "only an old pod is left to see": (2, B, job(), [ran("a", 1, 1)], 2, B),
 }
 

@@ -80,6 +80,42 @@ def test_the_trainer_is_told_everything_in_one_document() -> None:
     assert mounts["code"] == {"name": "code", "mountPath": contract.CODE_DIR, "readOnly": True}
 
 
+def test_only_the_container_that_fetches_the_code_gets_its_credentials() -> None:
+    git = {"url": "https://git.example.com/digits", "revision": "main", "path": "training", "secret": "digits-git"}
+    made = job(code={"git": git}, image="mine:2", data=[{"name": "a", "uri": "s3://data/a", "store": "other"}])
+    pod = made["spec"]["template"]["spec"]
+    (code,) = pod["initContainers"]
+    secrets = [
+        (e["name"], e["valueFrom"]["secretKeyRef"]) for e in code["env"] if "secretKeyRef" in e.get("valueFrom", {})
+    ]
+    assert [pair for pair in secrets if pair[0].startswith(contract.Env.GIT)] == [
+        ("SLIPWAY_GIT_URL", {"name": "digits-git", "key": "url"}),
+        ("SLIPWAY_GIT_USERNAME", {"name": "digits-git", "key": "username", "optional": True}),
+        ("SLIPWAY_GIT_PASSWORD", {"name": "digits-git", "key": "password", "optional": True}),
+        ("SLIPWAY_GIT_CA_CRT", {"name": "digits-git", "key": "ca.crt", "optional": True}),
+    ]
+    assert {r["name"] for _, r in secrets} == {"digits-git", "slipway-store-default"}
+    assert not [e for e in container(made)["env"] if e["name"].startswith(contract.Env.GIT)]
+    assert code["image"] == "trainer:1", "credentials are for our own image"
+    assert code["securityContext"]["readOnlyRootFilesystem"] is True
+    mounted = {c["name"]: {m["name"]: m.get("readOnly") for m in c["volumeMounts"]} for c in (code, container(made))}
+    assert mounted == {
+        "code": {"code": None, "git": None},
+        "trainer": {"work": None, "tmp": None, "shm": None, "code": True},
+    }
+    told = contract.loads(contract.TrainSpec, env(made)[contract.Env.SPEC])
+    assert told.codeGit == contract.GitSpec("https://git.example.com/digits", "main", "training", "digits-git")
+    rules = made["spec"]["podFailurePolicy"]["rules"]
+    assert [r["onExitCodes"]["containerName"] for r in rules[1:]] == ["code", "trainer"]
+
+
+def test_an_ssh_address_takes_the_keys_of_ssh() -> None:
+    git = {"url": "git@git.example.com:team/digits.git", "revision": "main", "secret": "digits-git"}
+    (code,) = job(code={"git": git})["spec"]["template"]["spec"]["initContainers"]
+    named = [e["valueFrom"]["secretKeyRef"]["key"] for e in code["env"] if e["name"].startswith(contract.Env.GIT)]
+    assert named == ["ssh-privatekey", "known_hosts"]
+
+
 def test_a_command_runs_inside_the_trainer_too() -> None:
     """So that its data, result and failure travel the same way."""
     made = job(entrypoint=None, command=["./train", "--fast"], image="mine:2")

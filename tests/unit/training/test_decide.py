@@ -15,7 +15,7 @@ from slipway.api.training_run import TrainingRunSpec, TrainingRunStatus
 from slipway.kube.objects import owner_reference
 from slipway.kube.plan import Apply, Create, Delete, Plan
 from slipway.training import children
-from slipway.training.children import Defaults
+from slipway.training.children import CODE_CONTAINER, Defaults
 from slipway.training.decide import DEADLINE_FLOOR, MISSING_EVERY, PROGRESS_EVERY, decide
 from slipway.training.observe import Observed
 from tests.support.builders import T0, config_map, failure, model_version, pod, train_result, training_run
@@ -72,6 +72,16 @@ def said(plan: Plan) -> tuple[str, str, dict[str, str]]:
     assert len(reasons) == 1
     assert {c.message for c in status.conditions} == {status.message}
     return status.phase, reasons.pop(), {c.type: c.status for c in status.conditions}
+
+
+SECRET_MISSING = 'secret "digits-git" not found'
+GIT = {"git": {"url": "https://git.example.com/digits", "revision": "main", "secret": "digits-git"}}
+
+
+def fetching(state: dict[str, Any], **how: Any) -> dict[str, Any]:
+    """A pod whose code is being fetched."""
+    waits = {"reason": "PodInitializing", "message": ""}
+    return trainer(waiting=waits, initContainerStatuses=[{"name": CODE_CONTAINER, "state": state}], **how)
 
 
 MOVING = {"Succeeded": "Unknown", "Reconciling": "True", "Stalled": "False"}
@@ -143,6 +153,49 @@ CASES: dict[str, Case] = {
         Reason.IMAGE_NOT_PULLED,
         STALLED,
         "the image trainer:1 cannot be had: not found. Check its name and tag, and that the node may pull it",
+    ),
+    "the code is fetched": (
+        seen(spec={"code": GIT}, job=job(), pods=(fetching({"running": {"startedAt": T0}}),)),
+        "Queued",
+        Reason.QUEUED,
+        MOVING,
+        "attempt 1 fetches its code from https://git.example.com/digits at main",
+    ),
+    "the Secret of the code is missing": (
+        seen(
+            spec={"code": GIT},
+            job=job(),
+            pods=(fetching({"waiting": {"reason": "CreateContainerConfigError", "message": SECRET_MISSING}}),),
+        ),
+        "Queued",
+        Reason.CONFIG_MISSING,
+        STALLED,
+        (
+            f"the container cannot be started: {SECRET_MISSING}. The Secret digits-git of spec.code.git must hold "
+            "username, password and url (how the addresses begin that these two may be sent to)"
+        ),
+    ),
+    "the code cannot be had": (
+        seen(
+            spec={"code": GIT},
+            job=job(failed=1, conditions=condition("Failed", "PodFailurePolicy")),
+            pods=(
+                fetching(
+                    {
+                        "terminated": {
+                            "exitCode": 64,
+                            "startedAt": T0,
+                            "message": failure("GitRevisionNotFound", "there is no main"),
+                        }
+                    },
+                    phase="Failed",
+                ),
+            ),
+        ),
+        "Failed",
+        "GitRevisionNotFound",
+        FAILED,
+        "there is no main",
     ),
     "a pod trains": (
         seen(job=job(), pods=(trainer(started=T0),)),

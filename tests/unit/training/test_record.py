@@ -88,6 +88,24 @@ def test_other_data_than_the_version_that_was_settled_make_no_lineage() -> None:
         record.lineage(RUN, SPEC, "trainer:1", ended(), 1, [other])
 
 
+def test_code_by_git_is_a_commit_and_what_named_it() -> None:
+    git = {"url": "https://git.example.com/digits", "revision": "main", "path": "training", "secret": "digits-git"}
+    run = training_run(uid="run-uid", code={"git": git})
+    spec = TrainingRunSpec.model_validate(run["spec"])
+    made = record.lineage(run, spec, "trainer:1", ended(code=contract.CodeResult("c" * 40), codeDigest=None), 1)
+    code = made.wire()["code"]
+    assert code["git"] == {
+        "url": "https://git.example.com/digits",
+        "revision": "main",
+        "commit": "c" * 40,
+        "path": "training",
+    }
+    assert "configMap" not in code
+    for unknown in (None, contract.CodeResult("main")):
+        with pytest.raises(Unusable, match="does not name the commit that trained"):
+            record.lineage(run, spec, "trainer:1", ended(code=unknown), 1)
+
+
 def tensor(name: str = "x", datatype: str = "FP32", shape: list[int] | None = None) -> contract.Tensor:
     return contract.Tensor(name, datatype, shape or [-1])
 
