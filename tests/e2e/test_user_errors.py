@@ -55,6 +55,9 @@ RUNS: dict[str, Mistake] = {
     "data with another digest": Mistake(
         data("s3://data/digits/", digest=WRONG), "DataDigestMismatch", (WRONG, "sha256:")
     ),
+    "a Dataset that does not exist": Mistake(
+        {"data": [{"name": "train", "dataset": "nobodys-data"}]}, "DatasetMissing", ("nobodys-data",)
+    ),
     "credentials that are wrong": Mistake(
         data("s3://data/digits/", store="wrong-key"), "WrongCredentials", ("slipway-store-wrong-key",)
     ),
@@ -241,7 +244,7 @@ def test_nothing_of_it_makes_a_loop_or_a_traceback(world: World, mistakes: Mista
     # Then a mistake that cannot pass by itself was tried once
     for sentence, mistake in RUNS.items():
         run = tenant.get(TRAINING_RUNS, named(sentence))
-        if mistake.reason not in ("ImageNotPulled", "Unschedulable", "StoreMissing", "CodeMissing"):
+        if mistake.reason not in ("ImageNotPulled", "Unschedulable", "StoreMissing", "CodeMissing", "DatasetMissing"):
             assert run["status"]["attempts"] == 1, f"{sentence}: {run['status']}"
     # and nothing is written any more
     kinds = (TRAINING_RUNS, MODEL_VERSIONS, DEPLOYMENTS)

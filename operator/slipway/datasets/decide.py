@@ -2,7 +2,7 @@
 
 Two things are told apart: which check is wanted (``status.check``: the spec changed, a person asked, the time has
 come) and whether it has ended with a word about the data (``status.checked``). A list of rules, in order, says what
-is done about the difference; the first that has something to say decides.
+is done about the difference; the first that has something to say decides (docs/design/0011).
 
 The facts that status keeps because they cannot be seen in the cluster: ``check`` and ``checked``, what the newest
 check found, ``versions`` (the objects in the store change), and ``lastAction``.

@@ -1,7 +1,7 @@
 """Which version of a Dataset a run trains with. Pure.
 
 It is settled once, before the Job is made, and written down (``status.data``): whatever becomes of the Dataset
-afterwards, every attempt of the run reads the same content or none.
+afterwards, every attempt of the run reads the same content or none (docs/design/0011).
 """
 
 from __future__ import annotations
