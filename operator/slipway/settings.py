@@ -31,7 +31,7 @@ class Settings(BaseModel):
     watch_namespaces: Annotated[tuple[str, ...], BeforeValidator(_names)] = ()
     """Namespaces to serve, separated by commas; empty is the whole cluster."""
     trainer_image: str
-    """The image of a TrainingRun that names none."""
+    """The image of a TrainingRun that names none, and of the pods that read the data of a Dataset."""
     server_image: str
     """The image that verifies and serves models."""
     image_pull_policy: Literal["Always", "IfNotPresent", "Never"] = "IfNotPresent"

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import time
 
-from slipway.kube.objects import JOBS, MODEL_VERSIONS, PODS, TRAINING_RUNS
-from tests.support.kubelet import Act, hangs, trains_well
+from slipway.kube.objects import DATASETS, JOBS, MODEL_VERSIONS, PODS, TRAINING_RUNS
+from tests.support.kubelet import Act, checks_well, hangs, trains_well
 from tests.support.world import World
 
 
@@ -40,6 +40,34 @@ def test_killed_in_the_middle_of_a_training(world: World) -> None:
     done = team.run_until("Succeeded")
     assert done["status"]["attempts"] == 1
     assert len([p for p in team.all(PODS) if p["metadata"]["labels"]["slipway.dev/role"] == "train"]) == 1
+
+
+def test_killed_again_and_again_while_data_are_read_anew(world: World) -> None:
+    """Each refresh is carried out exactly once, and the run keeps the version that it settled on."""
+    team = world.team()
+    team.play("dataset", hangs)
+    team.dataset()
+    team.run(data=[{"name": "train", "dataset": "digits"}])
+    team.until(JOBS, "digits-dataset")
+    world.operator.kill()
+    team.play("dataset", checks_well)
+    time.sleep(0.5)  # the pod ends while nobody watches
+    world.operator.start()
+    pinned = team.run_until("Succeeded")["status"]["data"]
+    for number, delay in enumerate((0.0, 0.03, 0.08, 0.2, 0.4), 2):
+        team.say("refresh", resource=DATASETS)
+        time.sleep(delay)
+        world.operator.kill()
+        time.sleep(0.2)
+        world.operator.start()
+        settled = team.dataset_until("Ready", check=lambda d, n=number: d["status"]["checked"]["number"] >= n)
+        assert settled["status"]["check"]["number"] == number
+        team.until(DATASETS, "digits", lambda d: "annotations" not in d["metadata"])
+    team.gone(JOBS, "digits-dataset")
+    live = team.get(TRAINING_RUNS, "digits-1")
+    assert live is not None
+    assert live["status"]["data"] == pinned
+    assert len(settled["status"]["versions"]) == 1
 
 
 def test_an_object_that_is_deleted_while_nobody_watches_is_gone(world: World) -> None:
