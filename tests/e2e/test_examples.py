@@ -28,6 +28,7 @@ APPLIED = {
     "quickstart/store.yaml": "test_quickstart",
     "registry/imported.yaml": "test_registry",
     "reproduce/run.yaml": "test_reproduce",
+    "registry/run.yaml": "test_registry",
     "shadow/deployment.yaml": "test_shadow",
     "shadow/then-canary.yaml": "test_shadow",
 }

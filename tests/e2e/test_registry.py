@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from dataclasses import asdict
 
+import pytest
+
 from slipway.kube.objects import MODEL_VERSIONS
 from tests.support import onnx_models
-from tests.support.e2e import Tenant, World
+from tests.support.api_server import Refusal
+from tests.support.e2e import EXAMPLES, Tenant, World, condition
 
 
 def test_a_model_that_was_trained_elsewhere(world: World, tenant: Tenant) -> None:
@@ -22,3 +25,25 @@ def test_a_model_that_was_trained_elsewhere(world: World, tenant: Tenant) -> Non
     assert lineage["artifact"] == version["spec"]["artifact"]
     held = f"slipway.dev/artifact={file.digest.removeprefix('sha256:')[:40]}"
     assert [v["metadata"]["name"] for v in world.api.list(MODEL_VERSIONS, tenant.name, held)] == ["digits-v1"]
+
+
+def test_a_version_that_somebody_has_to_agree_to(world: World, tenant: Tenant) -> None:
+    # Given a training of which the model waits for approval
+    world.digits()
+    tenant.code("digits-code", {"train.py": (EXAMPLES / "quickstart" / "train.py").read_text()})
+    tenant.give("registry/run.yaml")
+    tenant.trained("digits-approved")
+    waiting = tenant.until(
+        MODEL_VERSIONS, "digits-v1", lambda v: v["status"].get("phase") == "AwaitingApproval", what="waiting"
+    )
+    assert condition(waiting, "Ready")["status"] == "False"
+    # When somebody speaks for another, the API server refuses; when he speaks for himself, it is Ready
+    decision = {"state": "Approved", "comment": "good on the holdout"}
+    with pytest.raises(Refusal, match=r"spec\.approval\.by must be the user name of who decides"):
+        tenant.api.merge(MODEL_VERSIONS, tenant.name, "digits-v1", {"spec": {"approval": {**decision, "by": "ann"}}})
+    review = {"apiVersion": "authentication.k8s.io/v1", "kind": "SelfSubjectReview"}
+    me = tenant.api.call("POST", "/apis/authentication.k8s.io/v1/selfsubjectreviews", review)
+    name = me["status"]["userInfo"]["username"]
+    tenant.api.merge(MODEL_VERSIONS, tenant.name, "digits-v1", {"spec": {"approval": {**decision, "by": name}}})
+    ready = tenant.version_ready("digits-v1")
+    assert ready["status"]["approval"]["by"] == name

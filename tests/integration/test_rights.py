@@ -31,7 +31,7 @@ Right = tuple[str, str, str]
 NOT_ASKED_FOR = {
     ("slipway.dev", f"{plural}/finalizers", "update"): "asked within the API server, by an admission plugin"
     for plural in ("datasets", "trainingruns", "modelversions", "deployments")
-}
+} | {("slipway.dev", "modelversions", "attest"): "asked within the API server, by the chart's admission policies"}
 
 
 def granted(chart: Chart) -> set[Right]:

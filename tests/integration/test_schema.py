@@ -85,6 +85,7 @@ def training_run() -> Object:
             "resources": {"cpu": "1", "memory": "1Gi", "gpu": {"count": 1, "resourceName": "nvidia.com/gpu"}},
             "output": {"store": "default"},
             "gate": [{"metric": "accuracy", "min": "0.95", "max": "1"}, {"metric": "loss", "max": "1e-1"}],
+            "approval": {"required": True},
             "suspend": False,
             "backoffLimit": 2,
             "activeDeadline": "2h",
@@ -94,9 +95,9 @@ def training_run() -> Object:
 
 
 def reproduction() -> Object:
-    """A run that makes a version once more, which has no gate."""
+    """A run that makes a version once more, which has neither gate nor approval."""
     made = training_run()
-    del made["spec"]["gate"]
+    del made["spec"]["gate"], made["spec"]["approval"]
     made["spec"]["reproduceOf"] = {
         "modelVersion": "digits-v3",
         "tolerance": {"absolute": "1e-4", "relative": "0.001"},
@@ -133,6 +134,7 @@ def model_version() -> Object:
                 "outputs": [{"name": "logits", "datatype": "FP32", "shape": [-1, 10]}],
             },
             "trainingRun": "digits-1",
+            "approval": {"required": True, "state": "Approved", "by": "jane", "comment": "good on the holdout"},
             "aliases": ["champion", "fallback"],
             "archived": False,
         },
@@ -313,7 +315,11 @@ ACCEPTED: Final[dict[str, Given]] = {
         training_run(), {"spec": {"model": "digits", "entrypoint": "train:main"}}
     ),
     "a ModelVersion that says no more than it must": Given(
-        model_version(), {"spec.trainingRun": GONE, "spec.aliases": GONE, "spec.archived": GONE}
+        model_version(), {f"spec.{name}": GONE for name in ("trainingRun", "approval", "aliases", "archived")}
+    ),
+    "a ModelVersion that waits for approval": Given(model_version(), {"spec.approval": {"required": True}}),
+    "a ModelVersion that was rejected": Given(
+        model_version(), {"spec.approval": {"state": "Rejected", "by": "system:serviceaccount:ci:gate"}}
     ),
     "an imported ModelVersion": Given(model_version(), IMPORTED),
     "a source that is a page": Given(model_version(), {**IMPORTED, "spec.source": {"url": "http://example.com"}}),
@@ -816,6 +822,11 @@ _MODEL_VERSION: Final[dict[str, _One]] = {
     "no signature": ("spec.signature", GONE, "Required value"),
     "a TrainingRun's name in capitals": ("spec.trainingRun", "Digits-1", OBJECT_NAME),
     "a TrainingRun's name that is too long": _too_long("spec.trainingRun", 253),
+    "an approval by nobody": ("spec.approval.by", GONE, "write by: the user name of who decided"),
+    "an approval by no name": ("spec.approval.by", "", "should be at least 1 chars long"),
+    "an approval by too long a name": _too_long("spec.approval.by", 253),
+    "an approval in a state of its own": ("spec.approval.state", "Maybe", "Unsupported value"),
+    "an approval of too many words": _too_long("spec.approval.comment", 1024),
     "an alias in capitals": ("spec.aliases.0", "Champion", ALIAS),
     "an alias that is too long": _too_long("spec.aliases.0", 40),
     "an alias twice": ("spec.aliases.1", "champion", 'Duplicate value: "champion"'),
@@ -1220,6 +1231,7 @@ _REPRODUCTION: Final[dict[str, _One]] = {
     "too long a tolerance": ("spec.reproduceOf.tolerance.absolute", "1" * 33, "may not be more than 32"),
     "too long a relative tolerance": ("spec.reproduceOf.tolerance.relative", "1" * 33, "may not be more than 32"),
     "a gate on a reproduction": ("spec.gate", [{"metric": "accuracy", "min": "0.9"}], "leave gate out"),
+    "an approval of a reproduction": ("spec.approval", {"required": True}, "leave approval out"),
 }
 _TRAINING_RUN |= _durations("a deadline", "spec.activeDeadline", zero=False, milliseconds=False)
 _TRAINING_RUN |= _durations("a time to live", "spec.ttlAfterFinished", zero=True, milliseconds=False)
@@ -1315,6 +1327,7 @@ def _changes() -> Iterator[tuple[str, Refused]]:
         "resources": {"cpu": "2"},
         "output": {"store": "other"},
         "gate": [],
+        "approval": {"required": False},
         "backoffLimit": 3,
         "activeDeadline": "3h",
         "ttlAfterFinished": "8d",
@@ -1358,6 +1371,7 @@ MAY_CHANGE: Final[dict[str, Given]] = {
     "TrainingRun: labelled": Given(training_run(), {"metadata.labels": {"team": "vision"}}),
     "ModelVersion: another alias": Given(model_version(), {"spec.aliases": ["challenger"]}),
     "ModelVersion: no alias": Given(model_version(), {"spec.aliases": GONE}),
+    "ModelVersion: approval taken back": Given(model_version(), {"spec.approval": {"required": True}}),
     "ModelVersion: archived": Given(model_version(), {"spec.archived": True}),
     "Deployment: another version": Given(deployment(), {"spec.modelVersion": "digits-v4"}),
     "Deployment: from a version to an alias": Given(
@@ -1528,7 +1542,7 @@ def test_defaults_of_a_training_run(api: Api) -> None:
 
 def test_defaults_of_a_model_version(api: Api) -> None:
     edits = {"metadata.name": "digits-v9", "spec.version": 9, "spec.artifact.store": GONE}
-    edits |= {f"spec.{name}": GONE for name in ("trainingRun", "aliases", "archived")}
+    edits |= {f"spec.{name}": GONE for name in ("trainingRun", "approval", "aliases", "archived")}
     made = api.create(Given(model_version(), edits).manifest(), dry_run=True)["spec"]
     assert made["artifact"]["store"] == "default"
     assert made["archived"] is False

@@ -30,6 +30,16 @@ CLUSTER_ROLES = Resource("rbac.authorization.k8s.io", "v1", "clusterroles", "Clu
 CLUSTER_ROLE_BINDINGS = Resource(
     "rbac.authorization.k8s.io", "v1", "clusterrolebindings", "ClusterRoleBinding", namespaced=False
 )
+POLICIES = Resource(
+    "admissionregistration.k8s.io", "v1", "validatingadmissionpolicies", "ValidatingAdmissionPolicy", namespaced=False
+)
+POLICY_BINDINGS = Resource(
+    "admissionregistration.k8s.io",
+    "v1",
+    "validatingadmissionpolicybindings",
+    "ValidatingAdmissionPolicyBinding",
+    namespaced=False,
+)
 _KNOWN = {
     **BY_TYPE,
     **{
@@ -44,6 +54,8 @@ _KNOWN = {
             ROLE_BINDINGS,
             CLUSTER_ROLES,
             CLUSTER_ROLE_BINDINGS,
+            POLICIES,
+            POLICY_BINDINGS,
         )
     },
 }

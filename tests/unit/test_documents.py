@@ -24,6 +24,7 @@ AT_REST = {
     Reason.ANALYSIS_PASSED,
     Reason.CHECKING,
     Reason.CHECKS_PASSED,
+    Reason.APPROVED,
     Reason.TEST_PASSED,
     Reason.TEST_RUNNING,
     Reason.FIRST_STARTING,

@@ -32,6 +32,10 @@ from slipway.api.common import (
 )
 from slipway.api.training_run import MetricStatus, Verdict
 
+CREATED_BY_ANNOTATION: Final = f"{GROUP}/created-by"
+"""On a TrainingRun and on the version that it makes: the user name of who applied the run. Nobody is asked for it but
+in a namespace that wants four eyes; where it stands, the chart's admission policy holds it to the truth."""
+
 LINEAGE_ANNOTATION: Final = f"{GROUP}/lineage"
 """Carries the lineage into a new ModelVersion: the API server drops a status at creation, and a version without
 its origin must not exist even for a moment. The registry copies it into status."""
@@ -138,6 +142,29 @@ class Source(Model):
     """A page about it. Slipway never fetches it."""
 
 
+class Approval(Model):
+    """Whether somebody has to agree before the version may be used, and what was said. Who may write it is the chart's
+    admission policy's business: the verb ``approve`` on ``modelversions``."""
+
+    model_config = ConfigDict(
+        json_schema_extra=rules(
+            Rule(
+                "self.state == 'Pending' || has(self.by)",
+                "write by: the user name of who decided (kubectl slipway approve fills it in)",
+            )
+        )
+    )
+
+    required: bool = False
+    """True: the version is not Ready before it is approved."""
+    state: Literal["Pending", "Approved", "Rejected"] = "Pending"
+    """What was decided. A rejected version is not Ready, whether approval is required or not."""
+    by: Annotated[str, Field(min_length=1, max_length=253)] | None = None
+    """The user name of who decided."""
+    comment: Annotated[str, Field(max_length=1024)] | None = None
+    """Why."""
+
+
 class ModelVersionSpec(Model):
     """What was registered."""
 
@@ -151,6 +178,8 @@ class ModelVersionSpec(Model):
     """The TrainingRun that made it; absent for a model that was trained elsewhere."""
     source: Source | None = None
     """For a model that was trained elsewhere: where it comes from."""
+    approval: Approval | None = None
+    """Absent: the version is Ready as soon as its file is verified."""
     aliases: list[AliasName] = Field(default=[], max_length=8, json_schema_extra=LIST_SET)
     """Names that move: of all versions of a model that list an alias, the highest number that is Ready holds it."""
     archived: bool = False
@@ -164,7 +193,7 @@ ModelVersionSpec.model_config["json_schema_extra"] = rules(
     ),
     *immutable(
         ModelVersionSpec,
-        but=("aliases", "archived"),
+        but=("approval", "aliases", "archived"),
         why="a ModelVersion is what was registered; register another version",
     ),
 )
@@ -175,6 +204,8 @@ class RunLineage(Model):
 
     name: str
     uid: str
+    created_by: str | None = None
+    """Who applied it, by its annotation slipway.dev/created-by; the chart's admission policy holds it to the truth."""
     started_at: Time | None = None
     finished_at: Time | None = None
     attempts: int = 0
@@ -317,6 +348,16 @@ class VerificationFailure(Model):
     message: Annotated[str, Field(max_length=4096)]
 
 
+class ApprovalStatus(Model):
+    """What was decided about the version, as the operator found it."""
+
+    state: Literal["Approved", "Rejected"]
+    by: str
+    at: Time
+    """When the operator saw it."""
+    comment: str | None = None
+
+
 class DeploymentRef(Model):
     """A Deployment that runs this version."""
 
@@ -328,12 +369,14 @@ class ModelVersionStatus(Model):
     """What is known about it."""
 
     observed_generation: int = 0
-    phase: Literal["Verifying", "Ready", "Archived", "Failed"] = "Verifying"
+    phase: Literal["Verifying", "AwaitingApproval", "Ready", "Rejected", "Archived", "Failed"] = "Verifying"
     message: Annotated[str, Field(max_length=4096)] = ""
     verification: Verification | None = None
     failure: VerificationFailure | None = None
     verify_tries: int = 0
     """Verification Jobs that ended without saying anything about the file (store down, wrong credentials)."""
+    approval: ApprovalStatus | None = None
+    """The decision that stands; absent while there is none."""
     held_aliases: list[str] = Field(default=[], max_length=8, json_schema_extra=LIST_SET)
     """The aliases of the spec that this version holds."""
     lineage: Lineage | None = None

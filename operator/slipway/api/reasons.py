@@ -104,6 +104,9 @@ class Reason(StrEnum):
         "VerificationRetrying",
         "The verification ended without a word about the file; it is tried again after a while.",
     )
+    AWAITING_APPROVAL = "AwaitingApproval", "The file is verified; somebody who may approve has not decided yet."
+    APPROVED = "Approved", "Somebody who may approve has agreed to the version."
+    REJECTED = "Rejected", "Somebody who may approve has said no: the version is not used."
     ARCHIVED = "Archived", "spec.archived is true: no new Deployment may take this version."
     READY = "Ready", "Everything that was asked for stands."
     ALIAS_HELD_ELSEWHERE = (

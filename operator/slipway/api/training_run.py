@@ -183,6 +183,13 @@ class Output(Model):
     """An S3 place that this namespace was given (ConfigMap and Secret ``slipway-store-<place>``)."""
 
 
+class RunApproval(Model):
+    """Whether somebody has to agree to the version that the run makes."""
+
+    required: bool = False
+    """True: the version waits for approval before it is Ready."""
+
+
 class Gate(Model):
     """A bound that a metric must keep for a ModelVersion to be made."""
 
@@ -303,6 +310,8 @@ class TrainingRunSpec(Model):
     reproduce_of: ReproduceOf | None = None
     """Makes no version: the training is done once more and what comes out is compared with this version. Usually
     written by ``kubectl slipway reproduce``, from the version's lineage."""
+    approval: RunApproval | None = None
+    """Becomes ``spec.approval`` of the version."""
     suspend: bool = False
     """True: no pod runs. The one field that may change."""
     backoff_limit: int = Field(default=2, ge=0, le=20)
@@ -329,6 +338,11 @@ TrainingRunSpec.model_config["json_schema_extra"] = rules(
         "!has(self.reproduceOf) || !has(self.gate) || size(self.gate) == 0",
         "leave gate out: a run with reproduceOf makes no ModelVersion that it could hold back",
         field_path=".gate",
+    ),
+    Rule(
+        "!has(self.reproduceOf) || !has(self.approval)",
+        "leave approval out: a run with reproduceOf makes no ModelVersion that could wait for it",
+        field_path=".approval",
     ),
     *immutable(
         TrainingRunSpec,

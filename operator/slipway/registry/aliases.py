@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from slipway.api.model_version import ModelVersionStatus
+from slipway.api.model_version import ModelVersionSpec, ModelVersionStatus
 from slipway.kube.objects import Manifest
+from slipway.registry import approval
 
 
 def rivals(siblings: Iterable[Manifest], number: int, aliases: Iterable[str]) -> dict[str, str]:
@@ -29,5 +30,7 @@ def rivals(siblings: Iterable[Manifest], number: int, aliases: Iterable[str]) ->
 
 
 def _may_hold(version: Manifest) -> bool:
+    spec = ModelVersionSpec.model_validate(version["spec"])
     status = ModelVersionStatus.model_validate(version.get("status") or {})
-    return status.verification is not None and not version["spec"].get("archived", False)
+    agreed = approval.rule(version["metadata"]["name"], spec).lets_pass
+    return status.verification is not None and not spec.archived and agreed

@@ -1,350 +1,131 @@
-"""Every choice about a ModelVersion. Pure.
+"""Every choice about a ModelVersion: the questions that are answered apart, put together in one status. Pure.
 
-Two questions are answered apart and put together in one status: is the file what the spec says (a list of rules, the
-first that has something to say decides), and who calls and runs this version (aliases, Deployments).
+    verification   is the file what the spec says?
+    approval       has somebody who may agreed to it?
+    aliases        which of its names does it hold?
+    lineage        where does it come from?
 
-Facts in status that cannot be seen in the cluster: ``verification`` or ``failure`` (the spec cannot change, so either
-is final), ``verifyTries``, and ``lineage`` (copied once).
+Facts in status that cannot be seen in the cluster: those of ``verification``, ``approval.at``, and ``lineage`` (copied
+once).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final, Literal
 
-from slipway import contract, podfacts
-from slipway.api.common import Condition, duration, parse_time, rfc3339, set_condition
-from slipway.api.model_version import (
-    LINEAGE_ANNOTATION,
-    DeploymentRef,
-    Lineage,
-    Verification,
-    VerificationFailure,
-)
+from slipway.api.common import Condition, rfc3339, set_condition
+from slipway.api.model_version import LINEAGE_ANNOTATION, DeploymentRef, Lineage
 from slipway.api.reasons import Reason
 from slipway.kube.drift import differs
-from slipway.kube.objects import JOBS, MODEL_VERSIONS, Manifest, owned_by
-from slipway.kube.plan import Apply, Change, Create, Delete, Event, Plan
-from slipway.registry import aliases, children, lineage, reproductions
-from slipway.registry.children import CONTAINER
+from slipway.kube.plan import Apply, Event, Plan
+from slipway.registry import aliases, approval, children, lineage, reproductions, verification
+from slipway.registry.approval import Ruling
 from slipway.registry.observe import Observed
+from slipway.registry.verification import Outlook, Verdict
 
-STORE_EVERY: Final = 10.0
-"""Seconds between two looks for an S3 place: its ConfigMap carries no label of ours."""
-FIRST_WAIT: Final = 30.0
-LAST_WAIT: Final = 1800.0
-"""Seconds from a Job that said nothing about the file to the next one: doubled each time, from the first to the
-last."""
 DEPLOYMENTS: Final = 100
 """Deployments that a status lists."""
 MESSAGE_LIMIT: Final = 4096
 
-Outlook = Literal["moving", "stalled", "verified", "failed", "idle"]
 State = Literal["True", "False", "Unknown"]
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """What one rule found out about the file."""
-
-    reason: str
-    message: str
-    outlook: Outlook = "moving"
-    changes: tuple[Change, ...] = ()
-    facts: dict[str, Any] = field(default_factory=dict)
-    again: float | None = None
-    warning: bool = False
-    quiet: bool = False
-    """No Event: another one follows soon."""
+Phase = Literal["Verifying", "AwaitingApproval", "Ready", "Rejected", "Archived", "Failed"]
 
 
 @dataclass(frozen=True)
 class View:
-    """The observed world and the time."""
+    """The observed world, the time, and the answers."""
 
     seen: Observed
     now: datetime
+    file: Verdict
+    approval: Ruling
 
     @property
-    def uid(self) -> str:
-        return str(self.seen.version["metadata"]["uid"])
+    def phase(self) -> Phase:
+        """The answers in one word: what is final first, then what keeps the version from being used."""
+        if self.file.outlook == "failed":
+            return "Failed"
+        if self.seen.spec.archived:
+            return "Archived"
+        if self.approval.state == "Rejected":
+            return "Rejected"
+        if self.file.outlook != "verified":
+            return "Verifying"
+        return "Ready" if self.approval.lets_pass else "AwaitingApproval"
 
     @property
-    def name(self) -> str:
-        return str(self.seen.version["metadata"]["name"])
-
-    @property
-    def memory(self) -> str:
-        """For a sentence."""
-        return f"the {children.memory(self.seen.spec.artifact.size)} that verifying a file of this size gets"
-
-    def job_condition(self, kind: str) -> dict[str, Any] | None:
-        """A condition of the Job that is True."""
-        found: list[dict[str, Any]] = (self.seen.job or {}).get("status", {}).get("conditions", [])
-        return next((c for c in found if c["type"] == kind and c["status"] == "True"), None)
-
-    def last_failure(self) -> podfacts.Trouble | None:
-        """Why the newest pod that failed did."""
-        troubles = (podfacts.ended(pod, CONTAINER, self.memory) for pod in self.seen.pods)
-        return next((t for t in troubles if t), None)
+    def reason(self) -> str:
+        """Why the phase is what it is."""
+        by_phase: dict[Phase, Reason] = {
+            "Archived": Reason.ARCHIVED,
+            "Rejected": Reason.REJECTED,
+            "AwaitingApproval": Reason.AWAITING_APPROVAL,
+        }
+        return by_phase.get(self.phase, self.file.reason)
 
 
 def decide(observed: Observed, now: datetime) -> Plan:
     """What is to be done about a version."""
-    view = View(observed, now)
     if mark := _unlabelled(observed):
         # Before anything else, and in a pass of its own: it changes the very object whose status would be written.
         return Plan(changes=(mark,))
-    verdict = next(v for rule in RULES if (v := rule(view)))
-    return _plan(view, verdict)
+    name = observed.version["metadata"]["name"]
+    return _plan(View(observed, now, verification.judge(observed, now), approval.rule(name, observed.spec)))
 
 
-# -------------------------------------------------------------------------------------- the rules, first one wins
-
-
-def _verified(view: View) -> Verdict | None:
-    """It is recorded; now the Job may go."""
-    found, job = view.seen.status.verification, view.seen.job
-    if found is None:
-        return None
-    changes = (_delete(job),) if job is not None and owned_by(job, view.uid) and not podfacts.leaving(job) else ()
-    return _is_verified(found, changes)
-
-
-def _has_failed(view: View) -> Verdict | None:
-    """It is recorded, and stays so. The Job stays too: its pod's log is what a person wants to see."""
-    failure = view.seen.status.failure
-    return Verdict(Reason.VERIFICATION_FAILED, failure.message, "failed") if failure else None
-
-
-def _archived(view: View) -> Verdict | None:
-    """Nobody may take it, so nobody needs to know whether it could be taken."""
-    if not view.seen.spec.archived:
-        return None
-    return Verdict(Reason.ARCHIVED, "archived before it was verified", "idle")
-
-
-def _no_store(view: View) -> Verdict | None:
-    if view.seen.store or view.seen.job is not None:
-        return None
-    place, keys = view.seen.spec.artifact.store, contract.StoreKeys
-    return Verdict(
-        Reason.STORE_MISSING,
-        f'this namespace was not given the S3 place "{place}": make a ConfigMap and a Secret, both named '
-        f"{contract.store_object_name(place)}; the ConfigMap holds {keys.ENDPOINT} and {keys.BUCKET}, the Secret holds "
-        f"{keys.ACCESS_KEY} and {keys.SECRET_KEY}",
-        "stalled",
-        again=STORE_EVERY,
-    )
-
-
-def _no_job(view: View) -> Verdict | None:
-    if view.seen.job is not None:
-        return None
-    seen = view.seen
-    made = children.job(seen.version, seen.spec, seen.defaults, seen.status.verify_tries)
-    return Verdict(Reason.VERIFYING, "the file is being verified", changes=(Create(made),))
-
-
-def _not_our_job(view: View) -> Verdict | None:
-    job = view.seen.job
-    assert job is not None
-    name = job["metadata"]["name"]
-    if podfacts.leaving(job):
-        return Verdict(Reason.VERIFYING, f"an earlier Job {name} is being removed")
-    if owned_by(job, view.uid):
-        return None
-    if any(
-        ref.get("kind") == MODEL_VERSIONS.kind and ref.get("name") == view.name
-        for ref in job["metadata"].get("ownerReferences", ())
-    ):
-        return Verdict(Reason.VERIFYING, f"the Job of an earlier ModelVersion {view.name} is being removed", again=5.0)
-    return Verdict(
-        Reason.NAME_TAKEN,
-        f"the file must be verified by a Job {name}, which exists and is not ours: delete it",
-        "stalled",
-        again=STORE_EVERY,
-    )
-
-
-def _result(view: View) -> Verdict | None:
-    """A pod has loaded the file."""
-    found = _read(view.seen.pods)
-    if found is None:
-        return None
-    result, pod = found
-    wanted = view.seen.spec.artifact.digest
-    if result.digest != wanted:
-        return _wrong("DigestMismatch", f"the file has the digest {result.digest}, and {wanted} is recorded")
-    end = podfacts.terminated(pod, CONTAINER).get("finishedAt")
-    made = Verification(
-        digest=result.digest,
-        provider=result.provider,
-        onnxruntime=result.onnxruntime,
-        verified_at=rfc3339(parse_time(end) if end else view.now),
-    )
-    return replace(_is_verified(made, ()), facts={"verification": made})
-
-
-def _wrong_file(view: View) -> Verdict | None:
-    """A pod has read the file and found something else than what was registered."""
-    why = view.last_failure()
-    return _wrong(why.reason, why.message) if why and why.reason in contract.FILE_FAILURES else None
-
-
-def _ended(view: View) -> Verdict | None:
-    """The Job is over without a word about the file: a new Job tries again after a while.
-
-    The count goes up in status before the old Job is deleted, and each Job says which try it is: so a crash between
-    the two neither loses nor repeats one.
-    """
-    job = view.seen.job
-    assert job is not None
-    over = view.job_condition("Failed") or view.job_condition("Complete")
-    if over is None:
-        return None
-    why = view.last_failure()
-    if why is None and over["type"] == "Complete":
-        why = podfacts.Trouble(Reason.RESULT_UNREADABLE, "the pod ended well but left no result that can be read")
-    if why is None:
-        why = podfacts.Trouble(Reason.VERIFICATION_RETRYING, str(over.get("message") or over.get("reason")))
-    number = int(job["metadata"].get("annotations", {}).get(children.TRY_ANNOTATION, 0))
-    tries = view.seen.status.verify_tries
-    wait = min(LAST_WAIT, FIRST_WAIT * 2.0 ** min(number, 16))
-    message = f"the file could not be verified: {why.message}. It is tried again {duration(wait)} later"
-    if number < tries:
-        return Verdict(why.reason, message, "stalled", changes=(_delete(job),))
-    since = over.get("lastTransitionTime")
-    left = wait - (view.now - parse_time(since)).total_seconds() if since else 0.0
-    if left > 0:
-        return Verdict(why.reason, message, "stalled", again=left)
-    return Verdict(why.reason, message, "stalled", facts={"verify_tries": number + 1})
-
-
-def _starting(view: View) -> Verdict | None:
-    live = (p for p in view.seen.pods if podfacts.phase(p) in ("Pending", "Running") and not podfacts.leaving(p))
-    pod = next(live, None)
-    trouble = podfacts.waiting(pod, CONTAINER) if pod else None
-    if trouble is None:
-        return None
-    return Verdict(
-        trouble.reason,
-        f"the pod that verifies the file does not start: {trouble.message}",
-        "stalled" if trouble.stalled else "moving",
-        warning=True,
-    )
-
-
-def _verifying(view: View) -> Verdict | None:
-    why = view.last_failure()
-    if why is None:
-        return Verdict(Reason.VERIFYING, "the file is being verified")
-    # Its Event comes if the Job gives up.
-    return Verdict(Reason.VERIFYING, f"the file is being verified; an attempt ended: {why.message}", quiet=True)
-
-
-RULES: Final[tuple[Callable[[View], Verdict | None], ...]] = (
-    _verified,
-    _has_failed,
-    _archived,
-    _no_store,
-    _no_job,
-    _not_our_job,
-    _result,
-    _wrong_file,
-    _ended,
-    _starting,
-    _verifying,
-)
-
-
-# ------------------------------------------------------------------------------------------------ parts of rules
-
-
-def _is_verified(found: Verification, changes: tuple[Change, ...]) -> Verdict:
-    return Verdict(
-        Reason.VERIFIED,
-        f"verified: onnxruntime {found.onnxruntime} loads the file by {found.provider}",
-        "verified",
-        changes=changes,
-    )
-
-
-def _wrong(reason: str, message: str) -> Verdict:
-    failure = VerificationFailure(reason=reason, message=f"the file is not what was registered: {message}")
-    return Verdict(Reason.VERIFICATION_FAILED, failure.message, "failed", facts={"failure": failure})
-
-
-def _read(pods: tuple[Manifest, ...]) -> tuple[contract.VerifyResult, Manifest] | None:
-    for pod in pods:
-        end = podfacts.terminated(pod, CONTAINER)
-        if end.get("exitCode") == contract.EXIT_OK:
-            try:
-                return contract.loads(contract.VerifyResult, str(end.get("message", ""))), pod
-            except contract.ContractError:
-                continue
-    return None
-
-
-def _delete(job: Manifest) -> Delete:
-    meta = job["metadata"]
-    return Delete(JOBS, meta["namespace"], meta["name"], meta["uid"])
-
-
-# ------------------------------------------------------------------------------------------------------ the plan
-
-
-def _plan(view: View, verdict: Verdict) -> Plan:
-    seen, old = view.seen, view.seen.status
-    ready = verdict.outlook == "verified" and not seen.spec.archived
+def _plan(view: View) -> Plan:
+    seen, old, file = view.seen, view.seen.status, view.file
+    ready = view.phase == "Ready"
     elsewhere = aliases.rivals(seen.siblings, seen.spec.version, seen.spec.aliases) if ready else {}
     origin, broken = _lineage(seen)
-    aside = "".join(
-        f'; the alias "{a}" is held by {name}, which has the higher number' for a, name in elsewhere.items()
-    )
-    shown = (
-        f"archived: no new Deployment may take it; {verdict.message}"
-        if _is_archived(seen, verdict)
-        else verdict.message
-    )
-    message = f"{shown}{aside}{broken}"[:MESSAGE_LIMIT]
-    phase = _phase(seen, verdict)
+    message = f"{_words(view)}{_held_elsewhere(elsewhere)}{broken}"[:MESSAGE_LIMIT]
     runners = _runners(seen)
     facts: dict[str, Any] = {
         "observed_generation": seen.version["metadata"]["generation"],
-        "phase": phase,
+        "phase": view.phase,
         "message": message,
+        "approval": approval.record(seen.spec, old.approval, view.now),
         "held_aliases": [a for a in seen.spec.aliases if a not in elsewhere] if ready else [],
         "lineage": origin,
         "deployments": runners[:DEPLOYMENTS],
         "deployments_cut": max(0, len(runners) - DEPLOYMENTS) or None,
-        "conditions": _conditions(view, verdict, message, ready=ready, elsewhere=elsewhere),
-        **verdict.facts,
+        "conditions": _conditions(view, message, elsewhere),
+        **file.facts,
     }
-    events: tuple[Event, ...] = ()
-    if old.message != message and not verdict.quiet:
-        bad = verdict.warning or verdict.outlook in ("stalled", "failed") or bool(broken)
-        reason = Reason.ALIAS_HELD_ELSEWHERE if elsewhere else _reason(seen, verdict)
-        events = (Event("Warning" if bad else "Normal", reason, message),)
-    return Plan(changes=verdict.changes, status=old.model_copy(update=facts), events=events, again=verdict.again)
+    status = old.model_copy(update=facts)
+    return Plan(changes=file.changes, status=status, events=_events(view, message, elsewhere, broken), again=file.again)
 
 
-def _is_archived(seen: Observed, verdict: Verdict) -> bool:
-    return seen.spec.archived and verdict.outlook == "verified"
+def _words(view: View) -> str:
+    """The answers in one sentence, the one that decides first."""
+    file, said = view.file.message, view.approval.words
+    match view.phase:
+        case "Archived" if view.file.outlook == "verified":
+            return f"archived: no new Deployment may take it; {file}"
+        case "Rejected":
+            return f"{said}; {file}"
+        case "Ready" | "AwaitingApproval" if said:
+            return f"{file}; {said}"
+        case _:
+            return file
 
 
-def _reason(seen: Observed, verdict: Verdict) -> str:
-    return Reason.ARCHIVED if _is_archived(seen, verdict) else verdict.reason
+def _held_elsewhere(elsewhere: dict[str, str]) -> str:
+    return "".join(f'; the alias "{a}" is held by {name}, which has the higher number' for a, name in elsewhere.items())
 
 
-def _phase(seen: Observed, verdict: Verdict) -> Literal["Verifying", "Ready", "Archived", "Failed"]:
-    if verdict.outlook == "failed":
-        return "Failed"
-    if seen.spec.archived:
-        return "Archived"
-    return "Ready" if verdict.outlook == "verified" else "Verifying"
+def _events(view: View, message: str, elsewhere: dict[str, str], broken: str) -> tuple[Event, ...]:
+    """One Event a decision: when the sentence is a new one."""
+    old, file = view.seen.status, view.file
+    if old.message == message or file.quiet:
+        return ()
+    bad = file.warning or file.outlook in ("stalled", "failed") or view.phase == "Rejected" or bool(broken)
+    reason = Reason.ALIAS_HELD_ELSEWHERE if elsewhere else view.reason
+    if view.phase == "Ready" and view.approval.state == "Approved" and old.phase == "AwaitingApproval":
+        reason = Reason.APPROVED
+    return (Event("Warning" if bad else "Normal", reason, message),)
 
 
 def _unlabelled(seen: Observed) -> Apply | None:
@@ -375,17 +156,18 @@ def _runners(seen: Observed) -> list[DeploymentRef]:
     return sorted(found, key=lambda ref: (ref.name, ref.role))
 
 
-def _conditions(
-    view: View, verdict: Verdict, message: str, *, ready: bool, elsewhere: dict[str, str]
-) -> list[Condition]:
-    seen, reason = view.seen, _reason(view.seen, verdict)
+def _conditions(view: View, message: str, elsewhere: dict[str, str]) -> list[Condition]:
+    seen, file, reason = view.seen, view.file, view.reason
+    ready, stuck = view.phase == "Ready", view.phase == "Rejected" or file.outlook in ("stalled", "failed")
     verified: dict[Outlook, State] = {"verified": "True", "failed": "False"}
     states: list[tuple[str, State, str]] = [
         ("Ready", "True" if ready else "False", Reason.READY if ready else reason),
-        ("Verified", verified.get(verdict.outlook, "Unknown"), verdict.reason),
-        ("Reconciling", "True" if verdict.outlook == "moving" else "False", reason),
-        ("Stalled", "True" if verdict.outlook in ("stalled", "failed") else "False", reason),
+        ("Verified", verified.get(file.outlook, "Unknown"), file.reason),
+        ("Reconciling", "True" if file.outlook == "moving" else "False", reason),
+        ("Stalled", "True" if stuck else "False", reason),
     ]
+    if view.approval.state != "Free":
+        states.append(("Approved", "True" if view.approval.lets_pass else "False", view.approval.reason))
     if seen.spec.aliases and ready:
         states.append(
             ("AliasesHeld", "False", Reason.ALIAS_HELD_ELSEWHERE)

@@ -127,10 +127,10 @@ def _judge(name: str, found: Manifest | None) -> Target:
         return Target(name, False, Reason.MODEL_VERSION_NOT_READY, message, stalled=True)
     if any(c.type == "Ready" and c.status == "True" for c in status.conditions):
         return Target(name, True)
-    failed = status.phase == "Failed"
+    ends = {"Failed": "has failed", "Rejected": "may not be used"}
     said = f": {status.message}" if status.message else ""
-    message = f"ModelVersion {name} {'has failed' if failed else 'is not Ready yet'}{said}"
-    return Target(name, False, Reason.MODEL_VERSION_NOT_READY, message, stalled=failed)
+    message = f"ModelVersion {name} {ends.get(status.phase, 'is not Ready yet')}{said}"
+    return Target(name, False, Reason.MODEL_VERSION_NOT_READY, message, stalled=status.phase in ends)
 
 
 def _status(version: Manifest) -> ModelVersionStatus:

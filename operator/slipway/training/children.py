@@ -10,7 +10,13 @@ from typing import Any, Final
 from slipway import contract, pods
 from slipway.api import wayback
 from slipway.api.common import API_VERSION, GROUP, Label
-from slipway.api.model_version import LINEAGE_ANNOTATION, Lineage, ModelVersionSpec, ModelVersionStatus
+from slipway.api.model_version import (
+    CREATED_BY_ANNOTATION,
+    LINEAGE_ANNOTATION,
+    Lineage,
+    ModelVersionSpec,
+    ModelVersionStatus,
+)
 from slipway.api.training_run import Code, DataPin, GitCode, TrainingRunSpec
 from slipway.kube.objects import CONFIG_MAPS, JOBS, MODEL_VERSIONS, Manifest, owner_reference
 from slipway.training import data
@@ -273,6 +279,8 @@ def version_name(model: str, number: int) -> str:
 
 def model_version(run: Manifest, spec: TrainingRunSpec, made: ModelVersionSpec, lineage: Lineage) -> dict[str, Any]:
     """The ModelVersion that comes out. It has no owner: it outlives the run that made it."""
+    told = json.dumps(lineage.wire(), sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    author = run["metadata"].get("annotations", {}).get(CREATED_BY_ANNOTATION)
     return {
         "apiVersion": API_VERSION,
         "kind": MODEL_VERSIONS.kind,
@@ -280,11 +288,7 @@ def model_version(run: Manifest, spec: TrainingRunSpec, made: ModelVersionSpec, 
             "name": version_name(made.model, made.version),
             "namespace": run["metadata"]["namespace"],
             "labels": {**run_labels(run, spec), **wayback.labels(made, lineage)},
-            "annotations": {
-                LINEAGE_ANNOTATION: json.dumps(
-                    lineage.wire(), sort_keys=True, separators=(",", ":"), ensure_ascii=False
-                )
-            },
+            "annotations": {LINEAGE_ANNOTATION: told, **({CREATED_BY_ANNOTATION: author} if author else {})},
         },
         "spec": made.wire(),
     }

@@ -16,6 +16,8 @@ from pydantic import ValidationError
 from slipway import contract, podfacts
 from slipway.api.model_version import (
     COMMIT,
+    CREATED_BY_ANNOTATION,
+    Approval,
     Artifact,
     CodeConfigMap,
     CodeGit,
@@ -98,6 +100,7 @@ def version_spec(run: Manifest, spec: TrainingRunSpec, result: contract.TrainRes
             artifact=artifact,
             signature=signature,
             training_run=run["metadata"]["name"],
+            approval=Approval(required=True) if spec.approval and spec.approval.required else None,
         )
     except ValidationError as error:
         raise Unusable(_first(error)) from None
@@ -130,6 +133,7 @@ def lineage(
             training_run=RunLineage(
                 name=meta["name"],
                 uid=meta["uid"],
+                created_by=meta.get("annotations", {}).get(CREATED_BY_ANNOTATION),
                 started_at=result.startedAt,
                 finished_at=result.finishedAt,
                 attempts=attempts,

@@ -16,8 +16,9 @@ from slipway.api.reasons import Reason
 from slipway.kube.objects import owner_reference
 from slipway.kube.plan import Apply, Create, Delete, Plan
 from slipway.registry.children import TRY_ANNOTATION, Defaults
-from slipway.registry.decide import FIRST_WAIT, LAST_WAIT, STORE_EVERY, decide
+from slipway.registry.decide import decide
 from slipway.registry.observe import Observed
+from slipway.registry.verification import FIRST_WAIT, LAST_WAIT, STORE_EVERY
 from slipway_server import reasons as server
 from tests.support.builders import DIGEST, T0, failure, model_version, pod, verify_result
 from tests.unit.registry.test_lineage import GOOD as LINEAGE
@@ -222,6 +223,53 @@ CASES: dict[str, tuple[Observed, str, str, dict[str, str], str]] = {
         {"Ready": "False", "Verified": "Unknown", "Reconciling": "False", "Stalled": "False"},
         "archived before it was verified",
     ),
+    "it waits for approval": (
+        seen(spec={"approval": {"required": True}}, status=VERIFIED),
+        "AwaitingApproval",
+        Reason.AWAITING_APPROVAL,
+        {"Ready": "False", "Verified": "True", "Reconciling": "False", "Stalled": "False", "Approved": "False"},
+        f"{LOADS}; it waits for approval: somebody who may approve says kubectl slipway approve digits-v1, or reject",
+    ),
+    "it will have to be approved": (
+        seen(spec={"approval": {"required": True}}, job=job()),
+        "Verifying",
+        Reason.VERIFYING,
+        {**VERIFYING, "Approved": "False"},
+        "the file is being verified",
+    ),
+    "it is approved": (
+        seen(
+            spec={"approval": {"required": True, "state": "Approved", "by": "jane", "comment": "well"}}, status=VERIFIED
+        ),
+        "Ready",
+        Reason.VERIFIED,
+        {**READY, "Approved": "True"},
+        f"{LOADS}; approved by jane: well",
+    ),
+    "it is rejected": (
+        seen(spec={"approval": {"state": "Rejected", "by": "jane", "comment": "it is biased"}}, status=VERIFIED),
+        "Rejected",
+        Reason.REJECTED,
+        {"Ready": "False", "Verified": "True", "Reconciling": "False", "Stalled": "True", "Approved": "False"},
+        f"rejected by jane: it is biased; {LOADS}",
+    ),
+    "it is rejected before it was verified": (
+        seen(spec={"approval": {"state": "Rejected", "by": "jane"}}),
+        "Rejected",
+        Reason.REJECTED,
+        {"Ready": "False", "Verified": "Unknown", "Reconciling": "False", "Stalled": "True", "Approved": "False"},
+        "rejected by jane; its file was not verified yet",
+    ),
+    "it is approved and the file is another": (
+        seen(
+            spec={"approval": {"state": "Approved", "by": "jane"}},
+            status={"failure": {"reason": "UnsafeModel", "message": "it reads other files"}},
+        ),
+        "Failed",
+        Reason.VERIFICATION_FAILED,
+        {**FAILED, "Approved": "True"},
+        "it reads other files",
+    ),
     "its lineage is broken": (
         seen(status=VERIFIED, annotations={LINEAGE_ANNOTATION: '{"seed": 1}'}),
         "Ready",
@@ -290,12 +338,34 @@ def test_the_next_try_waits_longer_and_is_counted_before_the_job_is_deleted(numb
     assert made.manifest["metadata"]["annotations"] == {TRY_ANNOTATION: str(number + 1)}
 
 
+# ----------------------------------------------------------------------------------------------------- approval
+
+
+def test_a_decision_keeps_the_time_at_which_it_was_first_seen() -> None:
+    spec = {"approval": {"required": True, "state": "Approved", "by": "jane", "comment": "well"}}
+    first = decide(seen(spec=spec, status={**VERIFIED, "phase": "AwaitingApproval"}), NOW)
+    assert status_of(first).wire()["approval"] == {"state": "Approved", "by": "jane", "at": T0, "comment": "well"}
+    assert [e.reason for e in first.events] == [Reason.APPROVED]
+    later = NOW + timedelta(hours=1)
+    again = status_of(decide(seen(spec=spec, status=status_of(first).wire()), later))
+    assert again == status_of(first)
+    spec["approval"] |= {"state": "Rejected", "by": "joe"}
+    other = status_of(decide(seen(spec=spec, status=again.wire()), later)).approval
+    assert other is not None
+    assert (other.state, other.by, other.at) == ("Rejected", "joe", "2026-01-01T01:00:00Z")
+    taken_back = decide(seen(spec={"approval": {"required": True}}, status=again.wire()), later)
+    assert (status_of(taken_back).approval, status_of(taken_back).phase) == (None, "AwaitingApproval")
+
+
 # ------------------------------------------------------------------------------------------------------ aliases
 
 
-def sibling(number: int, *aliases: str, archived: bool = False, verified: bool = True) -> dict[str, Any]:
+def sibling(
+    number: int, *aliases: str, archived: bool = False, verified: bool = True, approval: dict[str, Any] | None = None
+) -> dict[str, Any]:
+    more = {"approval": approval} if approval else {}
     return model_version(
-        f"digits-v{number}", aliases=list(aliases), archived=archived, status=VERIFIED if verified else {}
+        f"digits-v{number}", aliases=list(aliases), archived=archived, status=VERIFIED if verified else {}, **more
     )
 
 
@@ -306,6 +376,24 @@ ALIASES: dict[str, tuple[tuple[dict[str, Any], ...], dict[str, Any], list[str], 
     "the highest of two holds it": ((sibling(4, "champion"), sibling(9, "champion")), {}, [], "digits-v9"),
     "a higher one that is archived does not": ((sibling(4, "champion", archived=True),), {}, ["champion"], None),
     "a higher one that is not verified does not": ((sibling(4, "champion", verified=False),), {}, ["champion"], None),
+    "a higher one that waits for approval does not": (
+        (sibling(4, "champion", approval={"required": True}),),
+        {},
+        ["champion"],
+        None,
+    ),
+    "a higher one that was rejected does not": (
+        (sibling(4, "champion", approval={"state": "Rejected", "by": "jane"}),),
+        {},
+        ["champion"],
+        None,
+    ),
+    "a higher one that was approved does": (
+        (sibling(4, "champion", approval={"required": True, "state": "Approved", "by": "jane"}),),
+        {},
+        [],
+        "digits-v4",
+    ),
     "a higher one with another alias does not": ((sibling(4, "newest"),), {}, ["champion"], None),
 }
 

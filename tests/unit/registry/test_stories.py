@@ -45,6 +45,9 @@ def invariants(world: World) -> None:
         assert (
             status.get("phase") != "Ready" or status["verification"]["digest"] == version["spec"]["artifact"]["digest"]
         )
+        asked = version["spec"].get("approval", {})
+        if status.get("phase") == "Ready" and asked.get("required"):
+            assert status["approval"]["state"] == "Approved"
     verb, kind, where = world.kube.log[-1].split()
     if (verb, kind) == ("delete", "Job"):
         name = where.partition("/")[2].removesuffix("-verify")
@@ -152,6 +155,24 @@ STORIES: dict[str, list[Step]] = {
             "v2 is archived",
             edit("digits-v2", "archives digits-v2", archived=True).act,
             says("loads the file", "digits-v2"),
+        ),
+    ],
+    "approved by somebody": [
+        register(approval={"required": True}, aliases=["champion"]),
+        *verified("digits-v1"),
+        Step(
+            "jane approves it",
+            edit("digits-v1", "approves digits-v1", approval={"required": True, "state": "Approved", "by": "jane"}).act,
+            says("it waits for approval"),
+        ),
+    ],
+    "approved before it was verified and then rejected": [
+        register(approval={"required": True, "state": "Approved", "by": "jane"}),
+        *verified("digits-v1"),
+        Step(
+            "joe rejects it",
+            edit("digits-v1", "rejects digits-v1", approval={"required": True, "state": "Rejected", "by": "joe"}).act,
+            says("approved by jane"),
         ),
     ],
     "archived and taken back": [

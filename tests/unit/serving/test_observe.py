@@ -50,6 +50,10 @@ def failed(name: str) -> dict[str, Any]:
     return {**ready_version(name), "status": version_status("False", phase="Failed", message="the digest is another")}
 
 
+def rejected(name: str) -> dict[str, Any]:
+    return {**ready_version(name), "status": version_status("False", phase="Rejected", message="rejected by joe")}
+
+
 @pytest.mark.parametrize(
     ("versions", "fit", "reason", "said", "stalled"),
     [
@@ -62,6 +66,10 @@ def failed(name: str) -> dict[str, Any]:
         pytest.param(
             [failed("digits-v1")], False, Reason.MODEL_VERSION_NOT_READY, "has failed: the digest is another", True,
             id="failed",
+        ),
+        pytest.param(
+            [rejected("digits-v1")], False, Reason.MODEL_VERSION_NOT_READY, "may not be used: rejected by joe", True,
+            id="rejected",
         ),
         pytest.param(
             [ready_version(archived=True)], False, Reason.MODEL_VERSION_NOT_READY, "is archived", True, id="archived"

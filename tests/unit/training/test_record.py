@@ -8,7 +8,7 @@ import pytest
 
 from slipway import contract
 from slipway.api.training_run import DataPin, TrainingRunSpec
-from slipway.training import record
+from slipway.training import children, record
 from slipway.training.record import Ended, Unusable
 from tests.support.builders import DIGEST, IMAGE_DIGEST, pod, train_result, training_run
 
@@ -108,6 +108,21 @@ def test_code_by_git_is_a_commit_and_what_named_it() -> None:
 
 def tensor(name: str = "x", datatype: str = "FP32", shape: list[int] | None = None) -> contract.Tensor:
     return contract.Tensor(name, datatype, shape or [-1])
+
+
+def test_who_made_it_and_whether_it_waits_for_approval_are_handed_on() -> None:
+    run = training_run(uid="run-uid", approval={"required": True})
+    run["metadata"]["annotations"] = {"slipway.dev/created-by": "ann"}
+    spec = TrainingRunSpec.model_validate(run["spec"])
+    made = record.lineage(run, spec, "trainer:1", ended(), 1)
+    assert made.training_run is not None
+    assert made.training_run.created_by == "ann"
+    registered = record.version_spec(run, spec, train_result(), 3)
+    assert registered.wire()["approval"] == {"required": True, "state": "Pending"}
+    manifest = children.model_version(run, spec, registered, made)
+    assert manifest["metadata"]["annotations"]["slipway.dev/created-by"] == "ann"
+    unasked = record.version_spec(RUN, SPEC, train_result(), 3)
+    assert unasked.approval is None
 
 
 REFUSED: dict[str, tuple[dict[str, Any], str]] = {

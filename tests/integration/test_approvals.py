@@ -1,0 +1,240 @@
+"""Who may say that a version may be used: the chart's admission policies on a real API server, with real users, and the
+sentence that each of them reads who is refused."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Final
+
+import pytest
+
+from slipway.kube.objects import DEPLOYMENTS, MODEL_VERSIONS, TRAINING_RUNS
+from tests.support.api_server import NAMESPACES, POLICIES, POLICY_BINDINGS, Api, Object, Refusal, eventually
+from tests.support.chart import Chart, render
+from tests.support.control_plane import Cluster, make_namespace
+from tests.support.operator_process import operator
+from tests.support.world import Team, World, condition, neighbours
+
+FREE, STRICT, DEMANDING = "approvals", "four-eyes", "demanding"
+LABELS: Final = {FREE: {}, STRICT: {"slipway.dev/four-eyes": "true"}, DEMANDING: {"slipway.dev/approval": "required"}}
+ROLES: Final = "slipway-slipway-system"
+APPROVED: Final = {"required": True, "state": "Approved", "comment": "good on the holdout"}
+
+
+@pytest.fixture(scope="module")
+def chart() -> Chart:
+    # By its namespaces, so that the policies leave alone what other files of tests do on this API server.
+    return render(watchNamespaces=(FREE, STRICT, DEMANDING))
+
+
+@pytest.fixture(scope="module")
+def world(cluster: Cluster, chart: Chart) -> Iterator[World]:
+    """An operator for the three namespaces, the policies, and two roles of the chart for people."""
+    api = cluster.api
+    for name, labels in LABELS.items():
+        make_namespace(api, name)
+        api.merge(NAMESPACES, None, name, {"metadata": {"labels": labels}})
+    for manifest in chart.of("ClusterRole", "ValidatingAdmissionPolicy", "ValidatingAdmissionPolicyBinding"):
+        api.apply(manifest)
+    for user, roles in {"ann": ("edit", "view"), "joe": ("approver",), "kim": ("edit", "view", "approver")}.items():
+        for namespace in LABELS:
+            for role in roles:
+                bind(api, namespace, user, f"{ROLES}-{role}")
+    with neighbours(cluster) as played, operator(cluster, chart=chart, user="approvals", identity="approvals-0") as run:
+        made = World(cluster, run, played)
+        for name in LABELS:
+            Team(made, name).config_map("slipway-store-default")
+        yield made
+        assert not run.complaints()
+    for resource in (POLICY_BINDINGS, POLICIES):
+        for manifest in api.list(resource):
+            api.delete(resource, None, manifest["metadata"]["name"])
+
+
+def bind(api: Api, namespace: str, user: str, role: str) -> None:
+    api.apply(
+        {
+            "apiVersion": "rbac.authorization.k8s.io/v1",
+            "kind": "RoleBinding",
+            "metadata": {"name": f"{user}-{role}", "namespace": namespace},
+            "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": role},
+            "subjects": [{"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": user}],
+        }
+    )
+
+
+@dataclass(frozen=True)
+class People:
+    """Clients of three users: ann may edit, joe may approve, kim may both."""
+
+    ann: Api
+    joe: Api
+    kim: Api
+
+
+@pytest.fixture(scope="module")
+def people(world: World) -> Iterator[People]:
+    made = People(*(Api(world.cluster.plane.user(name)) for name in ("ann", "joe", "kim")))
+    eventually(lambda: _enforced(made.ann), what="the policies being enforced")
+    yield made
+    for each in (made.ann, made.joe, made.kim):
+        each.close()
+
+
+def version(namespace: str, number: int = 1, *, annotations: dict[str, str] | None = None, **spec: Any) -> Object:
+    tensor = {"name": "x", "datatype": "FP32", "shape": [-1, 64]}
+    return {
+        "apiVersion": "slipway.dev/v1alpha1",
+        "kind": "ModelVersion",
+        "metadata": {"name": f"digits-v{number}", "namespace": namespace, "annotations": annotations or {}},
+        "spec": {
+            "model": "digits",
+            "version": number,
+            "artifact": {"uri": "s3://models/x.onnx", "digest": "sha256:" + f"{number:064x}", "size": 1},
+            "signature": {"inputs": [tensor], "outputs": [tensor]},
+            **spec,
+        },
+    }
+
+
+def run(namespace: str, *, author: str | None = None, **spec: Any) -> Object:
+    annotations = {"slipway.dev/created-by": author} if author else {}
+    return {
+        "apiVersion": "slipway.dev/v1alpha1",
+        "kind": "TrainingRun",
+        "metadata": {"name": "digits-1", "namespace": namespace, "annotations": annotations},
+        "spec": {"model": "digits", "entrypoint": "train:main", **spec},
+    }
+
+
+def refused(api: Api, manifest: Object) -> str:
+    with pytest.raises(Refusal) as caught:
+        api.create(manifest, dry_run=True)
+    return caught.value.message
+
+
+def decide(api: Api, namespace: str, name: str, approval: Object) -> Object:
+    return api.merge(MODEL_VERSIONS, namespace, name, {"spec": {"approval": approval}})
+
+
+def may_not_decide(api: Api, namespace: str, name: str, approval: Object) -> str:
+    with pytest.raises(Refusal) as caught:
+        decide(api, namespace, name, approval)
+    return caught.value.message
+
+
+def _enforced(api: Api) -> bool:
+    try:
+        api.create(version(FREE, approval={"state": "Approved", "by": "ann"}), dry_run=True)
+    except Refusal:
+        return True
+    return False
+
+
+def test_a_version_waits_until_one_who_may_has_agreed(world: World, people: People) -> None:
+    ann, joe, team = people.ann, people.joe, Team(world, FREE)
+    ann.create(version(FREE, approval={"required": True}, aliases=["champion"]))
+    waiting = team.version_until("AwaitingApproval")
+    assert condition(waiting, "Ready")["status"] == "False"
+    assert "kubectl slipway approve digits-v1" in waiting["status"]["message"]
+    assert not waiting["status"].get("heldAliases")
+
+    # Nobody serves it meanwhile.
+    team.deploy(routed=False)
+    held = team.until(DEPLOYMENTS, "digits", reason="ModelVersionNotReady")
+    assert "ModelVersion digits-v1 is not Ready yet" in held["status"]["message"]
+    assert "it waits for approval" in held["status"]["message"]
+
+    # Its author has no verb for that, and joe speaks for nobody else.
+    words = (
+        "ann may not decide about the approval of digits-v1: that takes the verb approve on modelversions.slipway.dev"
+    )
+    assert words in may_not_decide(ann, FREE, "digits-v1", {**APPROVED, "by": "ann"})
+    assert f"(ClusterRole {ROLES}-approver)" in may_not_decide(ann, FREE, "digits-v1", {"required": False})
+    words = "spec.approval.by must be the user name of who decides: write joe"
+    assert words in may_not_decide(joe, FREE, "digits-v1", {**APPROVED, "by": "ann"})
+
+    decide(joe, FREE, "digits-v1", {**APPROVED, "by": "joe"})
+    ready = team.version_until("Ready", check=lambda v: v["status"].get("heldAliases") == ["champion"])
+    told = ready["status"]["approval"]
+    assert (told["state"], told["by"], told["comment"]) == ("Approved", "joe", "good on the holdout")
+    assert condition(ready, "Approved")["status"] == "True"
+    assert team.events("digits-v1")[-1][0] == "Approved"
+    team.until(DEPLOYMENTS, "digits", lambda d: d["status"].get("stable", {}).get("modelVersion") == "digits-v1")
+
+    # What is not the approval is still its author's.
+    ann.merge(MODEL_VERSIONS, FREE, "digits-v1", {"spec": {"aliases": ["fallback"]}})
+    assert "may not decide" in may_not_decide(ann, FREE, "digits-v1", {"comment": "very good"})
+
+    decide(joe, FREE, "digits-v1", {"state": "Rejected", "by": "joe", "comment": "it is biased"})
+    team.version_until("Rejected")
+    team.deploy("other", routed=False)
+    held = team.until(DEPLOYMENTS, "other", reason="ModelVersionNotReady")
+    assert "ModelVersion digits-v1 may not be used: rejected by joe: it is biased" in held["status"]["message"]
+    assert condition(held, "Stalled")["status"] == "True"
+
+
+def test_nobody_registers_what_is_approved_already_or_was_trained_here(world: World, people: People) -> None:
+    ann = people.ann
+    approved = {"state": "Approved", "by": "ann"}
+    assert "ann may not decide about the approval of digits-v7" in refused(ann, version(FREE, 7, approval=approved))
+    forged = refused(ann, version(FREE, 7, annotations={"slipway.dev/lineage": "{}"}))
+    assert "is the operator's record of a training: leave it out" in forged
+    other = refused(ann, version(FREE, 7, annotations={"slipway.dev/created-by": "joe"}))
+    assert "the annotation slipway.dev/created-by says who made digits-v7 and cannot be changed: write ann" in other
+    # An administrator who restores a backup says what it says.
+    world.api.create(version(FREE, 7, annotations={"slipway.dev/created-by": "ann"}), dry_run=True)
+
+
+def test_four_eyes(world: World, people: People) -> None:
+    ann, joe, kim, team = people.ann, people.joe, people.kim, Team(world, STRICT)
+    required = {"required": True}
+    words = "the namespace four-eyes asks for four eyes: write the annotation slipway.dev/created-by: kim"
+    assert words in refused(kim, run(STRICT, approval=required))
+    assert "write kim" in refused(kim, run(STRICT, author="ann", approval=required))
+    words = "every version of the namespace four-eyes waits for approval: write spec.approval.required: true"
+    assert words in refused(kim, run(STRICT, author="kim"))
+    assert "write the annotation slipway.dev/created-by: ann" in refused(ann, version(STRICT, 9, approval=required))
+
+    kim.create(run(STRICT, author="kim", approval=required))
+    with pytest.raises(Refusal, match="cannot be changed: leave it as it is"):
+        kim.merge(TRAINING_RUNS, STRICT, "digits-1", {"metadata": {"annotations": {"slipway.dev/created-by": "ann"}}})
+    made = team.version_until("AwaitingApproval")
+    assert made["metadata"]["annotations"]["slipway.dev/created-by"] == "kim"
+    assert made["status"]["lineage"]["trainingRun"]["createdBy"] == "kim"
+
+    # Kim may approve, but not what she made; and she does not get round it.
+    words = "kim made digits-v1 and may not approve it: the namespace four-eyes asks for four eyes"
+    assert words in may_not_decide(kim, STRICT, "digits-v1", {**APPROVED, "by": "kim"})
+    assert "write spec.approval.required: true" in may_not_decide(joe, STRICT, "digits-v1", {"required": False})
+    with pytest.raises(Refusal, match="cannot be changed: leave it as it is"):
+        kim.merge(MODEL_VERSIONS, STRICT, "digits-v1", {"metadata": {"annotations": {"slipway.dev/created-by": None}}})
+    decide(kim, STRICT, "digits-v1", {"state": "Rejected", "by": "kim", "comment": "a mistake"})
+    decide(joe, STRICT, "digits-v1", {**APPROVED, "by": "joe"})
+    team.version_until("Ready")
+
+
+def test_a_version_of_which_nobody_knows_who_made_it(world: World, people: People) -> None:
+    world.api.create(version(STRICT, 8, approval={"required": True}))
+    words = "digits-v8 does not say who made it (annotation slipway.dev/created-by)"
+    assert words in may_not_decide(people.joe, STRICT, "digits-v8", {**APPROVED, "by": "joe"})
+
+
+def test_a_namespace_in_which_every_version_waits(world: World, people: People) -> None:
+    ann, team = people.ann, Team(world, DEMANDING)
+    words = "every version of the namespace demanding waits for approval: write spec.approval.required: true"
+    assert words in refused(ann, run(DEMANDING))
+    assert words in refused(ann, version(DEMANDING, 2))
+    ann.create(run(DEMANDING, approval={"required": True}))
+    team.version_until("AwaitingApproval")
+
+
+def test_the_policies_are_optional_and_keep_to_their_namespaces() -> None:
+    assert not render(**{"approvals.policy": False}).of("ValidatingAdmissionPolicy", "ValidatingAdmissionPolicyBinding")
+    everywhere = render().of("ValidatingAdmissionPolicyBinding")
+    assert [b["spec"].get("matchResources") for b in everywhere] == [None, None]
+    somewhere = render(watchNamespaces=("a", "b")).of("ValidatingAdmissionPolicyBinding")
+    for binding in somewhere:
+        (only,) = binding["spec"]["matchResources"]["namespaceSelector"]["matchExpressions"]
+        assert only == {"key": "kubernetes.io/metadata.name", "operator": "In", "values": ["a", "b"]}
