@@ -241,12 +241,16 @@ class Failure:
 
 @dataclass(frozen=True)
 class DataSpec:
-    """One data set to fetch. ``uri`` is ``s3://bucket/key`` (a file) or ``s3://bucket/prefix/`` (all below it)."""
+    """One data set to fetch. ``uri`` is ``s3://bucket/key`` (a file) or ``s3://bucket/prefix/`` (all below it).
+
+    ``dataset`` is the Dataset that the run names; ``digest`` is its version then.
+    """
 
     name: str
     uri: str
     store: str = "default"
     digest: str | None = None
+    dataset: str | None = None
 
 
 @dataclass(frozen=True)

@@ -54,12 +54,24 @@ def fetch(store: Store, data: DataSpec, root: Path, tell: Callable[[str], None])
         ) from None
     digest = manifest_digest(files)
     if data.digest and data.digest != digest:
-        raise TrainerError(
-            failures.DATA_DIGEST_MISMATCH,
-            f"data set {data.name!r} at {data.uri} has the digest {digest}, but spec.data asks for {data.digest}: "
-            f"somebody changed the data; write the new digest if that is meant, or give the address of the old data",
-        )
+        raise _other_digest(data, digest)
     return DataResult(data.name, data.uri, digest, len(files), sum(file.size for file in files))
+
+
+def _other_digest(data: DataSpec, digest: str) -> TrainerError:
+    found = f"data set {data.name!r} at {data.uri} has the digest {digest}"
+    if data.dataset:
+        says = (
+            f"but the run takes the version {data.digest} of the Dataset {data.dataset}: somebody changed the "
+            f"data since they were checked; put the old ones back, or have the new ones checked with "
+            f"kubectl annotate dset {data.dataset} slipway.dev/action=refresh and run again"
+        )
+    else:
+        says = (
+            f"but spec.data asks for {data.digest}: somebody changed the data; write the new digest if that is meant, "
+            f"or give the address of the old data"
+        )
+    return TrainerError(failures.DATA_DIGEST_MISMATCH, f"{found}, {says}")
 
 
 def split_uri(data: DataSpec) -> tuple[str, str]:

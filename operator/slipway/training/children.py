@@ -66,7 +66,7 @@ def train_spec(
         codeConfigMap=code.config_map,
         codeGit=contract.GitSpec(**code.git.model_dump()) if code.git else None,
         data=[
-            contract.DataSpec(name=d.name, uri=pin.uri, store=pin.store, digest=pin.version)
+            contract.DataSpec(name=d.name, uri=pin.uri, store=pin.store, digest=pin.version, dataset=pin.dataset)
             if pin
             else contract.DataSpec(name=d.name, uri=d.uri or "", store=d.store, digest=d.digest)
             for d, pin in data.resolved(spec, pins)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -72,6 +73,12 @@ def test_another_digest_ends_the_run_with_both(tmp_path: Path) -> None:
     assert caught.value.reason.exit_code == 64
     assert wanted in str(caught.value)
     assert BOTH in str(caught.value)
+
+
+def test_data_that_changed_since_they_were_checked_are_to_be_checked_again(tmp_path: Path) -> None:
+    pinned = replace(data(digest="sha256:" + "0" * 64), dataset="digits")
+    with pytest.raises(TrainerError, match="annotate dset digits"):
+        fetch(store(), pinned, tmp_path, told)
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from slipway import contract
-from slipway.api.training_run import TrainingRunSpec
+from slipway.api.training_run import DataPin, TrainingRunSpec
 from slipway.training import children
 from slipway.training.children import Defaults
 from tests.support.builders import DIGEST, training_run
@@ -47,6 +47,23 @@ def test_the_pod_keeps_every_rule_of_restricted_and_ours() -> None:
         assert each["terminationMessagePolicy"] == "FallbackToLogsOnError"
     assert all("sizeLimit" in v["emptyDir"] for v in pod["volumes"])
     assert "initContainers" not in pod
+
+
+def test_the_trainer_is_told_the_version_of_a_dataset_and_where_it_lay() -> None:
+    run = training_run(uid="run-uid", data=[{"name": "train", "dataset": "digits", "store": "default"}])
+    pin = DataPin(name="train", dataset="digits", version=DIGEST, uri="s3://data/digits/", store="lake")
+    made = children.job(
+        run,
+        TrainingRunSpec.model_validate(run["spec"]),
+        Defaults("trainer:1"),
+        deadline=None,
+        attempts_before=0,
+        reread=0,
+        pins=[pin],
+    )
+    told = contract.loads(contract.TrainSpec, env(made)[contract.Env.SPEC])
+    assert told.data == [contract.DataSpec("train", "s3://data/digits/", "lake", DIGEST, "digits")]
+    assert "SLIPWAY_STORE_LAKE_ENDPOINT" in env(made)
 
 
 def test_the_trainer_is_told_everything_in_one_document() -> None:
