@@ -160,7 +160,7 @@ def test_a_version_waits_until_one_who_may_has_agreed(world: World, people: Peop
     told = ready["status"]["approval"]
     assert (told["state"], told["by"], told["comment"]) == ("Approved", "joe", "good on the holdout")
     assert condition(ready, "Approved")["status"] == "True"
-    assert team.events("digits-v1")[-1][0] == "Approved"
+    eventually(lambda: team.events("digits-v1")[-1][0] == "Approved", what="the Event, which follows the status")
     team.until(DEPLOYMENTS, "digits", lambda d: d["status"].get("stable", {}).get("modelVersion") == "digits-v1")
 
     # What is not the approval is still its author's.
