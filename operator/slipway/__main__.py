@@ -89,7 +89,7 @@ def build(
             )
         )
 
-    add(datasets.room(options), datasets.register)
+    add(datasets.room(options, metrics.datasets), datasets.register)
     add(training.room(options), training.register)
     reproductions = Runs()
     add(registry.room(options, reproductions), functools.partial(registry.register, runs=reproductions))

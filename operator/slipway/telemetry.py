@@ -14,6 +14,8 @@ from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, G
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from slipway.api.common import parse_time
+from slipway.api.dataset import Checked, DatasetStatus
 from slipway.api.deployment import DeploymentStatus, MetricAnalysis
 from slipway.kube.objects import Key, Resource
 from slipway.kube.plan import Plan
@@ -38,6 +40,7 @@ class Metrics:
             "slipway_queue_length", "Objects that wait to be looked at", ["kind"], registry=self.registry
         )
         self.rollouts = Rollouts(self.registry)
+        self.datasets = Datasets(self.registry)
 
     def passed(self, resource: Resource, outcome: str, seconds: float, writes: int) -> None:
         """One pass ended."""
@@ -124,6 +127,34 @@ def _shown(status: DeploymentStatus) -> _Rollout:
     if weights and candidate:
         roles += [("candidate", weights.candidate), ("shadow", weights.mirror)]
     return _Rollout(tuple(roles), tuple(status.analysis) if candidate else ())
+
+
+class Datasets(Collector):
+    """The verdicts on data, as the last pass over each Dataset wrote them down. A Dataset that is gone is forgotten."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self._last: dict[Key, Checked] = {}
+        registry.register(self)
+
+    def saw(self, key: Key, plan: Plan | None) -> None:
+        """A pass ended; ``plan`` is None where the Dataset is gone."""
+        if plan is None:
+            self._last.pop(key, None)
+        elif isinstance(plan.status, DatasetStatus) and plan.status.checked is not None:
+            self._last[key] = plan.status.checked
+
+    def collect(self) -> Iterator[Metric]:
+        """The families, for prometheus-client."""
+        whose = ["namespace", "dataset"]
+        passed = GaugeMetricFamily("slipway_dataset_passed", "1 where the newest check passed, else 0", labels=whose)
+        at = GaugeMetricFamily(
+            "slipway_dataset_checked_timestamp_seconds", "When the newest check ended, in Unix time", labels=whose
+        )
+        for key, checked in sorted(self._last.items()):
+            mine = [key.namespace, key.name]
+            passed.add_metric(mine, checked.passed)
+            at.add_metric(mine, parse_time(checked.at).timestamp())
+        yield from (passed, at)
 
 
 def http_app(metrics: Metrics, ready: Callable[[], bool]) -> web.Application:

@@ -1,4 +1,4 @@
-"""What the operator's own ``/metrics`` says about rollouts."""
+"""What the operator's own ``/metrics`` says about rollouts and about data."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from slipway.api.dataset import DatasetStatus
 from slipway.api.deployment import DeploymentStatus
 from slipway.api.model_version import ModelVersionStatus
 from slipway.kube.objects import Key
@@ -109,3 +110,14 @@ def test_the_reference_names_every_metric_and_no_other() -> None:
     named = {line.split("`")[1].split("{")[0] for line in page.splitlines() if line.startswith("| `")}
     families = {f.name + ("_total" if f.type == "counter" else "") for f in Metrics().registry.collect()}
     assert named == families
+
+
+def test_the_verdicts_on_data_are_shown_and_forgotten() -> None:
+    metrics = Metrics()
+    checked = {"number": 1, "generation": 1, "at": "2026-01-01T00:00:00Z", "passed": False, "rules": 3, "read": 2}
+    metrics.datasets.saw(KEY, Plan(status=DatasetStatus.model_validate({"checked": checked})))
+    metrics.datasets.saw(OTHER, Plan(status=DatasetStatus()))
+    assert shown(metrics, "slipway_dataset_passed") == {("digits", "team"): 0}
+    assert shown(metrics, "slipway_dataset_checked_timestamp_seconds") == {("digits", "team"): 1767225600}
+    metrics.datasets.saw(KEY, None)
+    assert not shown(metrics, "slipway_dataset_passed")

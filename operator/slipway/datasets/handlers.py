@@ -15,6 +15,7 @@ from slipway.kube.objects import DATASETS, JOBS, PODS, key_of
 from slipway.kube.wake import Wake, wake_by_label, watch
 from slipway.progress import HttpProgress
 from slipway.settings import Settings
+from slipway.telemetry import Datasets
 
 
 def register(registry: kopf.OperatorRegistry, wake: Wake) -> None:
@@ -24,8 +25,8 @@ def register(registry: kopf.OperatorRegistry, wake: Wake) -> None:
     watch(registry, PODS, wake_by_label(wake, Label.DATASET, **{Label.ROLE: ROLE}), name="dataset-pod")
 
 
-def room(options: Settings) -> Room[Observed]:
-    """Observe, decide, act for Datasets."""
+def room(options: Settings, told: Datasets) -> Room[Observed]:
+    """Observe, decide, act for Datasets; ``told`` is told what was decided."""
     defaults = Defaults(trainer_image=options.trainer_image, image_pull_policy=options.image_pull_policy)
     look = functools.partial(observe, defaults=defaults, progress=HttpProgress())
-    return Room(DATASETS, look, decide, lambda observed: observed.dataset)
+    return Room(DATASETS, look, decide, lambda observed: observed.dataset, told.saw)
