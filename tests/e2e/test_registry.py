@@ -6,7 +6,7 @@ from dataclasses import asdict
 
 import pytest
 
-from slipway.kube.objects import MODEL_VERSIONS
+from slipway.kube.objects import MODEL_VERSIONS, TRAINING_RUNS
 from tests.support import onnx_models
 from tests.support.api_server import Refusal
 from tests.support.e2e import EXAMPLES, Tenant, World, condition
@@ -47,3 +47,28 @@ def test_a_version_that_somebody_has_to_agree_to(world: World, tenant: Tenant) -
     tenant.api.merge(MODEL_VERSIONS, tenant.name, "digits-v1", {"spec": {"approval": {**decision, "by": name}}})
     ready = tenant.version_ready("digits-v1")
     assert ready["status"]["approval"]["by"] == name
+
+
+def test_a_training_that_must_not_fall_behind_the_champion(world: World, tenant: Tenant) -> None:
+    # Given a first version that had nobody to be compared with, and is the champion now
+    world.digits()
+    tenant.code("digits-code", {"train.py": (EXAMPLES / "quickstart" / "train.py").read_text()})
+    tenant.give("registry/gated.yaml")
+    first = tenant.trained("digits-gated")
+    assert "no version holds champion" in first["status"]["message"]
+    tenant.version_ready("digits-v1")
+    tenant.api.merge(MODEL_VERSIONS, tenant.name, "digits-v1", {"spec": {"aliases": ["champion"]}})
+    tenant.until(MODEL_VERSIONS, "digits-v1", lambda v: v["status"].get("heldAliases") == ["champion"], what="champion")
+    # When another one trains for less long, and one for as long
+    tenant.give("registry/gated.yaml", name="digits-short", parameters={"epochs": "1", "learningRate": "0.0005"})
+    tenant.give("registry/gated.yaml", name="digits-again")
+    # Then the first of them is stopped at the gate with both numbers, and the other is a version
+    short = tenant.until(
+        TRAINING_RUNS, "digits-short", lambda r: r["status"].get("phase") == "Failed", what="stopped", seconds=240
+    )
+    assert condition(short, "Stalled")["reason"] == "GateMissed"
+    assert "worse than the" in short["status"]["message"] or "below the gate's min" in short["status"]["message"]
+    again = tenant.trained("digits-again")
+    assert again["status"]["modelVersion"] == "digits-v2"
+    (told,) = tenant.version_ready("digits-v2")["status"]["lineage"]["gates"]
+    assert told["against"]["modelVersion"] == "digits-v1"

@@ -84,7 +84,15 @@ def training_run() -> Object:
             "seed": 7,
             "resources": {"cpu": "1", "memory": "1Gi", "gpu": {"count": 1, "resourceName": "nvidia.com/gpu"}},
             "output": {"store": "default"},
-            "gate": [{"metric": "accuracy", "min": "0.95", "max": "1"}, {"metric": "loss", "max": "1e-1"}],
+            "gate": [
+                {
+                    "metric": "accuracy",
+                    "min": "0.95",
+                    "max": "1",
+                    "notWorseThan": {"alias": "champion", "by": "0.01", "better": "Higher"},
+                },
+                {"metric": "loss", "max": "1e-1"},
+            ],
             "approval": {"required": True},
             "suspend": False,
             "backoffLimit": 2,
@@ -377,6 +385,13 @@ ACCEPTED: Final[dict[str, Given]] = {
     "another vendor's GPU": Given(training_run(), {"spec.resources.gpu.resourceName": "amd.com/gpu"}),
     "a slice of a GPU": Given(training_run(), {"spec.resources.gpu.resourceName": "nvidia.com/mig-1g.5gb"}),
     "a gate with only a lower bound": Given(training_run(), {"spec.gate": [{"metric": "accuracy", "min": "-0.5"}]}),
+    "a gate by the champion alone": Given(
+        training_run(),
+        {"spec.gate": [{"metric": "loss", "notWorseThan": {"alias": "champion", "better": "Lower", "on": ["test"]}}]},
+    ),
+    "a gate whose one bound says what is better": Given(
+        training_run(), {"spec.gate": [{"metric": "loss", "max": "1", "notWorseThan": {"alias": "a", "by": "0"}}]}
+    ),
     "a gate of one value": Given(training_run(), {"spec.gate": [{"metric": "n", "min": "1e0", "max": "1.0"}]}),
     "no second attempt": Given(training_run(), {"spec.backoffLimit": 0}),
     "the most attempts": Given(training_run(), {"spec.backoffLimit": 20}),
@@ -503,6 +518,7 @@ NAME: Final = "write a name of a-z, 0-9 and '-' that begins and ends with a lett
 PLACE: Final = "write the name of an S3 place of this namespace: NAME where its ConfigMap is slipway-store-NAME"
 DIGEST: Final = "write a digest as sha256: and 64 digits of 0-9 and a-f"
 VERSION_NAME: Final = "write the name of a ModelVersion, <model>-v<number>, for example digits-v3"
+_NOT_NEGATIVE: Final = "write a number that is not negative as text"
 ALIAS: Final = "write an alias of a-z, 0-9 and '-' that begins with a letter, for example champion"
 DURATION: Final = "write a duration like 500ms, 30s, 10m, 1h30m or 7d"
 LONGER: Final = "write a duration longer than zero, like 30s or 10m"
@@ -761,6 +777,30 @@ _TRAINING_RUN: Final[dict[str, _One]] = {
     "a lower bound that is too long": ("spec.gate.0.min", "0." + "0" * 31, "may not be more than 32 bytes"),
     "an upper bound that is infinite": ("spec.gate.0.max", "inf", NUMBER),
     "an upper bound that is too long": ("spec.gate.0.max", "1." + "0" * 31, "may not be more than 32 bytes"),
+    "a comparison with nobody": ("spec.gate.0.notWorseThan.alias", GONE, "Required value"),
+    "a comparison with an alias in capitals": ("spec.gate.0.notWorseThan.alias", "Champion", ALIAS),
+    "a comparison with too long an alias": _too_long("spec.gate.0.notWorseThan.alias", 40),
+    "a comparison by less than nothing": ("spec.gate.0.notWorseThan.by", "-0.01", _NOT_NEGATIVE),
+    "a comparison by too long a number": ("spec.gate.0.notWorseThan.by", "0." + "0" * 31, "more than 32 bytes"),
+    "a comparison that does not say what is better": (
+        "spec.gate.0.notWorseThan.better",
+        GONE,
+        "write better: Higher (for an accuracy) or better: Lower (for a loss)",
+    ),
+    "a comparison in which something else is better": ("spec.gate.0.notWorseThan.better", "More", "Unsupported value"),
+    "a comparison on data of no name": ("spec.gate.0.notWorseThan.on", ["Test"], "write a name of a-z"),
+    "a comparison on data of too long a name": ("spec.gate.0.notWorseThan.on", ["a" * 41], "more than 40 bytes"),
+    "a comparison on the same data twice": ("spec.gate.0.notWorseThan.on", ["test", "test"], "Duplicate value"),
+    "a comparison on too many data sets": (
+        "spec.gate.0.notWorseThan.on",
+        [f"d{i}" for i in range(33)],
+        "must have at most 32 items",
+    ),
+    "a comparison on data that are not the run's": (
+        "spec.gate.0.notWorseThan.on",
+        ["holdout"],
+        "name in notWorseThan.on only data sets that stand there",
+    ),
     "two gates of one metric": ("spec.gate.1.metric", "accuracy", "spec.gate[1]: Duplicate value"),
     "too many gates": (
         "spec.gate",
@@ -1216,7 +1256,6 @@ def _durations(what: str, path: str, *, zero: bool, milliseconds: bool) -> dict[
     return made
 
 
-_NOT_NEGATIVE: Final = "write a number that is not negative as text"
 _REPRODUCTION: Final[dict[str, _One]] = {
     "nothing to reproduce": ("spec.reproduceOf.modelVersion", GONE, "Required value"),
     "a version without a number": ("spec.reproduceOf.modelVersion", "digits", "write the name of a ModelVersion"),
@@ -1287,6 +1326,10 @@ def _refused() -> Iterator[tuple[str, Refused]]:
     yield (
         "TrainingRun: neither entrypoint nor program",
         Refused(training_run(), {"spec.entrypoint": GONE}, "spec", either),
+    )
+    yield (
+        "TrainingRun: a comparison without data",
+        Refused(training_run(), {"spec.data": GONE}, "spec.gate", "list in spec.data what the metric is measured on"),
     )
     which = "write either modelVersion (one version) or model and alias (whichever version holds the alias)"
     together = "alias and model belong together: an alias is held per model"

@@ -104,6 +104,30 @@ def test_a_gate_that_is_missed(world: World) -> None:
     assert not team.all(MODEL_VERSIONS)
 
 
+def test_a_gate_by_the_champion(world: World) -> None:
+    team = world.team()
+    gate = [{"metric": "accuracy", "notWorseThan": {"alias": "champion", "by": "0.01", "better": "Higher"}}]
+    data = [{"name": "test", "uri": "s3://data/digits/"}]
+    team.run("first", gate=gate, data=data, parameters={"accuracy": "0.97"})
+    first = team.run_until("Succeeded", "first")
+    assert "no version holds champion: accuracy 0.97 was compared with none" in first["status"]["message"]
+    team.api.merge(MODEL_VERSIONS, team.namespace, "digits-v1", {"spec": {"aliases": ["champion"]}})
+    team.version_until("Ready", check=lambda v: v["status"].get("heldAliases") == ["champion"])
+
+    team.run("worse", gate=gate, data=data, parameters={"accuracy": "0.9"})
+    worse = team.run_until("Failed", "worse")
+    words = "accuracy 0.9 is more than 0.01 worse than the 0.97 of digits-v1, which holds champion, on the same test"
+    assert words in worse["status"]["message"]
+    assert condition(worse, "Stalled")["reason"] == "GateMissed"
+
+    team.run("as-good", gate=gate, data=data, parameters={"accuracy": "0.965"})
+    good = team.run_until("Succeeded", "as-good")
+    assert good["status"]["modelVersion"] == "digits-v2", "a run that missed its gate takes no number"
+    made = team.version_until("Ready", "digits-v2")
+    (told,) = made["status"]["lineage"]["gates"]
+    assert told["against"] == {"alias": "champion", "modelVersion": "digits-v1", "value": "0.97"}
+
+
 def test_suspended_means_that_no_pod_runs(world: World) -> None:
     team = world.team()
     team.run(suspend=True)

@@ -304,6 +304,24 @@ class ReproductionRecord(Model):
     """When that run ended."""
 
 
+class Champion(Model):
+    """Whom a gate compared with."""
+
+    alias: str
+    model_version: str | None = None
+    """Who held the alias when the training had ended; absent where nobody did."""
+    value: str | None = None
+    """The metric's value there."""
+
+
+class GateLineage(Model):
+    """What a gate of the run said, with its numbers."""
+
+    metric: str
+    message: Annotated[str, Field(max_length=1024)]
+    against: Champion | None = None
+
+
 class Lineage(Model):
     """From the data to the file. What is not known of a model that was trained elsewhere is absent."""
 
@@ -321,6 +339,8 @@ class Lineage(Model):
     metrics: list[MetricStatus] = Field(default=[], max_length=64, json_schema_extra=list_map("name"))
     metrics_cut: int | None = None
     """How many metrics were left out because the list has a limit; they are in ``result``."""
+    gates: list[GateLineage] = Field(default=[], max_length=16, json_schema_extra=list_map("metric"))
+    """The gates that it passed."""
     artifact: Artifact
     parity: ParityLineage | None = None
     result: str | None = None

@@ -8,7 +8,9 @@ from pydantic import ConfigDict, Field
 
 from slipway.api.common import (
     LIST_ATOMIC,
+    LIST_SET,
     NUMBER,
+    AliasName,
     Column,
     Condition,
     DatasetName,
@@ -19,6 +21,7 @@ from slipway.api.common import (
     Model,
     ModelName,
     ModelVersionName,
+    NotNegative,
     Number,
     ObjectName,
     PlaceName,
@@ -136,6 +139,19 @@ class Code(Model):
     git: GitCode | None = None
 
 
+DataName = Annotated[
+    str,
+    Field(
+        max_length=40,
+        json_schema_extra=matching(
+            "^[a-z]([-a-z0-9_]*[a-z0-9])?$",
+            "write a name of a-z, 0-9, '-' and '_' that begins with a letter, for example train",
+        ),
+    ),
+]
+"""A data set of one run."""
+
+
 class DataInput(Model):
     """One data set, fetched by the pod and checked before the training starts."""
 
@@ -153,16 +169,7 @@ class DataInput(Model):
         )
     )
 
-    name: Annotated[
-        str,
-        Field(
-            max_length=40,
-            json_schema_extra=matching(
-                "^[a-z]([-a-z0-9_]*[a-z0-9])?$",
-                "write a name of a-z, 0-9, '-' and '_' that begins with a letter, for example train",
-            ),
-        ),
-    ]
+    name: DataName
     """The name under which the code asks for it: ``context.data("train")``."""
     uri: DataUri | None = None
     """``s3://bucket/key`` is one file; ``s3://bucket/prefix/`` is everything below it."""
@@ -190,14 +197,34 @@ class RunApproval(Model):
     """True: the version waits for approval before it is Ready."""
 
 
+class NotWorseThan(Model):
+    """The version that a metric is compared with, where both were measured on the same data."""
+
+    alias: AliasName
+    """Whoever holds it of the run's model when the training has ended. Where nobody does, the gate is passed."""
+    by: NotNegative = "0"
+    """How much worse still passes, in the metric's own unit."""
+    better: Literal["Higher", "Lower"] | None = None
+    """Which values are the better ones. May be left out where the gate has one bound, which says it: ``min`` for
+    Higher, ``max`` for Lower."""
+    on: list[DataName] = Field(default=[], max_length=32, json_schema_extra=LIST_SET)
+    """The data sets that the metric is measured on, by their names in ``spec.data``: their digests must be those of the
+    other version's lineage. Absent: all of the run's."""
+
+
 class Gate(Model):
     """A bound that a metric must keep for a ModelVersion to be made."""
 
     model_config = ConfigDict(
         json_schema_extra=rules(
             Rule(
-                "has(self.min) || has(self.max)",
-                "write min, max or both: a gate without a bound lets everything pass",
+                "has(self.min) || has(self.max) || has(self.notWorseThan)",
+                "write min, max or notWorseThan: a gate without a bound lets everything pass",
+            ),
+            Rule(
+                "!has(self.notWorseThan) || has(self.notWorseThan.better) || has(self.min) != has(self.max)",
+                "write better: Higher (for an accuracy) or better: Lower (for a loss)",
+                field_path=".notWorseThan",
             ),
             Rule(
                 # Text that is no number is refused by its own field, in its own words.
@@ -214,6 +241,14 @@ class Gate(Model):
     """The least that passes."""
     max: Number | None = None
     """The most that passes."""
+    not_worse_than: NotWorseThan | None = None
+    """The champion that must not be fallen behind."""
+
+    @property
+    def higher_is_better(self) -> bool:
+        """Which way is up, for a comparison."""
+        said = self.not_worse_than.better if self.not_worse_than else None
+        return said == "Higher" if said else self.min is not None
 
 
 class ReproduceOf(Model):
@@ -324,6 +359,14 @@ class TrainingRunSpec(Model):
 
 
 TrainingRunSpec.model_config["json_schema_extra"] = rules(
+    Rule(
+        # What is no name of a data set is refused by its own field; what is none of this run's, here.
+        "!has(self.gate) || self.gate.all(g, !has(g.notWorseThan) || (has(self.data) && size(self.data) > 0 && "
+        "(!has(g.notWorseThan.on) || g.notWorseThan.on.all(n, self.data.exists(d, d.name == n)))))",
+        "notWorseThan compares what was measured on the same data: list in spec.data what the metric is measured on, "
+        "and name in notWorseThan.on only data sets that stand there",
+        field_path=".gate",
+    ),
     Rule(
         "has(self.entrypoint) != has(self.command)",
         "write either entrypoint (module:function) or command (any program), not both and not neither",

@@ -32,6 +32,8 @@ PROGRESS_EVERY: Final = 3.0
 """Seconds between two questions to a running pod."""
 MISSING_EVERY: Final = 10.0
 """Seconds between two looks for an object that a user has still to make and that carries no label of ours."""
+ALIAS_EVERY: Final = 1.0
+"""Seconds between two looks for an alias that is between two versions."""
 REREADS: Final = 2
 """How often a result is asked for again."""
 MESSAGE_LIMIT: Final = 4096
@@ -122,15 +124,15 @@ def _made(view: View) -> Verdict | None:
     name = version["metadata"]["name"]
     try:
         lineage = Lineage.model_validate_json(version["metadata"]["annotations"][LINEAGE_ANNOTATION])
-        metrics = lineage.metrics
+        metrics, compared = lineage.metrics, "".join(f"; {g.message}" for g in lineage.gates if g.against)
     except (KeyError, ValidationError):
-        metrics = view.seen.status.metrics
+        metrics, compared = view.seen.status.metrics, ""
     shown = ", ".join(f"{m.name} {m.value}" for m in metrics[:5])
     ended = record.find(view.seen.pods)
     return Verdict(
         "Succeeded",
         Reason.SUCCEEDED,
-        f"the training made {name}" + (f" ({shown})" if shown else ""),
+        f"the training made {name}" + (f" ({shown})" if shown else "") + compared,
         "done",
         facts={
             "model_version": name,
@@ -149,7 +151,14 @@ def _result(view: View) -> Verdict | None:
     spec, run = view.seen.spec, view.seen.run
     metrics = record.metrics(ended.result.metrics)
     end = {"metrics": metrics, "completion_time": _end_of(ended.pod, view.now)}
-    if why := gate.missed(spec.gate, ended.result.metrics):
+    ledger = numbering.read(view.seen.ledger)
+    number = ledger.claims.get(view.uid)
+    judged = gate.judge(spec.gate, gate.Measured.of(ended.result), view.seen.versions)
+    # A run that has its number has passed: the champion may have changed since, and no number is left out.
+    if number is None and (alias := gate.moving(spec.gate, view.seen.versions)):
+        waits = f"the training ended; {alias}, which its gate compares with, is between two versions"
+        return Verdict("Running", Reason.RECORDING, waits, facts={"metrics": metrics}, again=ALIAS_EVERY, quiet=True)
+    if number is None and (why := gate.missed(judged)):
         return Verdict(
             "Failed",
             Reason.GATE_MISSED,
@@ -157,12 +166,11 @@ def _result(view: View) -> Verdict | None:
             "failed",
             facts=end,
         )
-    ledger = numbering.read(view.seen.ledger)
-    number = ledger.claims.get(view.uid)
     image = next(c["image"] for c in ended.pod["spec"]["containers"] if c["name"] == CONTAINER)
     try:
         made = record.version_spec(run, spec, ended.result, number or 1)
         lineage = record.lineage(run, spec, image, ended, view.attempts, view.seen.status.data)
+        lineage = lineage.model_copy(update={"gates": [j.lineage for j in judged]})
     except record.Unusable as error:
         return Verdict(
             "Failed",

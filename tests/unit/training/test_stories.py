@@ -18,7 +18,16 @@ from slipway.progress import FakeProgress
 from slipway.training.children import Defaults
 from slipway.training.decide import decide
 from slipway.training.observe import observe
-from tests.support.builders import NAMESPACE, config_map, failure, model_version, store, train_result, training_run
+from tests.support.builders import (
+    DIGEST,
+    NAMESPACE,
+    config_map,
+    failure,
+    model_version,
+    store,
+    train_result,
+    training_run,
+)
 from tests.support.stories import Step, World, compare, tell_in_order, tell_shuffled, timeless
 
 GOLDEN = Path(__file__).parent / "stories"
@@ -148,6 +157,18 @@ def ended(name: str = "digits-1") -> Callable[[World], bool]:
 
 HAPPY = [apply(training_run()), pod_runs(), time_passes(60), pod_ends(0, GOOD)]
 
+BEHIND = {"metric": "accuracy", "notWorseThan": {"alias": "champion", "by": "0.01", "better": "Higher"}}
+
+
+def champion(name: str, accuracy: str) -> dict[str, Any]:
+    """A version that holds the alias and was measured on the data that every story's run reads."""
+    made = model_version(name)
+    data = {"name": "train", "uri": "s3://data/digits/", "digest": DIGEST, "files": 2, "bytes": 1000}
+    metrics = [{"name": "accuracy", "value": accuracy}]
+    lineage = {"artifact": made["spec"]["artifact"], "metrics": metrics, "data": [data]}
+    return {**made, "status": {"phase": "Ready", "heldAliases": ["champion"], "lineage": lineage}}
+
+
 STORIES: dict[str, list[Step]] = {
     "happy path": HAPPY,
     "an attempt raises, the next one succeeds": [
@@ -250,6 +271,19 @@ STORIES: dict[str, list[Step]] = {
         pod_runs(),
         pod_ends(0, GOOD),
     ],
+    "a run that falls behind the champion": [
+        Step("digits-v1 is the champion", lambda w: w.kube.put(champion("digits-v1", "0.99"))),
+        apply(training_run(gate=[BEHIND])),
+        pod_runs(),
+        pod_ends(0, GOOD),
+    ],
+    "a run that is better than the champion": [
+        Step("digits-v1 is the champion", lambda w: w.kube.put(champion("digits-v1", "0.95"))),
+        apply(training_run(gate=[BEHIND])),
+        pod_runs(),
+        pod_ends(0, GOOD),
+    ],
+    "the first version is compared with nobody": [apply(training_run(gate=[BEHIND])), pod_runs(), pod_ends(0, GOOD)],
     "two runs of one model end together": [
         apply(training_run("digits-1")),
         apply(training_run("digits-2")),
