@@ -6,8 +6,9 @@ import argparse
 import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 
-from localcluster import chart, environment, paths, pins, programs
+from localcluster import chart, environment, paths, pins, plugin, programs
 from localcluster.cluster import WAYS, Cluster
 from localcluster.progress import UserError, say
 
@@ -23,7 +24,11 @@ def _down(cluster: Cluster) -> None:
 
 
 def _env(cluster: Cluster) -> None:
-    for name, value in cluster.environment().items():
+    variables = cluster.environment()
+    programs_of_ours = plugin.ensure(Path(variables["KUBECONFIG"]).parent / "bin")
+    if programs_of_ours is not None:
+        variables["PATH"] = f"{programs_of_ours}:{variables.get('PATH', '$PATH')}"
+    for name, value in variables.items():
         print(f'export {name}="{value}"')
 
 

@@ -1,0 +1,301 @@
+"""The commands by their words. What they do is imported when one of them runs: ``--help`` must not wait for it."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from slipway.cli.options import (
+    ADeployment,
+    AModel,
+    ARun,
+    AVersion,
+    Context,
+    Data,
+    DataOutput,
+    Everywhere,
+    Format,
+    Graph,
+    GraphOutput,
+    Kubeconfig,
+    Limit,
+    Namespace,
+    Output,
+    completer,
+)
+
+app = typer.Typer(
+    name="kubectl slipway",
+    no_args_is_help=True,
+    add_completion=False,
+    # Plain help: it reads well in a pipe, and does not wait for rich.
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+rollout = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
+app.add_typer(rollout, name="rollout", help="See a rollout, and move it by hand.")
+
+
+@app.callback()
+def slipway() -> None:
+    """Models on Kubernetes: what was trained, where it came from, what serves.
+
+    Everything happens with your own rights: what kubectl may not do for you, this may not either.
+
+    \b
+    Examples:
+      kubectl slipway models                         what there is, and what of it serves
+      kubectl slipway versions digits                the versions of one model, with their metrics
+      kubectl slipway rollout get digits --watch     how far a rollout is
+      kubectl slipway lineage digits-v3              which data, code, image made it, and who serves it
+      kubectl slipway lineage --data sha256:e93...   what depends on a bad release of data
+    """
+
+
+@app.command()
+def models(
+    namespace: Namespace = None,
+    everywhere: Everywhere = False,
+    output: Format = Output.TEXT,
+    context: Context = None,
+    kubeconfig: Kubeconfig = None,
+) -> None:
+    """List models, and what of each serves.
+
+    The newest version, who holds which alias, and which Deployments run what with how much of their traffic.
+
+    \b
+    Examples:
+      kubectl slipway models
+      kubectl slipway models -A -o json
+    """
+    from slipway.cli import listing
+    from slipway.cli.client import Cluster
+
+    listing.models(Cluster(kubeconfig, context), namespace, everywhere, output)
+
+
+@app.command()
+def versions(
+    model: AModel,
+    namespace: Namespace = None,
+    limit: Limit = 20,
+    output: Format = Output.TEXT,
+    context: Context = None,
+    kubeconfig: Kubeconfig = None,
+) -> None:
+    """List the versions of a model.
+
+    The newest first, with metrics, aliases and the Deployments that run them.
+
+    \b
+    Examples:
+      kubectl slipway versions digits
+      kubectl slipway versions digits --limit 0 -o wide
+    """
+    from slipway.cli import listing
+    from slipway.cli.client import Cluster
+
+    listing.versions(Cluster(kubeconfig, context), namespace, model, limit, output)
+
+
+@app.command()
+def runs(
+    namespace: Namespace = None,
+    everywhere: Everywhere = False,
+    model: Annotated[
+        str | None, typer.Option("--model", "-m", metavar="MODEL", help="Only runs for this model.", show_default=False)
+    ] = None,
+    limit: Limit = 0,
+    output: Format = Output.TEXT,
+    context: Context = None,
+    kubeconfig: Kubeconfig = None,
+) -> None:
+    """List training runs, the newest first.
+
+    \b
+    Examples:
+      kubectl slipway runs
+      kubectl slipway runs --model digits --limit 10
+    """
+    from slipway.cli import listing
+    from slipway.cli.client import Cluster
+
+    listing.runs(Cluster(kubeconfig, context), namespace, everywhere, model, limit, output)
+
+
+@app.command()
+def logs(
+    run: ARun,
+    namespace: Namespace = None,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Wait for more, until the training ends.")] = False,
+    tail: Annotated[int, typer.Option("--tail", min=-1, help="Only so many of the last lines; -1 for all.")] = -1,
+    attempt: Annotated[
+        int | None,
+        typer.Option("--attempt", min=1, help="1 for the first pod that still exists; the newest where absent."),
+    ] = None,
+    context: Context = None,
+    kubeconfig: Kubeconfig = None,
+) -> None:
+    """Print what the training code of a run writes.
+
+    \b
+    Examples:
+      kubectl slipway logs digits-2
+      kubectl slipway logs digits-2 --follow
+    """
+    from slipway.cli import logs as logs_
+    from slipway.cli.client import Cluster
+
+    logs_.copy(Cluster(kubeconfig, context), namespace, run, follow=follow, tail=tail, attempt=attempt)
+
+
+# -------------------------------------------------------------------------------------------------------- lineage
+
+
+@app.command()
+def lineage(
+    what: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="[VERSION]",
+            help="A ModelVersion, or MODEL@ALIAS; with --at, a Deployment.",
+            autocompletion=completer("modelversions"),
+            show_default=False,
+        ),
+    ] = None,
+    host: Annotated[
+        str | None, typer.Option("--host", metavar="NAME", help="What made the model that answers there now.")
+    ] = None,
+    data: Annotated[
+        str | None,
+        typer.Option("--data", metavar="DIGEST|DATASET[@DIGEST]", help="What depends on this version of a data set."),
+    ] = None,
+    commit: Annotated[str | None, typer.Option("--commit", metavar="SHA", help="What depends on this commit.")] = None,
+    image: Annotated[
+        str | None, typer.Option("--image", metavar="DIGEST", help="What was trained in this image.")
+    ] = None,
+    at: Annotated[
+        str | None, typer.Option("--at", metavar="TIME", help="What the Deployment served then: 2026-11-22T10:00Z.")
+    ] = None,
+    namespace: Namespace = None,
+    everywhere: Everywhere = False,
+    output: Graph = GraphOutput.TREE,
+    context: Context = None,
+    kubeconfig: Kubeconfig = None,
+) -> None:
+    """Follow a model to its data, or data to models.
+
+    \b
+    Examples:
+      kubectl slipway lineage digits-v3                     which run, code, data, image made it; who serves it
+      kubectl slipway lineage digits@champion -o dot | dot -Tsvg > lineage.svg
+      kubectl slipway lineage --host digits.example.com     what made the model that answers there
+      kubectl slipway lineage --data digits                 what depends on the Dataset's newest version
+      kubectl slipway lineage --data sha256:e93881dc...     what depends on this content, whoever read it
+      kubectl slipway lineage --commit $(git rev-parse HEAD) -A
+      kubectl slipway lineage --image sha256:4f06b3a2...    what was trained in this image
+      kubectl slipway lineage --at 2026-11-22T10:00Z digits what the Deployment digits served then
+    """
+    from slipway.cli import tracing
+    from slipway.cli.client import Cluster
+
+    asked = tracing.Asked(what, host, data, commit, image, at)
+    tracing.trace(lambda: Cluster(kubeconfig, context), asked, namespace, everywhere, output)
+
+
+@app.command()
+def diff(
+    first: AVersion,
+    second: AVersion,
+    namespace: Namespace = None,
+    everything: Annotated[bool, typer.Option("--all", help="What is the same too.")] = False,
+    output: Data = DataOutput.TEXT,
+    context: Context = None,
+    kubeconfig: Kubeconfig = None,
+) -> None:
+    """Tell what changed between two versions.
+
+    Data, code, image, parameters, seed, environment, metrics, the file and its signature.
+
+    \b
+    Examples:
+      kubectl slipway diff digits-v1 digits-v2
+      kubectl slipway diff digits@champion digits-v9 -o json
+    """
+    from slipway.cli import tracing
+    from slipway.cli.client import Cluster
+
+    tracing.diff(Cluster(kubeconfig, context), namespace, first, second, everything, output)
+
+
+@app.command()
+def reproducible(
+    version: AVersion,
+    namespace: Namespace = None,
+    output: Data = DataOutput.TEXT,
+    context: Context = None,
+    kubeconfig: Kubeconfig = None,
+) -> None:
+    """Tell whether a version can be made again.
+
+    By what was recorded of it: code, image and data by digest, parameters and seed; and whether somebody did.
+
+    \b
+    Examples:
+      kubectl slipway reproducible digits-v3
+    """
+    from slipway.cli import tracing
+    from slipway.cli.client import Cluster
+
+    tracing.reproducible(Cluster(kubeconfig, context), namespace, version, output)
+
+
+# -------------------------------------------------------------------------------------------------------- rollout
+
+
+@rollout.command("get")
+def rollout_get(
+    deployment: ADeployment,
+    namespace: Namespace = None,
+    watch: Annotated[bool, typer.Option("--watch", "-w", help="Go on until Ctrl-C.")] = False,
+    output: Format = Output.TEXT,
+    context: Context = None,
+    kubeconfig: Kubeconfig = None,
+) -> None:
+    """Show traffic, replicas, steps, evidence and history of a Deployment.
+
+    \b
+    Examples:
+      kubectl slipway rollout get digits
+      kubectl slipway rollout get digits --watch
+    """
+    from slipway.cli import rollouts
+    from slipway.cli.client import Cluster
+
+    rollouts.get(Cluster(kubeconfig, context), namespace, deployment, watch=watch, output=output)
+
+
+def _verb(verb: str, words: str) -> None:
+    @rollout.command(verb, help=words)
+    def say(
+        deployment: ADeployment,
+        namespace: Namespace = None,
+        timeout: Annotated[float, typer.Option("--timeout", min=0, help="Seconds to wait for the answer.")] = 30,
+        context: Context = None,
+        kubeconfig: Kubeconfig = None,
+    ) -> None:
+        from slipway.cli import rollouts
+        from slipway.cli.client import Cluster
+
+        rollouts.say(Cluster(kubeconfig, context), namespace, deployment, verb, timeout)
+
+
+_verb("promote", "Go to the next step, whatever the present one waits for.")
+_verb("promote-full", "Skip the steps: the candidate gets everything as soon as it is ready.")
+_verb("abort", "Give all traffic back to the stable version.")
+_verb("retry", "Begin anew with a version that was aborted.")
+_verb("pause", "Stand still where it is.")
+_verb("resume", "Go on after a pause.")

@@ -1,0 +1,23 @@
+"""How a command ends when it cannot do what it was asked for."""
+
+from __future__ import annotations
+
+
+class Stop(Exception):
+    """The command ends with this sentence: it says what is wrong and what to write instead.
+
+    Attributes:
+        status: the exit status of the program.
+    """
+
+    def __init__(self, sentence: str, status: int = 1) -> None:
+        super().__init__(sentence)
+        self.status = status
+
+
+class Forbidden(Stop):
+    """The user has not got the right."""
+
+
+class Missing(Stop):
+    """There is no object of that name."""

@@ -1,0 +1,57 @@
+"""Objects by the names that people write."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from slipway.api.common import Label
+from slipway.cli.client import DEPLOYMENTS, RUNS, VERSIONS, Api, Object, Resource
+from slipway.cli.errors import Missing, Stop
+
+_KINDS: Final = {VERSIONS: "ModelVersion", RUNS: "TrainingRun", DEPLOYMENTS: "Deployment"}
+
+
+def get(api: Api, resource: Resource, namespace: str, name: str) -> Object:
+    """One object.
+
+    Raises:
+        Missing: there is none of that name, in words that name the namespace.
+    """
+    try:
+        return api.call("GET", resource.path(namespace, name))
+    except Missing:
+        kind = _KINDS.get(resource, resource.plural)
+        raise Missing(f"there is no {kind} {name} in the namespace {namespace}") from None
+
+
+def version(api: Api, namespace: str, name: str) -> Object:
+    """A ModelVersion by its name, or by ``model@alias``.
+
+    Raises:
+        Missing: there is none, or nobody holds the alias.
+    """
+    model, at, alias = name.partition("@")
+    if not at:
+        return get(api, VERSIONS, namespace, name)
+    held = [
+        row.name
+        for row in api.table(VERSIONS, namespace, selector=f"{Label.MODEL}={model}")
+        if f'"{alias}"' in row.text("Aliases")
+    ]
+    if not held:
+        raise Missing(f"no version of {model} holds the alias {alias} in the namespace {namespace}")
+    return get(api, VERSIONS, namespace, held[0])
+
+
+def place(api: Api, namespace: str | None, everywhere: bool) -> str | None:
+    """The namespace that is meant; None for all."""
+    if everywhere and namespace:
+        raise Stop("write either --namespace or --all-namespaces, not both")
+    return None if everywhere else namespace or api.namespace
+
+
+def lineage_of(version: Object) -> Mapping[str, Any]:
+    """The recorded lineage of a ModelVersion; empty where there is none yet."""
+    found: Mapping[str, Any] = (version.get("status") or {}).get("lineage") or {}
+    return found

@@ -1,0 +1,328 @@
+"""The commands ``lineage``, ``diff`` and ``reproducible``: what they read, and how the answer is told."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from typing import Final
+
+from slipway.api import wayback
+from slipway.api.common import DIGEST, Label, parse_time
+from slipway.cli import graph, lineage, lists, show
+from slipway.cli import reproducible as reproducible_
+from slipway.cli.client import DEPLOYMENTS, VERSIONS, Api, Object, Resource
+from slipway.cli.diff import Difference, compare
+from slipway.cli.errors import Forbidden, Missing, Stop
+from slipway.cli.graph import Branch, Node
+from slipway.cli.lineage import Around, Descent
+from slipway.cli.listing import deployments
+from slipway.cli.lists import Server, Version
+from slipway.cli.options import DataOutput, GraphOutput
+from slipway.cli.reading import get, lineage_of, place, version
+
+CONFIG_MAPS: Final = Resource("configmaps", group="", version="v1")
+_COMMIT: Final = re.compile("^[0-9a-f]{40}$")
+_AT_ONCE: Final = 100
+"""Names in one selector: they travel in the URL, and servers take 8 KiB of it."""
+_GENERATIONS: Final = 32
+"""How far back fine-tuning is followed."""
+
+
+@dataclass(frozen=True)
+class Asked:
+    """The question of ``lineage`` as it was typed: one of its fields, and ``what`` with ``at``."""
+
+    what: str | None = None
+    host: str | None = None
+    data: str | None = None
+    commit: str | None = None
+    image: str | None = None
+    at: str | None = None
+
+
+def trace(
+    cluster: Callable[[], Api], asked: Asked, namespace: str | None, everywhere: bool, output: GraphOutput
+) -> None:
+    """Answer one question.
+
+    Raises:
+        Stop: it is none, or two at once.
+    """
+    given = {name: value for name, value in asdict(asked).items() if value is not None}
+    if asked.at is not None and asked.what is not None and len(given) == 2:
+        at(cluster(), namespace, asked.what, asked.at, output)
+    elif len(given) != 1 or asked.at is not None:
+        raise Stop(
+            "write one thing: a VERSION, --host NAME, --data DIGEST, --commit SHA, --image DIGEST, or "
+            "--at TIME with a Deployment"
+        )
+    elif asked.what is not None:
+        if everywhere:
+            raise Stop("a version is in one namespace: name it with -n")
+        of_version(cluster(), namespace, asked.what, output)
+    else:
+        ((name, value),) = given.items()
+        question = {"host": of_host, "data": of_data, "commit": of_commit, "image": of_image}[name]
+        question(cluster(), namespace, everywhere, value, output)
+
+
+# ---------------------------------------------------------------------------------------------- towards the data
+
+
+def of_version(api: Api, namespace: str | None, name: str, output: GraphOutput) -> None:
+    """What made a version, and what came of it."""
+    where = namespace or api.namespace
+    _tell(_about(api, where, version(api, where, name)), output)
+
+
+def of_host(api: Api, namespace: str | None, everywhere: bool, host: str, output: GraphOutput) -> None:
+    """What made the models that answer at a host name now."""
+    where = place(api, namespace, everywhere)
+    found = [d for d in api.pages(DEPLOYMENTS, where) if host in _hosts(d)]
+    if not found:
+        around = "any namespace" if where is None else f"the namespace {where}"
+        raise Stop(f"no Deployment in {around} answers at {host}; what each of them answers at is in spec.route.hostnames")
+    root = Node("Host", host)
+    _tell(Branch(root, branches=tuple(_answering(api, d) for d in found)), output)
+
+
+def _hosts(deployment: Object) -> list[str]:
+    """The host names that clients use; a preview is none of them."""
+    hosts: list[str] = (deployment["spec"].get("route") or {}).get("hostnames") or []
+    return hosts
+
+
+def _answering(api: Api, deployment: Object) -> Branch:
+    namespace, status = deployment["metadata"]["namespace"], deployment.get("status") or {}
+    weights = status.get("weights") or {}
+    branches = []
+    for role in ("stable", "candidate"):
+        running, percent = status.get(role), int(weights.get(role, 0))
+        if running and percent:
+            try:
+                found = _about(api, namespace, get(api, VERSIONS, namespace, running["modelVersion"]), downwards=False)
+            except Missing:
+                gone = Node("ModelVersion", running["modelVersion"], namespace, ("is gone",))
+                found = Branch(gone)
+            branches.append(
+                Branch(found.node, f"{percent}% of the traffic:", "served by", branches=found.branches)
+            )
+    words = (str(status.get("phase", "")),)
+    node = Node("Deployment", deployment["metadata"]["name"], namespace, words, {"weights": weights})
+    return Branch(node, "served by Deployment", "answers at", branches=tuple(branches))
+
+
+def _about(api: Api, namespace: str, found: Object, *, downwards: bool = True) -> Branch:
+    """A version with its parents, and with who serves it and what was made from it."""
+    name = found["metadata"]["name"]
+    parents = tuple(_parents(api, namespace, found))
+    if not downwards:
+        return lineage.version_branch(found, Around(parents=parents))
+    served = lists.servers(deployments(api, namespace), namespace)
+    children = _versions(api, namespace, f"{Label.PARENT}={name}", served)
+    around = Around(served.get((namespace, name), ()), parents, tuple(children))
+    return lineage.version_branch(found, around)
+
+
+def _parents(api: Api, namespace: str, found: Object) -> Iterable[Object]:
+    for _ in range(_GENERATIONS):
+        parent = (lineage_of(found).get("parent") or {}).get("modelVersion")
+        if not parent:
+            return
+        try:
+            found = get(api, VERSIONS, namespace, parent)
+        except Missing:
+            return
+        yield found
+
+
+# ------------------------------------------------------------------------------------------- towards the answers
+
+
+def of_data(api: Api, namespace: str | None, everywhere: bool, data: str, output: GraphOutput) -> None:
+    """What depends on a version of a data set.
+
+    Args:
+        data: a manifest digest, or a Dataset with or without the digest of one of its versions.
+    """
+    where = place(api, namespace, everywhere)
+    digest, words = _data(api, namespace or api.namespace, data)
+    key = wayback.data_key(digest)
+    assert key is not None
+    _tell_dependents(api, where, Node("Data", digest, "", words), key, output)
+
+
+def _data(api: Api, namespace: str, data: str) -> tuple[str, tuple[str, ...]]:
+    if re.match(DIGEST, data):
+        return data, ()
+    name, at, digest = data.partition("@")
+    if name.startswith("sha256:") or (at and not re.match(DIGEST, digest)):
+        raise Stop(f"{data} has no whole digest: write sha256: and 64 digits of 0-9 and a-f")
+    if at:
+        return digest, (f"of Dataset {name}",)
+    dataset = get(api, Resource("datasets"), namespace, name)
+    newest = (dataset.get("status") or {}).get("digest")
+    if not newest:
+        raise Stop(f"the Dataset {name} has no digest yet: {(dataset.get('status') or {}).get('message', '')}")
+    return newest, (f"the newest version of Dataset {name}",)
+
+
+def of_commit(api: Api, namespace: str | None, everywhere: bool, commit: str, output: GraphOutput) -> None:
+    """What depends on a commit."""
+    if not _COMMIT.match(commit):
+        raise Stop(f"{commit} is no whole commit: write its 40 digits (git rev-parse {commit})")
+    where = place(api, namespace, everywhere)
+    _tell_dependents(api, where, Node("Code", commit), f"{Label.COMMIT}={commit}", output)
+
+
+def of_image(api: Api, namespace: str | None, everywhere: bool, image: str, output: GraphOutput) -> None:
+    """What was trained in an image."""
+    digest = image.rpartition("@")[2]
+    if not re.match(DIGEST, digest):
+        raise Stop(f"{image} has no digest: write sha256: and 64 digits, or NAME@sha256:...; a tag may have moved since")
+    where = place(api, namespace, everywhere)
+    _tell_dependents(api, where, Node("Image", digest), f"{Label.IMAGE}={wayback.short(digest)}", output)
+
+
+def _tell_dependents(api: Api, namespace: str | None, root: Node, selector: str, output: GraphOutput) -> None:
+    served = lists.servers(deployments(api, namespace), namespace)
+    descent = _descent(api, namespace, selector, served)
+    if output is GraphOutput.TREE:
+        show.say(lineage.summary(descent))
+    if descent.first or output is not GraphOutput.TREE:
+        _tell(lineage.dependents(root, descent), output)
+
+
+def _descent(
+    api: Api, namespace: str | None, selector: str, served: dict[tuple[str, str], tuple[Server, ...]]
+) -> Descent:
+    first = lists.newest_first(_versions(api, namespace, selector, served))
+    children: dict[tuple[str, str], tuple[Version, ...]] = {}
+    known = {(v.namespace, v.name) for v in first}
+    generation = list(first)
+    while generation:
+        found: list[Version] = []
+        for begin in range(0, len(generation), _AT_ONCE):
+            names = ",".join(sorted({v.name for v in generation[begin : begin + _AT_ONCE]}))
+            for child, parent in _children(api, namespace, names, served):
+                above = (child.namespace, parent)
+                if child not in children.get(above, ()):
+                    children[above] = (*children.get(above, ()), child)
+                if (child.namespace, child.name) not in known:
+                    known.add((child.namespace, child.name))
+                    found.append(child)
+        generation = found
+    return Descent(tuple(first), children)
+
+
+def _children(
+    api: Api, namespace: str | None, names: str, served: dict[tuple[str, str], tuple[Server, ...]]
+) -> list[tuple[Version, str]]:
+    """The versions that were made from one of these, each with its parent's name. Few: with their metadata."""
+    rows = api.table(VERSIONS, namespace, selector=f"{Label.PARENT} in ({names})", meta=True)
+    return [(lists.version(row, served, namespace), row.meta["labels"][Label.PARENT]) for row in rows]
+
+
+def _versions(
+    api: Api, namespace: str | None, selector: str, served: dict[tuple[str, str], tuple[Server, ...]]
+) -> list[Version]:
+    rows = api.table(VERSIONS, namespace, selector=selector, meta=namespace is None)
+    return [lists.version(row, served, namespace) for row in rows]
+
+
+# ------------------------------------------------------------------------------------------------------- at a time
+
+
+def at(api: Api, namespace: str | None, name: str, when: str, output: GraphOutput) -> None:
+    """What a Deployment served at a time."""
+    where, moment = namespace or api.namespace, _time(when)
+    deployment = get(api, DEPLOYMENTS, where, name)
+    try:
+        found = lineage.served_at(deployment, moment)
+    except lineage.BeforeHistory as stop:
+        raise Stop(f"what {name} served at {show.moment(when)} is not known: {stop}") from None
+    if not found:
+        raise Stop(f"{name} served nothing at {moment:%Y-%m-%d %H:%M:%S} UTC: its first version was not ready yet")
+    branches = []
+    for served in found:
+        since = f"since {show.moment(served.since)}" if served.since else ""
+        until = f"until {show.moment(served.until)}" if served.until else "until now"
+        words = tuple(w for w in (since, until, served.words) if w)
+        try:
+            branch = _about(api, where, get(api, VERSIONS, where, served.version), downwards=False)
+        except Missing:
+            branch = Branch(Node("ModelVersion", served.version, where, ("is gone",)))
+        node = Node("ModelVersion", served.version, where, words, {**branch.node.facts, **asdict(served)}, branch.node.details)
+        branches.append(Branch(node, f"{served.role}:", "served by", branches=branch.branches))
+    root = Node("Deployment", name, where, (f"at {moment:%Y-%m-%d %H:%M:%S} UTC",))
+    _tell(Branch(root, branches=tuple(branches)), output)
+
+
+def _time(text: str) -> datetime:
+    try:
+        found = parse_time(text)
+    except ValueError:
+        raise Stop(f"{text} is no time: write for example 2026-11-22T10:00Z") from None
+    return found if found.tzinfo else found.replace(tzinfo=UTC)
+
+
+# ------------------------------------------------------------------------------------------------ comparing, judging
+
+
+def diff(api: Api, namespace: str | None, first: str, second: str, everything: bool, output: DataOutput) -> None:
+    """What changed between two versions."""
+    where = namespace or api.namespace
+    one, two = version(api, where, first), version(api, where, second)
+    found = compare(one, two)
+    if output is DataOutput.JSON:
+        show.say_json([asdict(d) | {"same": d.same} for d in found])
+        return
+    shown = [d for d in found if everything or not d.same]
+    names = [one["metadata"]["name"], two["metadata"]["name"]]
+    show.say_table(["", "", *names, ""], [_difference(d) for d in shown])
+    same = list(dict.fromkeys(d.what for d in found if all(o.same for o in found if o.what == d.what)))
+    if same and not everything:
+        show.say(f"the same: {', '.join(same)}")
+
+
+def _difference(found: Difference) -> list[str]:
+    return [found.what, found.name, _brief(found.first), _brief(found.second), found.note]
+
+
+def _brief(text: str) -> str:
+    return show.short(text) if re.match(DIGEST, text) else text[:12] if _COMMIT.match(text) else text
+
+
+def reproducible(api: Api, namespace: str | None, name: str, output: DataOutput) -> None:
+    """Whether a version can be made again."""
+    where = namespace or api.namespace
+    found = version(api, where, name)
+    verdict = reproducible_.judge(found, _code(api, where, found))
+    if output is DataOutput.JSON:
+        show.say_json(asdict(verdict))
+        return
+    show.say_words(verdict.answer, f"{found['metadata']['name']}: {verdict.words}")
+    show.say_table(["", "", ""], [[f.answer, f.what, f.words] for f in verdict.findings])
+
+
+def _code(api: Api, namespace: str, found: Object) -> Object | str | None:
+    named = ((lineage_of(found).get("code") or {}).get("configMap") or {}).get("name")
+    if not named:
+        return None
+    try:
+        return get(api, CONFIG_MAPS, namespace, named)
+    except Missing:
+        return None
+    except Forbidden as stop:
+        return f"whether the ConfigMap {named} is still the same is not known: {stop}"
+
+
+def _tell(root: Branch, output: GraphOutput) -> None:
+    if output is GraphOutput.JSON:
+        show.say_json(graph.as_json((root,)))
+    elif output is GraphOutput.DOT:
+        print(graph.as_dot((root,)))
+    else:
+        show.say_tree(graph.as_tree(root))

@@ -1,0 +1,232 @@
+"""A registry as people have it: models with their whole lineage, runs, Deployments in a rollout. Plain objects."""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from slipway.api.common import API_VERSION, GROUP, Label
+from tests.support.api_server import Api, Object, resource_of
+
+NAMESPACE = "team"
+CREATED = "2026-11-22T02:58:00Z"
+
+
+def digest(of: str) -> str:
+    """A digest that a person can make again."""
+    return f"sha256:{hashlib.sha256(of.encode()).hexdigest()}"
+
+
+def _short(text: str) -> str:
+    return text.removeprefix("sha256:")[:40]
+
+
+def lineage(
+    model: str,
+    number: int,
+    *,
+    data: Mapping[str, str],
+    commit: str | None = None,
+    image: str = "trainer-1",
+    parameters: Mapping[str, str] | None = None,
+    metrics: Mapping[str, str] | None = None,
+    parent: str | None = None,
+    run: str | None = None,
+) -> Object:
+    """The record of one training.
+
+    Args:
+        data: name of each data set -> what its digest is of.
+    """
+    code: Object = {
+        "image": {"ref": "registry.example/trainer:1", "digest": digest(image)},
+        "entrypoint": "train:train",
+    }
+    if commit:
+        code["git"] = {"url": "https://git.example/digits.git", "commit": commit}
+    else:
+        code["configMap"] = {"name": f"{model}-code", "digest": digest(f"{model} code")}
+    made: Object = {
+        "origin": "Trained",
+        "trainingRun": {
+            "name": run or f"{model}-{number}",
+            "uid": f"00000000-0000-4000-8000-{number:012}",
+            "startedAt": "2026-11-22T02:58:24Z",
+            "finishedAt": "2026-11-22T02:58:42Z",
+            "attempts": 1,
+        },
+        "code": code,
+        "data": [
+            {"name": name, "uri": f"s3://data/{model}/{name}.csv", "digest": digest(of), "files": 1, "bytes": 265284}
+            for name, of in data.items()
+        ],
+        "parameters": dict(parameters or {"epochs": "20", "learningRate": "0.01"}),
+        "seed": 7,
+        "environment": {"python": "3.13.5", "torch": "2.6.0", "onnxruntime": "1.21", "packages": digest("packages")},
+        "metrics": [{"name": n, "value": v} for n, v in (metrics or {"accuracy": f"0.9{number % 10}"}).items()],
+        "artifact": artifact(model, number),
+        "parity": {"maxAbsDiff": "1.2e-07", "rows": 16},
+        "result": f"s3://models/{model}/runs/{number}/result.json",
+    }
+    if parent:
+        made["parent"] = {"modelVersion": parent}
+    return made
+
+
+def artifact(model: str, number: int) -> Object:
+    return {
+        "uri": f"s3://models/{model}/runs/{number}/model.onnx",
+        "digest": digest(f"{model} {number}"),
+        "size": 19703,
+        "store": "default",
+    }
+
+
+def version(
+    model: str = "digits",
+    number: int = 1,
+    *,
+    namespace: str = NAMESPACE,
+    phase: str = "Ready",
+    aliases: Sequence[str] = (),
+    **made_of: Any,
+) -> Object:
+    """A ModelVersion with its status and the labels for the way back."""
+    made_of.setdefault("data", {"train": f"{model} data"})
+    origin = lineage(model, number, **made_of)
+    labels = {
+        Label.MODEL: model,
+        f"{GROUP}/artifact": _short(artifact(model, number)["digest"]),
+        f"{GROUP}/image": _short(origin["code"]["image"]["digest"]),
+        **{f"data.{GROUP}/{_short(d['digest'])}": "" for d in origin["data"]},
+    }
+    if "git" in origin["code"]:
+        labels[f"{GROUP}/commit"] = origin["code"]["git"]["commit"]
+    if "parent" in origin:
+        labels[f"{GROUP}/parent"] = origin["parent"]["modelVersion"]
+    tensor = {"name": "x", "datatype": "FP32", "shape": [-1, 64]}
+    logits = {"name": "logits", "datatype": "FP32", "shape": [-1, 10]}
+    return {
+        "apiVersion": API_VERSION,
+        "kind": "ModelVersion",
+        "metadata": {
+            "name": f"{model}-v{number}",
+            "namespace": namespace,
+            "labels": labels,
+            "creationTimestamp": CREATED,
+        },
+        "spec": {
+            "model": model,
+            "version": number,
+            "artifact": artifact(model, number),
+            "signature": {"inputs": [tensor], "outputs": [logits]},
+            "trainingRun": origin["trainingRun"]["name"],
+            "aliases": list(aliases),
+        },
+        "status": {
+            "phase": phase,
+            "message": f"the file is what was registered (onnxruntime {1.21})",
+            "heldAliases": list(aliases),
+            "lineage": origin,
+        },
+    }
+
+
+def run(name: str = "digits-1", *, model: str = "digits", namespace: str = NAMESPACE, **status: Any) -> Object:
+    """A TrainingRun, Succeeded unless said otherwise."""
+    return {
+        "apiVersion": API_VERSION,
+        "kind": "TrainingRun",
+        "metadata": {"name": name, "namespace": namespace, "creationTimestamp": CREATED},
+        "spec": {"model": model, "entrypoint": "train:train", "code": {"configMap": f"{model}-code"}},
+        "status": {"phase": "Succeeded", "attempts": 1, "progress": {"percent": 100}, **status},
+    }
+
+
+def serving(version: str, replicas: int = 2) -> Object:
+    name = f"digits-{version}"
+    return {
+        "modelVersion": version,
+        "workload": name,
+        "service": name,
+        "replicas": replicas,
+        "readyReplicas": replicas,
+    }
+
+
+def deployment(
+    name: str = "digits",
+    stable: str = "digits-v1",
+    candidate: str | None = None,
+    weight: int = 0,
+    *,
+    namespace: str = NAMESPACE,
+    host: str = "digits.example.com",
+    spec: Mapping[str, Any] | None = None,
+    **status: Any,
+) -> Object:
+    """A Deployment; with a candidate, in the middle of a canary."""
+    model = stable.rpartition("-v")[0]
+    found: Object = {
+        "phase": "Progressing" if candidate else "Healthy",
+        "message": f"canary {candidate} at {weight}%: step 2 of 4, pauses 10m"
+        if candidate
+        else f"{stable} serves: 2 of 2 replicas ready",
+        "stable": serving(stable),
+        "weights": {"stable": 100 - weight, "candidate": weight, "verified": True, "verifiedBy": "Traffic"},
+        "replicas": 2,
+        "url": f"http://{host}/v2/models/{model}/infer",
+        "history": [
+            {
+                "modelVersion": stable,
+                "from": "2026-11-22T03:00:00Z",
+                "to": "2026-11-22T03:00:09Z",
+                "outcome": "Promoted",
+                "reason": "first version",
+            }
+        ],
+    }
+    if candidate:
+        found |= {
+            "candidate": serving(candidate, 1),
+            "step": {"index": 1, "of": 4, "startedAt": "2026-11-22T04:00:10Z"},
+            "rollout": {"target": candidate, "startedAt": "2026-11-22T04:00:00Z"},
+        }
+        found["weights"]["counted"] = {"stable": 900, "candidate": 100}
+    return {
+        "apiVersion": API_VERSION,
+        "kind": "Deployment",
+        "metadata": {"name": name, "namespace": namespace, "creationTimestamp": CREATED},
+        "spec": {
+            "modelVersion": candidate or stable,
+            "replicas": 2,
+            "route": {"gateway": {"name": "public"}, "hostnames": [host]},
+            "strategy": {
+                "type": "Canary",
+                "canary": {
+                    "steps": [
+                        {"setWeight": 10},
+                        {"pause": {"duration": "10m"}},
+                        {"setWeight": 50},
+                        {"pause": {}},
+                    ]
+                },
+            },
+            **(spec or {}),
+        },
+        "status": {**found, **status},
+    }
+
+
+def write(api: Api, *objects: Object) -> None:
+    """Make objects on a real API server as they are, their status included."""
+    for wanted in objects:
+        made = copy.deepcopy(wanted)
+        made["metadata"].pop("creationTimestamp", None)
+        status = made.pop("status", None)
+        api.create(made)
+        if status:
+            meta = made["metadata"]
+            api.merge(resource_of(made), meta["namespace"], meta["name"], {"status": status}, subresource="status")
