@@ -287,10 +287,8 @@ def story(gateway: str) -> None:
 
     chapter("Train a first model")
     first, accuracy_of_first = train(1)
-    say("Where it came from stands in its status:")
-    paths = ("trainingRun", "code", "data", "environment", "artifact")
-    lines = "".join(f'{{.status.lineage.{p}}}{{"\\n"}}' for p in paths)
-    run(f"kubectl get mver {first} --namespace {NAMESPACE} --output jsonpath='{lines}'")
+    say("Where it came from:")
+    run(f"kubectl slipway lineage {first} --namespace {NAMESPACE}")
 
     chapter("Serve it")
     run(f"kubectl apply -f {HERE}/deployment.yaml")
@@ -306,16 +304,19 @@ def story(gateway: str) -> None:
         run(f"kubectl apply -f {HERE}/deployment-v2.yaml")
         with watching("mdeploy", "digits"):
             shares = follow_rollout(second)
-    run(f"kubectl get slipway --namespace {NAMESPACE}")
+    run(f"kubectl slipway rollout get digits --namespace {NAMESPACE}")
     run(f"kubectl events --namespace {NAMESPACE} --for deployment.slipway.dev/digits")
 
     chapter("What came out")
+    run(f"kubectl slipway models --namespace {NAMESPACE}")
+    run(f"kubectl slipway diff {first} {second} --namespace {NAMESPACE}")
     say(f"accuracy   {first}: {accuracy_of_first}   {second}: {accuracy_of_second}")
     report(traffic.answers, shares, first, second)
     failed = [a for a in traffic.answers if a.failure]
     say(f"questions  {len(traffic.answers):,} asked, {len(failed)} failed requests")
     say(f"\nAsk it yourself:\n  curl --header 'Host: {HOST}' --json @{QUESTION} {gateway}/v2/models/digits/infer")
-    say('Look around:  eval "$(make -s env)"; kubectl get slipway --namespace digits\nTake everything away:  make down')
+    say('Look around:  eval "$(make -s env)"; kubectl slipway models --namespace digits')
+    say("Take everything away:  make down")
     if failed:
         raise Broken(f"{len(failed)} requests failed, the first: {failed[0].failure}", "mdeploy/digits")
     if [share.weight for share in shares] != [10, 50, 100]:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import itertools
 import os
 import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 
 import pytest
 
-from tests.support.e2e import REPOSITORY, OperatorProcesses, Tenant, World, environment
+from tests.support.e2e import EXAMPLES, QUICKSTART, REPOSITORY, OperatorProcesses, Tenant, World, environment
 
 _numbers = itertools.count(1)
 _PREFIX = os.environ.get("SLIPWAY_E2E_PREFIX", "e2e")
@@ -50,3 +51,22 @@ def new_tenant(world: World) -> Iterator[Callable[[], Tenant]]:
     """Further namespaces, as many as the test asks for."""
     with ExitStack() as stack:
         yield lambda: stack.enter_context(world.tenant(f"{_PREFIX}-{next(_numbers)}"))
+
+
+@pytest.fixture(scope="session")
+def said(world: World) -> str:
+    """What the demo printed."""
+    demo = EXAMPLES / "quickstart" / "demo.py"
+    done = subprocess.run(
+        [sys.executable, demo], cwd=REPOSITORY, env=world.environment, text=True, capture_output=True, timeout=600,
+        check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
+    return done.stdout
+
+
+@pytest.fixture(scope="session")
+def digits(world: World, said: str) -> Tenant:
+    """The namespace that the demo leaves."""
+    assert said
+    return Tenant(world, QUICKSTART)

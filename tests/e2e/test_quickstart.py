@@ -4,38 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import re
-import subprocess
-import sys
 from urllib.parse import urlsplit
 
 import numpy as np
 import onnxruntime
-import pytest
 
 from slipway.kube.objects import DEPLOYMENTS, EVENTS, HTTP_ROUTES, JOBS, MODEL_VERSIONS, PODS, TRAINING_RUNS
 from tests.support.api_server import NAMESPACES
-from tests.support.e2e import EXAMPLES, QUESTION, REPOSITORY, Tenant, World, condition
-
-NAMESPACE = "digits"
-
-
-@pytest.fixture(scope="module")
-def said(world: World) -> str:
-    """What the demo printed."""
-    demo = EXAMPLES / "quickstart" / "demo.py"
-    done = subprocess.run(
-        [sys.executable, demo], cwd=REPOSITORY, env=world.environment, text=True, capture_output=True, timeout=600,
-        check=False,
-    )  # fmt: skip
-    assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
-    return done.stdout
-
-
-@pytest.fixture(scope="module")
-def digits(world: World, said: str) -> Tenant:
-    """The namespace that the demo leaves."""
-    assert said
-    return Tenant(world, NAMESPACE)
+from tests.support.e2e import QUESTION, Tenant, World, condition
+from tests.support.e2e import QUICKSTART as NAMESPACE
 
 
 def test_the_demo_ends_with_what_it_promises(said: str) -> None:

@@ -30,7 +30,8 @@ def registry(api: Api) -> Iterator[None]:
         api,
         scene.version(namespace=TEAM),
         scene.version(number=2, namespace=TEAM, aliases=["champion"]),
-        scene.version("fraud", namespace=STRANGERS),
+        scene.version(number=3, namespace=TEAM, parent="digits-v2", data={"train": "other data"}),
+        scene.version("fraud", namespace=STRANGERS, data={"train": "digits data"}),
         scene.run(namespace=TEAM, modelVersion="digits-v1"),
         scene.deployment(candidate="digits-v2", weight=10, namespace=TEAM),
     )
@@ -99,7 +100,7 @@ def test_kubectl_finds_it_and_the_context_says_where(slipway: Plugin) -> None:
     assert (done.returncode, done.stderr) == (0, "")
     head, line = done.stdout.splitlines()
     assert head.split() == ["MODEL", "VERSIONS", "NEWEST", "PHASE", "ALIASES", "SERVED", "BY", "AGE"]
-    assert line.startswith("digits  2         digits-v2  Ready  champion: v2  digits: v1 90%, v2 10%")
+    assert line.startswith("digits  3         digits-v3  Ready  champion: v2  digits: v1 90%, v2 10%")
     assert "\x1b" not in done.stdout
 
 
@@ -109,6 +110,26 @@ def test_the_other_views(slipway: Plugin) -> None:
     shown = slipway("slipway", "rollout", "get", "digits").stdout
     assert "Traffic    digits-v1   90%" in shown
     assert "● 2 pause 10m" in shown
+
+
+def test_the_way_back_is_selected_by_the_api_server(slipway: Plugin) -> None:
+    """What `tests/unit/cli` shows on a fake, with the selectors that a real server understands."""
+    data = scene.digest("digits data")
+    told = slipway("slipway", "lineage", "--data", data).stdout.splitlines()
+    assert told[0] == "3 versions of 1 model depend on it; 1 Deployment runs one of them: digits"
+    assert [line.split("  ")[0].split()[-1] for line in told if "went into" in line] == ["digits-v2", "digits-v1"]
+    assert any("parent of digits-v3" in line for line in told)
+    assert "no version depends on it" in slipway("slipway", "lineage", "--commit", "0" * 40).stdout
+    graph = json.loads(slipway("slipway", "lineage", "digits@champion", "-o", "json").stdout)
+    assert {n["name"] for n in graph["nodes"] if n["kind"] == "Data"} == {data}
+
+
+def test_an_answer_that_needs_more_rights_says_so(slipway: Plugin) -> None:
+    """Anna may not read ConfigMaps: whether the code is still the same is unknown, and the rest is told."""
+    done = slipway("slipway", "reproducible", "digits-v1")
+    assert done.returncode == 0
+    assert done.stdout.startswith("unknown  digits-v1: whether the ConfigMap digits-code is still the same")
+    assert "yes      image" in done.stdout
 
 
 def test_what_is_not_allowed_is_a_sentence(slipway: Plugin) -> None:

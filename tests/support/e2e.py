@@ -38,6 +38,8 @@ EXAMPLES: Final = REPOSITORY / "examples"
 OPERATOR_NAMESPACE: Final = "slipway-system"
 RELEASE: Final = "slipway"
 MODEL: Final = "digits"
+QUICKSTART: Final = "digits"
+"""The namespace that the quickstart makes and leaves."""
 QUESTION: Final[dict[str, Any]] = json.loads((EXAMPLES / "quickstart" / "question.json").read_text())
 IS_TRUE: Final = "True"
 

@@ -49,6 +49,8 @@ class Resource:
 RUNS: Final = Resource("trainingruns")
 VERSIONS: Final = Resource("modelversions")
 DEPLOYMENTS: Final = Resource("deployments")
+DATASETS: Final = Resource("datasets")
+CONFIG_MAPS: Final = Resource("configmaps", group="", version="v1")
 PODS: Final = Resource("pods", group="", version="v1")
 
 

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from slipway.cli.client import Object
 from slipway.cli.reading import lineage_of
-from slipway.cli.show import size
+from slipway.cli.show import plural, size
 
 NONE: Final = "-"
 
@@ -49,9 +49,11 @@ def _data(one: Mapping[str, Any], two: Mapping[str, Any]) -> Iterator[Difference
     second = {d["name"]: d for d in two.get("data") or ()}
     for name in [*first, *(n for n in second if n not in first)]:
         a, b = first.get(name, {}), second.get(name, {})
-        note = ""
-        if a and b and a["digest"] != b["digest"]:
-            note = f"{_step(a['files'], b['files'])} files, {size(a['bytes'])} -> {size(b['bytes'])}"
+        note = ", ".join(
+            f"{said(a[key])} -> {said(b[key])}"
+            for key, said in (("files", _files), ("bytes", size))
+            if a and b and a[key] != b[key]
+        )
         yield Difference("data", name, _text(a.get("digest")), _text(b.get("digest")), note)
         if a.get("uri") != b.get("uri") and a and b:
             yield Difference("data", f"{name} uri", a["uri"], b["uri"])
@@ -124,8 +126,8 @@ def _of(what: str, name: str, one: Mapping[str, Any], two: Mapping[str, Any], pa
     return Difference(what, name, _text((one.get(part) or {}).get(key)), _text((two.get(part) or {}).get(key)))
 
 
-def _step(first: int, second: int) -> str:
-    return f"{first:,}" if first == second else f"{first:,} -> {second:,}"
+def _files(count: int) -> str:
+    return plural(count, "file")
 
 
 def _text(value: object) -> str:

@@ -20,7 +20,8 @@ class Node:
 
     Attributes:
         name: its name in the cluster, or its digest.
-        words: what a person is told behind the name; words that judge (a phase) are coloured.
+        title: what a person calls it; its name where empty.
+        words: what a person is told behind the title; words that judge (a phase) are coloured.
         facts: what a machine is told.
         details: lines below it that are no nodes: (what, text).
     """
@@ -28,6 +29,7 @@ class Node:
     kind: str
     name: str
     namespace: str = ""
+    title: str = ""
     words: tuple[str, ...] = ()
     facts: Mapping[str, Any] = field(default_factory=dict)
     details: tuple[tuple[str, str], ...] = ()
@@ -123,7 +125,7 @@ def as_dot(roots: tuple[Branch, ...]) -> str:
     """A digraph in the DOT language, for example for ``dot -Tsvg``."""
     lines = ["digraph lineage {", '  graph [rankdir="LR"];', '  node [fontname="sans-serif"];']
     for node in nodes(roots):
-        label = "\n".join([node.kind, node.name, *node.words])
+        label = "\n".join([node.kind, node.title or node.name, *node.words])
         lines.append(f"  {_quoted(node.key)} [label={_quoted(label)}, shape={_SHAPES.get(node.kind, 'box')}];")
     lines += [
         f"  {_quoted(edge.source)} -> {_quoted(edge.target)} [label={_quoted(edge.relation)}];" for edge in edges(roots)
@@ -141,19 +143,26 @@ def _quoted(text: str) -> str:
 
 
 def as_tree(root: Branch) -> Tree:
-    """For people."""
+    """For people. What hangs on a node is drawn once."""
     from rich.tree import Tree
 
     made = Tree(_line(root), guide_style="dim")
-    _grow(made, root)
+    _grow(made, root, set())
     return made
 
 
-def _grow(tree: Tree, branch: Branch) -> None:
+def _grow(tree: Tree, branch: Branch, drawn: set[str]) -> None:
+    drawn.add(branch.node.key)
     for what, text in branch.node.details:
         tree.add(_detail(what, text))
     for below in branch.branches:
-        _grow(tree.add(_line(below)), below)
+        again = below.node.key in drawn and bool(below.branches)
+        line = _line(below)
+        if again:
+            line.append("  (see above)", "dim")
+            tree.add(line)
+        else:
+            _grow(tree.add(line), below, drawn)
 
 
 def _line(branch: Branch) -> Text:
@@ -162,7 +171,7 @@ def _line(branch: Branch) -> Text:
     line = Text(overflow="fold")
     if branch.label:
         line.append(f"{branch.label} ", "dim")
-    line.append(branch.node.name, "bold")
+    line.append(branch.node.title or branch.node.name, "bold")
     for word in branch.node.words:
         line.append("  ")
         line.append(word, style(word))

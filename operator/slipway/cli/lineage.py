@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
 from slipway.api.common import parse_time
 from slipway.cli.client import Object
@@ -71,12 +71,14 @@ def _version_node(version: Object) -> Node:
         "artifact": artifact,
         "lineage": dict(lineage),
     }
-    return Node("ModelVersion", meta["name"], str(meta.get("namespace", "")), words, facts, tuple(details))
+    return Node(
+        "ModelVersion", meta["name"], str(meta.get("namespace", "")), words=words, facts=facts, details=tuple(details)
+    )
 
 
 def _origin(lineage: Mapping[str, Any], namespace: str) -> list[Branch]:
     run = lineage.get("trainingRun")
-    inputs = [*_code(lineage), *(_data(d, namespace) for d in lineage.get("data") or ())]
+    inputs = [*_code(lineage), *(_data(d) for d in lineage.get("data") or ())]
     if not run:
         return inputs
     words = [plural(run.get("attempts", 1), "attempt")]
@@ -92,7 +94,7 @@ def _origin(lineage: Mapping[str, Any], namespace: str) -> list[Branch]:
     if environment := lineage.get("environment"):
         details.append(("environment", environment_words(environment)))
     facts = {k: lineage[k] for k in ("parameters", "seed", "environment") if k in lineage} | {"run": dict(run)}
-    node = Node("TrainingRun", run["name"], namespace, tuple(words), facts, tuple(details))
+    node = Node("TrainingRun", run["name"], namespace, words=tuple(words), facts=facts, details=tuple(details))
     return [Branch(node, "made by run", "made", branches=tuple(inputs))]
 
 
@@ -115,30 +117,37 @@ def _code(lineage: Mapping[str, Any]) -> list[Branch]:
     code = lineage.get("code") or {}
     made = []
     called = code.get("entrypoint") or " ".join(code.get("command") or ())
-    words = (f"({called})",) if called else ()
     if git := code.get("git"):
         where = git["url"] + (f" {git['path']}" if git.get("path") else "")
-        made.append(_input("Code", git["commit"], "code", "run by", (where, *words), git))
+        made.append(_input("code", Node("Code", git["commit"], title=where, words=(called, git["commit"]), facts=git)))
     elif config_map := code.get("configMap"):
-        digest = config_map.get("digest")
-        tail = (f"ConfigMap {config_map['name']}", *words)
-        made.append(_input("Code", digest or config_map["name"], "code", "run by", tail, config_map))
+        named, digest = f"ConfigMap {config_map['name']}", config_map.get("digest")
+        words = (called, digest or "digest unknown")
+        made.append(_input("code", Node("Code", digest or named, title=named, words=words, facts=config_map)))
     elif called:
-        made.append(_input("Code", called, "code", "run by", ("in the image",), {}))
+        made.append(_input("code", Node("Code", called, words=("in the image",))))
     if image := code.get("image"):
-        made.append(_input("Image", image.get("digest") or image["ref"], "image", "run by", (image["ref"],), image))
+        digest = image.get("digest")
+        tail = (digest or "digest unknown",)
+        node = Node("Image", digest or image["ref"], title=image["ref"], words=tail, facts=image)
+        made.append(_input("image", node))
     return made
 
 
-def _data(data: Mapping[str, Any], namespace: str) -> Branch:
-    words = [data["name"], data["uri"], f"{plural(data['files'], 'file')}, {size(data['bytes'])}"]
-    if data.get("dataset"):
-        words.insert(1, f"of Dataset {data['dataset']}")
-    return _input("Data", data["digest"], "data", "read by", tuple(words), data)
+def _data(data: Mapping[str, Any]) -> Branch:
+    much = f"{plural(data['files'], 'file')}, {size(data['bytes'])}"
+    dataset = (f"of Dataset {data['dataset']}",) if data.get("dataset") else ()
+    words = (*dataset, data["uri"], much, data["digest"])
+    return _input("data", Node("Data", data["digest"], title=data["name"], words=words, facts=data))
 
 
-def _input(kind: str, name: str, label: str, relation: str, words: tuple[str, ...], facts: Mapping[str, Any]) -> Branch:
-    return Branch(Node(kind, name, "", words, {k: v for k, v in facts.items() if k != "name"}), label, relation)
+_RELATIONS: Final = {"code": "run by", "image": "run by", "data": "read by"}
+
+
+def _input(label: str, node: Node) -> Branch:
+    # Its name as an input of this run is no name of the thing: another run may call it otherwise.
+    facts = {k: v for k, v in node.facts.items() if k != "name"}
+    return Branch(replace(node, facts=facts), label, _RELATIONS[label])
 
 
 def _parent(parent: str, namespace: str, around: Around) -> Branch:
@@ -147,7 +156,9 @@ def _parent(parent: str, namespace: str, around: Around) -> Branch:
             above = Around(parents=around.parents[index + 1 :])
             return version_branch(known, above, label="fine-tuned from", relation="parent of")
     return Branch(
-        Node("ModelVersion", parent, namespace, ("is gone, or you may not read it",)), "fine-tuned from", "parent of"
+        Node("ModelVersion", parent, namespace, words=("is gone, or you may not read it",)),
+        "fine-tuned from",
+        "parent of",
     )
 
 
@@ -159,7 +170,10 @@ def server_branch(server: Server, namespace: str) -> Branch:
     words = (server.role, f"{server.percent}% of the traffic")
     facts = {"role": server.role, "percent": server.percent}
     return Branch(
-        Node("Deployment", server.deployment, namespace, words, facts), "served by", "served by", upstream=False
+        Node("Deployment", server.deployment, namespace, words=words, facts=facts),
+        "served by",
+        "served by",
+        upstream=False,
     )
 
 
@@ -172,7 +186,9 @@ def version_node(version: Version) -> Node:
         "aliases": list(version.aliases),
     }
     made_by = (f"run {version.run}",) if version.run else ()
-    return Node("ModelVersion", version.name, version.namespace, (version.phase, *version.aliases, *made_by), facts)
+    return Node(
+        "ModelVersion", version.name, version.namespace, words=(version.phase, *version.aliases, *made_by), facts=facts
+    )
 
 
 @dataclass(frozen=True)
@@ -197,7 +213,7 @@ class Descent:
 
 def dependents(root: Node, descent: Descent) -> Branch:
     """Everything that depends on a data set, a commit or an image."""
-    return Branch(root, branches=tuple(_dependent(v, descent, "went into", "read to make") for v in descent.first))
+    return Branch(root, branches=tuple(_dependent(v, descent, "went into", "went into") for v in descent.first))
 
 
 def _dependent(version: Version, descent: Descent, label: str, relation: str) -> Branch:
@@ -249,13 +265,14 @@ def served_at(deployment: Object, when: datetime) -> list[Served]:
 
     Raises:
         BeforeHistory: the moment lies before what the history remembers; the message says since when it does.
+        ValueError: the moment lies before the Deployment itself.
     """
     status = deployment.get("status") or {}
     history: Sequence[Mapping[str, Any]] = status.get("history") or ()
     promoted = [entry for entry in history if entry["outcome"] == "Promoted"]  # the newest first
     made = parse_time(deployment["metadata"]["creationTimestamp"])
     if when < made:
-        raise BeforeHistory(f"the Deployment was made at {moment(deployment['metadata']['creationTimestamp'])}")
+        raise ValueError(f"it was made at {moment(deployment['metadata']['creationTimestamp'])}")
     found = list(_stable_at(promoted, when))
     cut = len(history) >= int(deployment["spec"].get("historyLimit", 5))
     if not found and cut and history and when < parse_time(history[-1]["from"]):

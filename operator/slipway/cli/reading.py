@@ -6,10 +6,16 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from slipway.api.common import Label
-from slipway.cli.client import DEPLOYMENTS, RUNS, VERSIONS, Api, Object, Resource
+from slipway.cli.client import CONFIG_MAPS, DATASETS, DEPLOYMENTS, RUNS, VERSIONS, Api, Object, Resource
 from slipway.cli.errors import Missing, Stop
 
-_KINDS: Final = {VERSIONS: "ModelVersion", RUNS: "TrainingRun", DEPLOYMENTS: "Deployment"}
+_KINDS: Final = {
+    VERSIONS: "ModelVersion",
+    RUNS: "TrainingRun",
+    DEPLOYMENTS: "Deployment",
+    DATASETS: "Dataset",
+    CONFIG_MAPS: "ConfigMap",
+}
 
 
 def get(api: Api, resource: Resource, namespace: str, name: str) -> Object:
@@ -21,8 +27,7 @@ def get(api: Api, resource: Resource, namespace: str, name: str) -> Object:
     try:
         return api.call("GET", resource.path(namespace, name))
     except Missing:
-        kind = _KINDS.get(resource, resource.plural)
-        raise Missing(f"there is no {kind} {name} in the namespace {namespace}") from None
+        raise Missing(f"there is no {_KINDS[resource]} {name} in the namespace {namespace}") from None
 
 
 def version(api: Api, namespace: str, name: str) -> Object:

@@ -1,19 +1,20 @@
-"""Whether a version can be made again, by what was recorded of it. Pure."""
+"""Whether a version can be made again, by what was recorded of it. Pure.
+
+What a reproduction would be refused for is decided in one place, ``slipway.api.reproduce``; this says it part by part.
+"""
 
 from __future__ import annotations
 
-import base64
-import hashlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Final, Literal
+from typing import Any, Literal
 
+from slipway.api.reproduce import NotReproducible, config_map_digest, run_manifest
 from slipway.cli.client import Object
 from slipway.cli.reading import lineage_of
-from slipway.cli.show import short
+from slipway.cli.show import plural, short
 
 Answer = Literal["yes", "no", "unknown"]
-_GONE: Final = "is gone"
 
 
 @dataclass(frozen=True)
@@ -34,66 +35,46 @@ class Verdict:
     findings: tuple[Finding, ...]
 
 
-def config_map_digest(config_map: Object) -> str:
-    """The manifest digest that a pod finds for a mounted ConfigMap (``slipway_trainer.manifest``): sha256 over the
-    sorted lines ``path size sha256``."""
-    files = {name: text.encode() for name, text in (config_map.get("data") or {}).items()}
-    files |= {name: base64.b64decode(text) for name, text in (config_map.get("binaryData") or {}).items()}
-    lines = sorted(f"{name} {len(data)} {hashlib.sha256(data).hexdigest()}\n".encode() for name, data in files.items())
-    return f"sha256:{hashlib.sha256(b''.join(lines)).hexdigest()}"
-
-
 def judge(version: Object, code: Object | str | None) -> Verdict:
     """Whether it can be made again.
 
     Args:
-        code: the ConfigMap that its lineage names as it is now; None where it is gone; a sentence where it could not
-            be read.
+        code: the ConfigMap that its lineage names as it is now; None where it names none or it is gone; a sentence
+            where it could not be read.
     """
     lineage = lineage_of(version)
-    if not lineage:
-        return Verdict("unknown", "it has no lineage yet", ())
-    if not lineage.get("trainingRun"):
-        return Verdict("no", "it was trained elsewhere: what made it was not recorded here", ())
-    findings = tuple(_findings(lineage, code))
-    done = [r for r in lineage.get("reproductions") or () if r.get("verdict") in ("Identical", "WithinTolerance")]
-    lacking = [f for f in findings if f.answer == "no"]
-    open_ = [f for f in findings if f.answer == "unknown"]
-    if lacking:
-        return Verdict("no", "; ".join(f.words for f in lacking), findings)
+    findings = tuple(_findings(lineage, code)) if lineage.get("code") else ()
+    done = next((r for r in lineage.get("reproductions") or () if r["verdict"] != "Different"), None)
+    if isinstance(code, str):
+        return Verdict("unknown", code, findings)
+    try:
+        run_manifest(version, name="reproduced", code=code)
+    except NotReproducible as refusal:
+        return Verdict("no", str(refusal), findings)
     if done:
-        return Verdict("yes", f"run {done[0]['trainingRun']} made it again: {done[0]['verdict']}", findings)
-    if open_:
-        return Verdict("unknown", "; ".join(f.words for f in open_), findings)
-    return Verdict("yes", "all that it was made from is recorded by digest; nobody has made it again yet", findings)
+        return Verdict("yes", f"the run {done['trainingRun']} made it again: {done['verdict']}", findings)
+    return Verdict("yes", "all that it was made from is recorded; nobody has made it again yet", findings)
 
 
 def _findings(lineage: Mapping[str, Any], code: Object | str | None) -> Iterator[Finding]:
-    recorded = lineage.get("code") or {}
-    yield _code(recorded, code)
-    image = recorded.get("image") or {}
+    yield _code(lineage["code"], code)
+    image = lineage["code"]["image"]
     if image.get("digest"):
-        yield Finding("image", "yes", f"{image.get('ref', '')} is known as {short(image['digest'])}")
+        yield Finding("image", "yes", f"{image['ref']} was {short(image['digest'])}")
     else:
-        yield Finding("image", "no", f"the image {image.get('ref', '')} is known by its tag only, which may move")
+        yield Finding("image", "no", f"{image['ref']} is known by its tag only, which may have moved")
     for data in lineage.get("data") or ():
-        yield Finding(
-            "data", "yes", f"{data['name']} is known as {short(data['digest'])}; it is checked when it is read"
-        )
-    yield Finding(
-        "parameters", "yes", f"{len(lineage.get('parameters') or {})} recorded, and the seed {lineage.get('seed')}"
-    )
-    gpu = (lineage.get("environment") or {}).get("gpu")
-    if gpu:
-        words = f"it ran on {gpu['count']} x {gpu['product']}: GPUs add in any order, so expect WithinTolerance"
-        yield Finding("hardware", "yes", words)
+        known = f"{data['name']} was {short(data['digest'])}, which is checked when it is read again"
+        yield Finding("data", "yes", known)
+    parameters = plural(len(lineage.get("parameters") or {}), "parameter")
+    yield Finding("parameters", "yes", f"{parameters}, seed {lineage.get('seed')}")
+    if gpu := (lineage.get("environment") or {}).get("gpu"):
+        words = f"it ran on {gpu['count']} x {gpu['product']}; GPUs may sum in another order: expect WithinTolerance"
+        yield Finding("hardware", "unknown", words)
     for past in lineage.get("reproductions") or ():
-        good: Answer = "no" if past.get("verdict") == "Different" else "yes"
         detail = f": {past['detail']}" if past.get("detail") else ""
-        # A failed reproduction is told, and does not forbid another.
-        yield Finding(
-            "reproduced", "yes" if good == "yes" else "unknown", f"run {past['trainingRun']}: {past['verdict']}{detail}"
-        )
+        answer: Answer = "no" if past["verdict"] == "Different" else "yes"
+        yield Finding("made again", answer, f"by the run {past['trainingRun']}: {past['verdict']}{detail}")
 
 
 def _code(recorded: Mapping[str, Any], code: Object | str | None) -> Finding:
@@ -101,14 +82,13 @@ def _code(recorded: Mapping[str, Any], code: Object | str | None) -> Finding:
         return Finding("code", "yes", f"commit {git['commit'][:12]} of {git['url']}")
     named = recorded.get("configMap")
     if not named:
-        return Finding("code", "yes", "the code is in the image")
-    name, digest = named["name"], named.get("digest")
-    if digest is None:
-        return Finding("code", "no", f"nobody recorded what the ConfigMap {name} held")
+        return Finding("code", "yes", "it is in the image")
+    name, then = named["name"], named.get("digest")
     if isinstance(code, str):
         return Finding("code", "unknown", code)
     if code is None:
-        return Finding("code", "no", f"the ConfigMap {name} {_GONE}; make one with the digest {short(digest)}")
-    if (now := config_map_digest(code)) != digest:
-        return Finding("code", "no", f"the ConfigMap {name} holds {short(now)} now, and held {short(digest)} then")
-    return Finding("code", "yes", f"the ConfigMap {name} still holds {short(digest)}")
+        return Finding("code", "no", f"the ConfigMap {name} is gone; it held {short(then)}")
+    now = config_map_digest(code)
+    if then is None or now != then:
+        return Finding("code", "no", f"the ConfigMap {name} holds {short(now)} now, and held {short(then)} then")
+    return Finding("code", "yes", f"the ConfigMap {name} still holds {short(then)}")

@@ -58,6 +58,8 @@ def table(heads: Sequence[str], rows: Sequence[Sequence[str]], width: int | None
     wide = [max(cell_len(line[i]) for line in (heads, *rows)) for i in used]
     lines = []
     for number, row in enumerate((heads, *rows)):
+        if number == 0 and not any(heads):
+            continue
         line = Text(no_wrap=True)
         for place, i in enumerate(used):
             last = place == len(used) - 1

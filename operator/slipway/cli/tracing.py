@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from typing import Final
 
 from slipway.api import wayback
-from slipway.api.common import DIGEST, Label, parse_time
+from slipway.api.common import DIGEST, GROUP, parse_time
 from slipway.cli import graph, lineage, lists, show
 from slipway.cli import reproducible as reproducible_
-from slipway.cli.client import DEPLOYMENTS, VERSIONS, Api, Object, Resource
+from slipway.cli.client import CONFIG_MAPS, DATASETS, DEPLOYMENTS, VERSIONS, Api, Object
 from slipway.cli.diff import Difference, compare
 from slipway.cli.errors import Forbidden, Missing, Stop
 from slipway.cli.graph import Branch, Node
@@ -22,7 +22,9 @@ from slipway.cli.lists import Server, Version
 from slipway.cli.options import DataOutput, GraphOutput
 from slipway.cli.reading import get, lineage_of, place, version
 
-CONFIG_MAPS: Final = Resource("configmaps", group="", version="v1")
+_COMMIT_LABEL: Final = f"{GROUP}/commit"
+_PARENT_LABEL: Final = f"{GROUP}/parent"
+_IMAGE_LABEL: Final = f"{GROUP}/image"
 _COMMIT: Final = re.compile("^[0-9a-f]{40}$")
 _AT_ONCE: Final = 100
 """Names in one selector: they travel in the URL, and servers take 8 KiB of it."""
@@ -83,7 +85,9 @@ def of_host(api: Api, namespace: str | None, everywhere: bool, host: str, output
     found = [d for d in api.pages(DEPLOYMENTS, where) if host in _hosts(d)]
     if not found:
         around = "any namespace" if where is None else f"the namespace {where}"
-        raise Stop(f"no Deployment in {around} answers at {host}; what each of them answers at is in spec.route.hostnames")
+        raise Stop(
+            f"no Deployment in {around} answers at {host}; what each of them answers at is in spec.route.hostnames"
+        )
     root = Node("Host", host)
     _tell(Branch(root, branches=tuple(_answering(api, d) for d in found)), output)
 
@@ -104,13 +108,11 @@ def _answering(api: Api, deployment: Object) -> Branch:
             try:
                 found = _about(api, namespace, get(api, VERSIONS, namespace, running["modelVersion"]), downwards=False)
             except Missing:
-                gone = Node("ModelVersion", running["modelVersion"], namespace, ("is gone",))
+                gone = Node("ModelVersion", running["modelVersion"], namespace, words=("is gone",))
                 found = Branch(gone)
-            branches.append(
-                Branch(found.node, f"{percent}% of the traffic:", "served by", branches=found.branches)
-            )
+            branches.append(Branch(found.node, f"{percent}% of the traffic:", "served by", branches=found.branches))
     words = (str(status.get("phase", "")),)
-    node = Node("Deployment", deployment["metadata"]["name"], namespace, words, {"weights": weights})
+    node = Node("Deployment", deployment["metadata"]["name"], namespace, words=words, facts={"weights": weights})
     return Branch(node, "served by Deployment", "answers at", branches=tuple(branches))
 
 
@@ -121,7 +123,7 @@ def _about(api: Api, namespace: str, found: Object, *, downwards: bool = True) -
     if not downwards:
         return lineage.version_branch(found, Around(parents=parents))
     served = lists.servers(deployments(api, namespace), namespace)
-    children = _versions(api, namespace, f"{Label.PARENT}={name}", served)
+    children = _versions(api, namespace, f"{_PARENT_LABEL}={name}", served)
     around = Around(served.get((namespace, name), ()), parents, tuple(children))
     return lineage.version_branch(found, around)
 
@@ -151,22 +153,26 @@ def of_data(api: Api, namespace: str | None, everywhere: bool, data: str, output
     digest, words = _data(api, namespace or api.namespace, data)
     key = wayback.data_key(digest)
     assert key is not None
-    _tell_dependents(api, where, Node("Data", digest, "", words), key, output)
+    _tell_dependents(api, where, Node("Data", digest, words=words), key, output)
 
 
 def _data(api: Api, namespace: str, data: str) -> tuple[str, tuple[str, ...]]:
+    """The digest that is meant, and what a person calls it."""
     if re.match(DIGEST, data):
         return data, ()
     name, at, digest = data.partition("@")
-    if name.startswith("sha256:") or (at and not re.match(DIGEST, digest)):
-        raise Stop(f"{data} has no whole digest: write sha256: and 64 digits of 0-9 and a-f")
-    if at:
+    if name.startswith("sha256:"):
+        raise Stop(f"{data} is no whole digest: write sha256: and 64 digits of 0-9 and a-f")
+    if re.match(DIGEST, digest):
         return digest, (f"of Dataset {name}",)
-    dataset = get(api, Resource("datasets"), namespace, name)
-    newest = (dataset.get("status") or {}).get("digest")
-    if not newest:
-        raise Stop(f"the Dataset {name} has no digest yet: {(dataset.get('status') or {}).get('message', '')}")
-    return newest, (f"the newest version of Dataset {name}",)
+    status = get(api, DATASETS, namespace, name).get("status") or {}
+    known: list[str] = [v["digest"] for v in status.get("versions") or () if not at or v["digest"].startswith(digest)]
+    if not known:
+        lacks = f"has no version {digest}" if at else f"has no version yet: {status.get('message', '')}"
+        raise Stop(f"the Dataset {name} {lacks}")
+    if at and len(known) > 1:
+        raise Stop(f"{digest} begins {len(known)} versions of the Dataset {name}: write more of it")
+    return known[0], (f"of Dataset {name}" if at else f"the newest version of Dataset {name}",)
 
 
 def of_commit(api: Api, namespace: str | None, everywhere: bool, commit: str, output: GraphOutput) -> None:
@@ -174,16 +180,18 @@ def of_commit(api: Api, namespace: str | None, everywhere: bool, commit: str, ou
     if not _COMMIT.match(commit):
         raise Stop(f"{commit} is no whole commit: write its 40 digits (git rev-parse {commit})")
     where = place(api, namespace, everywhere)
-    _tell_dependents(api, where, Node("Code", commit), f"{Label.COMMIT}={commit}", output)
+    _tell_dependents(api, where, Node("Code", commit), f"{_COMMIT_LABEL}={commit}", output)
 
 
 def of_image(api: Api, namespace: str | None, everywhere: bool, image: str, output: GraphOutput) -> None:
     """What was trained in an image."""
     digest = image.rpartition("@")[2]
     if not re.match(DIGEST, digest):
-        raise Stop(f"{image} has no digest: write sha256: and 64 digits, or NAME@sha256:...; a tag may have moved since")
+        raise Stop(
+            f"{image} has no digest: write sha256: and 64 digits, or NAME@sha256:...; a tag may have moved since"
+        )
     where = place(api, namespace, everywhere)
-    _tell_dependents(api, where, Node("Image", digest), f"{Label.IMAGE}={wayback.short(digest)}", output)
+    _tell_dependents(api, where, Node("Image", digest), f"{_IMAGE_LABEL}={wayback.short(digest)}", output)
 
 
 def _tell_dependents(api: Api, namespace: str | None, root: Node, selector: str, output: GraphOutput) -> None:
@@ -221,8 +229,8 @@ def _children(
     api: Api, namespace: str | None, names: str, served: dict[tuple[str, str], tuple[Server, ...]]
 ) -> list[tuple[Version, str]]:
     """The versions that were made from one of these, each with its parent's name. Few: with their metadata."""
-    rows = api.table(VERSIONS, namespace, selector=f"{Label.PARENT} in ({names})", meta=True)
-    return [(lists.version(row, served, namespace), row.meta["labels"][Label.PARENT]) for row in rows]
+    rows = api.table(VERSIONS, namespace, selector=f"{_PARENT_LABEL} in ({names})", meta=True)
+    return [(lists.version(row, served, namespace), row.meta["labels"][_PARENT_LABEL]) for row in rows]
 
 
 def _versions(
@@ -238,13 +246,15 @@ def _versions(
 def at(api: Api, namespace: str | None, name: str, when: str, output: GraphOutput) -> None:
     """What a Deployment served at a time."""
     where, moment = namespace or api.namespace, _time(when)
-    deployment = get(api, DEPLOYMENTS, where, name)
+    deployment, then = get(api, DEPLOYMENTS, where, name), f"{moment:%Y-%m-%d %H:%M:%S} UTC"
     try:
         found = lineage.served_at(deployment, moment)
     except lineage.BeforeHistory as stop:
-        raise Stop(f"what {name} served at {show.moment(when)} is not known: {stop}") from None
+        raise Stop(f"what {name} served at {then} is not known: {stop}") from None
+    except ValueError as stop:
+        raise Stop(f"{name} served nothing at {then}: {stop}") from None
     if not found:
-        raise Stop(f"{name} served nothing at {moment:%Y-%m-%d %H:%M:%S} UTC: its first version was not ready yet")
+        raise Stop(f"{name} served nothing at {then}: its first version was not ready yet")
     branches = []
     for served in found:
         since = f"since {show.moment(served.since)}" if served.since else ""
@@ -253,10 +263,11 @@ def at(api: Api, namespace: str | None, name: str, when: str, output: GraphOutpu
         try:
             branch = _about(api, where, get(api, VERSIONS, where, served.version), downwards=False)
         except Missing:
-            branch = Branch(Node("ModelVersion", served.version, where, ("is gone",)))
-        node = Node("ModelVersion", served.version, where, words, {**branch.node.facts, **asdict(served)}, branch.node.details)
+            branch = Branch(Node("ModelVersion", served.version, where, words=("is gone",)))
+        facts = {**branch.node.facts, **asdict(served)}
+        node = replace(branch.node, words=words, facts=facts)
         branches.append(Branch(node, f"{served.role}:", "served by", branches=branch.branches))
-    root = Node("Deployment", name, where, (f"at {moment:%Y-%m-%d %H:%M:%S} UTC",))
+    root = Node("Deployment", name, where, words=(f"at {then}",))
     _tell(Branch(root, branches=tuple(branches)), output)
 
 

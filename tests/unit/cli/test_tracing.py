@@ -1,0 +1,243 @@
+"""The questions of lineage: each by its command, on a registry whose truth is known."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pydot
+import pytest
+
+from slipway.cli import tracing
+from slipway.cli.client import Object
+from slipway.cli.errors import Stop
+from slipway.cli.options import DataOutput, GraphOutput
+from slipway.cli.tracing import Asked
+from tests.support import registry_scene as scene
+from tests.support.fake_api import FakeApi
+from tests.support.stories import compare
+
+GOLDEN = Path(__file__).parent / "golden"
+COMMIT = "1f" * 20
+BAD, GOOD = "a bad release", "a good release"
+HISTORY = [
+    {"modelVersion": "digits-v3", "outcome": "Aborted", "reason": "harm", "from": "2026-11-22T06:00:00Z"}
+    | {"to": "2026-11-22T06:10:00Z"},
+    {"modelVersion": "digits-v2", "outcome": "Promoted", "reason": "replaced digits-v1", "from": "2026-11-22T05:00:00Z"}
+    | {"to": "2026-11-22T05:30:00Z"},
+    {"modelVersion": "digits-v1", "outcome": "Promoted", "reason": "first version", "from": "2026-11-22T03:00:00Z"}
+    | {"to": "2026-11-22T03:00:10Z"},
+]
+
+
+@pytest.fixture
+def api() -> FakeApi:
+    """digits: v1 of good data; v2 of the bad release, serving; v3 fine-tuned from v2; v4 of v3. fraud: v1 of the bad
+    release too. Another namespace has what must not be mixed up with it."""
+    return FakeApi(
+        scene.version(number=1, data={"train": GOOD}, metrics={"accuracy": "0.81"}),
+        scene.version(
+            number=2, data={"train": BAD, "test": "test"}, aliases=["champion"], metrics={"accuracy": "0.97"}
+        ),
+        scene.version(number=3, data={"train": GOOD}, parent="digits-v2", commit=COMMIT),
+        scene.version(number=4, data={"train": GOOD}, parent="digits-v3", image="trainer-2"),
+        scene.version("fraud", data={"transactions": BAD}),
+        scene.version("digits", 3, namespace="elsewhere", data={"train": GOOD}, parent="digits-v2"),
+        scene.deployment(stable="digits-v2", candidate="digits-v3", weight=10, history=HISTORY),
+        scene.deployment("shop", stable="fraud-v1", host="shop.example.com"),
+        config_map("digits-code", {"train.py": "print()"}),
+    )
+
+
+def config_map(name: str, data: dict[str, str]) -> Object:
+    return {"kind": "ConfigMap", "metadata": {"name": name, "namespace": "team"}, "data": data}
+
+
+def ask(api: FakeApi, output: GraphOutput = GraphOutput.TREE, everywhere: bool = False, **asked: str) -> None:
+    tracing.trace(lambda: api, Asked(**asked), None, everywhere, output)
+
+
+def graph(api: FakeApi, capsys: pytest.CaptureFixture[str], **asked: Any) -> tuple[set[str], set[tuple[str, str, str]]]:
+    """Nodes and edges of an answer."""
+    ask(api, GraphOutput.JSON, **asked)
+    found = json.loads(capsys.readouterr().out)
+    return {n["id"] for n in found["nodes"]}, {(e["from"], e["relation"], e["to"]) for e in found["edges"]}
+
+
+QUESTIONS: dict[str, dict[str, str]] = {
+    "what made a version and what came of it": {"what": "digits-v2"},
+    "what made a version that was fine-tuned": {"what": "digits-v4"},
+    "what made what answers at a host name": {"host": "digits.example.com"},
+    "what depends on data": {"data": scene.digest(BAD)},
+    "what depends on a commit": {"commit": COMMIT},
+    "what depends on an image": {"image": f"registry.example/trainer@{scene.digest('trainer-2')}"},
+    "what served at a time": {"what": "digits", "at": "2026-11-22T05:10:00Z"},
+}
+
+
+@pytest.mark.parametrize("question", QUESTIONS, ids=lambda q: q.replace(" ", "-"))
+def test_as_a_person_reads_it(api: FakeApi, capsys: pytest.CaptureFixture[str], question: str) -> None:
+    ask(api, **QUESTIONS[question])
+    compare(capsys.readouterr().out.splitlines(), GOLDEN / f"{question.replace(' ', '-')}.txt")
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # pydot calls its parser by old names
+@pytest.mark.parametrize("question", QUESTIONS, ids=lambda q: q.replace(" ", "-"))
+def test_dot_is_dot_and_says_the_same_as_json(api: FakeApi, capsys: pytest.CaptureFixture[str], question: str) -> None:
+    nodes, edges = graph(api, capsys, **QUESTIONS[question])
+    ask(api, GraphOutput.DOT, **QUESTIONS[question])
+    (drawn,) = pydot.graph_from_dot_data(capsys.readouterr().out) or ()
+    named = {json.loads(n.get_name()) for n in drawn.get_nodes() if n.get_name().startswith('"')}
+    assert named == nodes
+    assert {
+        (json.loads(e.get_source()), json.loads(e.get_label()), json.loads(e.get_destination()))
+        for e in drawn.get_edges()
+    } == edges
+
+
+def test_bad_data_lead_to_all_that_came_of_them(api: FakeApi, capsys: pytest.CaptureFixture[str]) -> None:
+    """Fine-tuned versions too, and the Deployments; not the namesake of another namespace."""
+    nodes, edges = graph(api, capsys, data=scene.digest(BAD))
+    data = f"Data/{scene.digest(BAD)}"
+    assert nodes == {
+        data,
+        *(f"ModelVersion/team/{name}" for name in ("digits-v2", "digits-v3", "digits-v4", "fraud-v1")),
+        "Deployment/team/digits",
+        "Deployment/team/shop",
+    }
+    assert (data, "went into", "ModelVersion/team/digits-v2") in edges
+    assert ("ModelVersion/team/digits-v2", "parent of", "ModelVersion/team/digits-v3") in edges
+    assert ("ModelVersion/team/digits-v3", "served by", "Deployment/team/digits") in edges
+
+
+def test_the_host_leads_to_what_has_traffic(api: FakeApi, capsys: pytest.CaptureFixture[str]) -> None:
+    nodes, edges = graph(api, capsys, host="digits.example.com")
+    assert {n for n in nodes if n.startswith("Data/")} == {f"Data/{scene.digest(of)}" for of in (BAD, GOOD, "test")}
+    assert ("Deployment/team/digits", "answers at", "Host/digits.example.com") in edges
+    assert ("ModelVersion/team/digits-v2", "served by", "Deployment/team/digits") in edges
+    assert "Deployment/team/shop" not in nodes
+
+
+@pytest.mark.parametrize(
+    ("when", "served"),
+    [
+        ("2026-11-22T03:00:05Z", [("candidate", "digits-v1")]),
+        ("2026-11-22T04:00Z", [("stable", "digits-v1")]),
+        ("2026-11-22T05:10:00+00:00", [("stable", "digits-v1"), ("candidate", "digits-v2")]),
+        ("2026-11-22T05:30:00Z", [("stable", "digits-v2")]),
+        ("2026-11-22T06:05:00Z", [("stable", "digits-v2"), ("candidate", "digits-v3")]),
+        ("2026-11-22T06:30", [("stable", "digits-v2")]),
+    ],
+)
+def test_what_served_at_a_time(
+    api: FakeApi, capsys: pytest.CaptureFixture[str], when: str, served: list[tuple[str, str]]
+) -> None:
+    shown = scene.deployment(stable="digits-v2", history=HISTORY)
+    api.objects = [o for o in api.objects if o["metadata"]["name"] != "digits"] + [shown]
+    ask(api, GraphOutput.JSON, what="digits", at=when)
+    found = json.loads(capsys.readouterr().out)
+    assert [(n["role"], n["name"]) for n in found["nodes"] if "role" in n] == served
+
+
+def test_by_alias_is_the_same_as_by_name(api: FakeApi, capsys: pytest.CaptureFixture[str]) -> None:
+    assert graph(api, capsys, what="digits@champion") == graph(api, capsys, what="digits-v2")
+
+
+def test_the_way_back_reads_no_whole_version(api: FakeApi, capsys: pytest.CaptureFixture[str]) -> None:
+    ask(api, data=scene.digest(BAD))
+    assert {verb for verb, _ in api.asked} == {"TABLE"}
+
+
+def test_a_dataset_stands_for_the_digest_of_its_newest_version(
+    api: FakeApi, capsys: pytest.CaptureFixture[str]
+) -> None:
+    versions = [{"digest": scene.digest(BAD)}, {"digest": scene.digest(GOOD)}]
+    meta = {"name": "numbers", "namespace": "team"}
+    api.objects.append({"kind": "Dataset", "metadata": meta, "status": {"versions": versions}})
+    assert graph(api, capsys, data="numbers") == graph(api, capsys, data=scene.digest(BAD))
+    older = scene.digest(GOOD)
+    assert graph(api, capsys, data=f"numbers@{older[:15]}") == graph(api, capsys, data=older)
+
+
+@pytest.mark.parametrize(
+    ("asked", "words"),
+    [
+        ({}, "write one thing"),
+        ({"what": "digits-v1", "commit": COMMIT}, "write one thing"),
+        ({"at": "2026-11-22T10:00Z"}, "write one thing"),
+        ({"what": "digits-v9"}, "there is no ModelVersion digits-v9 in the namespace team"),
+        ({"what": "digits@best"}, "no version of digits holds the alias best"),
+        ({"host": "nowhere.example.com"}, "no Deployment in the namespace team answers at nowhere.example.com"),
+        ({"commit": "1f1f1f1"}, "is no whole commit: write its 40 digits"),
+        ({"image": "registry.example/trainer:1"}, "a tag may have moved"),
+        ({"data": "sha256:123"}, "is no whole digest"),
+        ({"data": "numbers"}, "there is no Dataset numbers"),
+        ({"what": "digits", "at": "yesterday"}, "is no time: write for example"),
+        ({"what": "digits", "at": "2026-11-01T00:00Z"}, "digits served nothing at .* UTC: it was made at"),
+    ],
+)
+def test_what_cannot_be_answered_is_a_sentence(api: FakeApi, asked: dict[str, str], words: str) -> None:
+    with pytest.raises(Stop, match=words):
+        ask(api, **asked)
+
+
+def test_before_a_history_that_was_cut_nothing_is_claimed(api: FakeApi) -> None:
+    cut = scene.deployment(stable="digits-v2", history=HISTORY[:2], spec={"historyLimit": 2})
+    api.objects = [o for o in api.objects if o["metadata"]["name"] != "digits"] + [cut]
+    with pytest.raises(Stop, match="its history begins at 2026-11-22 05:00:00"):
+        ask(api, what="digits", at="2026-11-22T04:00Z")
+
+
+def test_nothing_depends_on_it(api: FakeApi, capsys: pytest.CaptureFixture[str]) -> None:
+    ask(api, data=scene.digest("nobody read this"))
+    assert capsys.readouterr().out == "no version depends on it\n"
+
+
+# -------------------------------------------------------------------------------------------------- two versions
+
+
+def test_what_changed(api: FakeApi, capsys: pytest.CaptureFixture[str]) -> None:
+    tracing.diff(api, None, "digits-v1", "digits-v2", False, DataOutput.TEXT)
+    tracing.diff(api, None, "digits-v2", "digits-v3", False, DataOutput.TEXT)
+    compare(capsys.readouterr().out.splitlines(), GOLDEN / "diff.txt")
+
+
+def test_a_version_does_not_differ_from_itself(api: FakeApi, capsys: pytest.CaptureFixture[str]) -> None:
+    tracing.diff(api, None, "digits-v1", "digits-v1", False, DataOutput.JSON)
+    assert all(d["same"] for d in json.loads(capsys.readouterr().out))
+
+
+# ---------------------------------------------------------------------------------------------------- once more?
+
+
+def with_code(api: FakeApi, content: str | None) -> FakeApi:
+    """digits-v1 was trained with a ConfigMap of this content, which holds `print()` now."""
+    from slipway.api.reproduce import config_map_digest
+
+    version = next(o for o in api.objects if o["metadata"]["name"] == "digits-v1")
+    then = config_map("digits-code", {"train.py": content or ""})
+    version["status"]["lineage"]["code"]["configMap"]["digest"] = config_map_digest(then)
+    return api
+
+
+@pytest.mark.parametrize(
+    ("change", "answer", "words"),
+    [
+        (lambda api: with_code(api, "print()"), "yes", "nobody has made it again yet"),
+        (lambda api: with_code(api, "print(1)"), "no", "the ConfigMap digits-code holds"),
+        (lambda api: with_code(api, "print()").objects.pop(), "no", "the ConfigMap digits-code is gone"),
+        (lambda api: with_code(api, "print()").forbidden.add("configmaps"), "unknown", "may not get configmaps"),
+    ],
+    ids=["all is as it was", "the code changed", "the code is gone", "the code cannot be read"],
+)
+def test_whether_it_can_be_made_again(
+    api: FakeApi, capsys: pytest.CaptureFixture[str], change: Any, answer: str, words: str
+) -> None:
+    change(api)
+    tracing.reproducible(api, None, "digits-v1", DataOutput.JSON)
+    verdict = json.loads(capsys.readouterr().out)
+    assert verdict["answer"] == answer
+    assert words in json.dumps(verdict)
+    tracing.reproducible(api, None, "digits-v1", DataOutput.TEXT)
+    assert capsys.readouterr().out.startswith(f"{answer}  digits-v1: ")
