@@ -207,6 +207,7 @@ _SOURCES = {
         "requirements/trainer.txt",
         "requirements/trainer-cuda.txt",
         "images/trainer/slipway_trainer",
+        "images/trainer/slipway_evidence",
         *_CONTRACT,
     ),
     "server": ("images/server/Containerfile", "requirements/server.txt", "images/server/slipway_server", *_CONTRACT),

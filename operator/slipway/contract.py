@@ -69,6 +69,10 @@ class Env:
     POD_NAME: Final = "SLIPWAY_POD_NAME"
     ATTEMPT_UID: Final = "SLIPWAY_POD_UID"
 
+    SIGNING_KEY: Final = "SLIPWAY_SIGNING_KEY"
+    """PEM of the private key, from the Secret that the namespace's ``slipway-signing`` names; only the pod that signs
+    has it."""
+
     # What a program started by `command:` sees (design: "What training code sees").
     DATA: Final = "SLIPWAY_DATA"
     OUTPUT: Final = "SLIPWAY_OUTPUT"
@@ -573,6 +577,42 @@ class VerifyResult:
     provider: str
     onnxruntime: str
     opset: int
+    v: int = VERSION
+
+
+# ------------------------------------------------------------------------------------------------------ evidence
+
+
+@dataclass(frozen=True)
+class EvidenceSpec:
+    """What the pod that signs is asked to do: to sign the file, or to check its signature where it has no key.
+
+    ``publicKey`` is PEM. ``statement`` is the in-toto statement of the version's provenance, as JSON; absent for a
+    model that was trained elsewhere.
+    """
+
+    namespace: str
+    modelVersion: str
+    artifact: Artifact
+    publicKey: str
+    statement: str | None = None
+    v: int = VERSION
+
+
+@dataclass(frozen=True)
+class EvidenceResult:
+    """The signature of the file and of its provenance, which verify with the key of fingerprint ``key``.
+
+    ``signature`` and ``provenance`` are URIs, the digests are of what lies there; there is no provenance of a model
+    that was trained elsewhere. ``signed`` is True where this pod signed, False where it found a signature.
+    """
+
+    key: str
+    signature: str
+    signatureDigest: str
+    signed: bool
+    provenance: str | None = None
+    provenanceDigest: str | None = None
     v: int = VERSION
 
 

@@ -30,6 +30,7 @@ APPLIED = {
     "registry/imported.yaml": "test_registry",
     "reproduce/run.yaml": "test_reproduce",
     "registry/run.yaml": "test_registry",
+    "signing/signing.yaml": "test_signing",
     "shadow/deployment.yaml": "test_shadow",
     "shadow/then-canary.yaml": "test_shadow",
 }

@@ -14,6 +14,7 @@ from slipway.api.model_version import ModelVersionSpec
 from slipway.api.training_run import TrainingRunSpec
 from slipway.datasets import children as datasets
 from slipway.registry import children as registry
+from slipway.registry import evidence_job
 from slipway.serving import children as serving
 from slipway.serving.observed import Defaults as ServingDefaults
 from slipway.serving.observed import Version
@@ -53,6 +54,15 @@ def _verify() -> Object:
     template: Object = registry.job(version, spec, registry.Defaults("registry.example/server:1"), 0)["spec"][
         "template"
     ]
+    return template
+
+
+def _sign() -> Object:
+    version = _owner(model_version())
+    spec = ModelVersionSpec.model_validate(version["spec"])
+    asked = evidence_job.Signing("PEM", "signer", required=True)
+    defaults = registry.Defaults("registry.example/server:1", "registry.example/trainer:1")
+    template: Object = evidence_job.job(version, spec, asked, defaults, 0)["spec"]["template"]
     return template
 
 
@@ -105,6 +115,7 @@ PODS: dict[str, Object] = {
     ),
     "a check of data": _read(),
     "a verification": _verify(),
+    "a signature": _sign(),
     "a server": _serve(),
     "a server with a GPU": _serve(resources={"gpu": {"count": 1}}),
     "a person's test with files and variables": _test(

@@ -106,6 +106,18 @@ def verifies_well(pod: Object) -> Act:
     )
 
 
+def signs_well(pod: Object) -> Act:
+    """A signing pod that does as it is asked."""
+    spec = contract.loads(contract.EvidenceSpec, environment(pod)[contract.Env.SPEC])
+    (container,) = pod["spec"]["containers"]
+    has_key = contract.Env.SIGNING_KEY in {e["name"] for e in container["env"]}
+    key = hashlib.sha256(spec.publicKey.encode()).hexdigest()
+    digest, stem = f"sha256:{'c' * 64}", f"{spec.artifact.uri}.{key[:16]}"
+    known = (f"{stem}.provenance.json", digest) if spec.statement else (None, None)
+    made = contract.EvidenceResult(f"sha256:{key}", f"{stem}.sig", digest, has_key, *known)
+    return Act(contract.EXIT_OK, contract.dumps(made))
+
+
 def serves(_pod: Object) -> Act:
     """A server that is ready."""
     return Act()
@@ -122,6 +134,7 @@ _USUAL: Final[Mapping[str, Program]] = {
     "train": trains_well,
     "dataset": checks_well,
     "verify": verifies_well,
+    "sign": signs_well,
     "serve": serves,
     "test": passes,
 }

@@ -15,7 +15,7 @@ from in_toto_attestation.v1.statement import Statement
 from slipway.api.provenance import BUILD_TYPE, PREDICATE, statement
 from slipway.api.reproduce import NotReproducible
 from tests.support.builders import model_version
-from tests.unit.test_api_reproduce import code, lineage, version
+from tests.unit.test_api_reproduce import GIT, code, lineage, version
 
 PAGE = Path(__file__).parents[2] / "docs" / "evidence.md"
 
@@ -98,6 +98,17 @@ def test_what_is_not_known_is_left_out() -> None:
     assert "code" not in build["externalParameters"]
     assert [d["name"] for d in build["resolvedDependencies"]] == ["image", "data.train"]
     assert build["resolvedDependencies"][0] == {"name": "image", "uri": "oci://registry.example/trainer:1"}
+    json_format.ParseDict(made["predicate"], provenance_pb2.Provenance())
+
+
+def test_code_by_git_is_named_by_its_commit() -> None:
+    made = statement(begun(code={**code(), "configMap": None, "git": GIT}))
+    build = made["predicate"]["buildDefinition"]
+    asked = {"url": GIT["url"], "revision": "main", "path": "train"}
+    assert build["externalParameters"]["code"] == {"git": asked}
+    assert build["resolvedDependencies"][1] == {
+        "name": "code", "uri": f"git+{GIT['url']}", "digest": {"gitCommit": "c" * 40},
+    }  # fmt: skip
     json_format.ParseDict(made["predicate"], provenance_pb2.Provenance())
 
 

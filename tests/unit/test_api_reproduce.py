@@ -93,6 +93,25 @@ def test_a_program_and_a_tolerance_are_taken_over() -> None:
     assert spec["reproduceOf"]["tolerance"] == {"absolute": "0", "relative": "0.01"}
 
 
+GIT = {"url": "https://git.example/digits.git", "revision": "main", "commit": "c" * 40, "path": "train"}
+
+
+def test_code_by_git_is_asked_for_by_its_commit() -> None:
+    made = {**code(digest=IMAGE_DIGEST, pinned=PINNED), "configMap": None, "git": GIT}
+    wanted = {"url": GIT["url"], "revision": "c" * 40, "path": "train"}
+    assert run_manifest(version(code=made), name="again")["spec"]["code"] == {"git": wanted}
+    # the Secret that opens it is known to the run alone
+    before = training_run(uid="run-uid", code={"git": {"url": GIT["url"], "revision": "main", "secret": "reader"}})
+    again = run_manifest(version(code=made), name="again", run=before)
+    assert again["spec"]["code"] == {"git": {**wanted, "secret": "reader"}}
+    by_ssh = version(code={**made, "git": {**GIT, "url": "git@git.example:digits.git"}})
+    with pytest.raises(NotReproducible, match="the run that named the Secret for it is gone"):
+        run_manifest(by_ssh, name="again")
+    other = lineage(code={**made, "git": {**GIT, "commit": "d" * 40}})
+    (told,) = differences(Lineage.model_validate(lineage(code=made)), Lineage.model_validate(other))
+    assert told.message == f"the code: commit {'c' * 40} of train then, commit {'d' * 40} of train now"
+
+
 def test_an_image_without_a_registry_is_asked_for_by_its_name() -> None:
     spec = run_manifest(version(code=code(digest=IMAGE_DIGEST)), name="again", code=CODE)["spec"]
     assert spec["image"] == "registry.example/trainer:1"

@@ -42,6 +42,7 @@ AT_REST = {
     Reason.ROLLOUT_STARTED,
     Reason.RUNNING,
     Reason.STEP_RUNNING,
+    Reason.SIGNED,
     Reason.SUCCEEDED,
     Reason.SUPERSEDED,
     Reason.SUSPENDED,

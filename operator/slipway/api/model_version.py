@@ -378,6 +378,25 @@ class ApprovalStatus(Model):
     comment: str | None = None
 
 
+class SignedDocument(Model):
+    """A signature or a signed statement: an in-toto statement in a Sigstore bundle."""
+
+    uri: str
+    digest: Digest
+
+
+class Evidence(Model):
+    """What a pod signed, or found signed and good."""
+
+    key: Digest
+    """Fingerprint of the key: sha256 of the PEM of its public half."""
+    signature: SignedDocument
+    """Of the model file, as OpenSSF's model-signing reads it."""
+    provenance: SignedDocument | None = None
+    """SLSA provenance of the version, signed; absent for a model that was trained elsewhere."""
+    verified_at: Time
+
+
 class DeploymentRef(Model):
     """A Deployment that runs this version."""
 
@@ -397,6 +416,11 @@ class ModelVersionStatus(Model):
     """Verification Jobs that ended without saying anything about the file (store down, wrong credentials)."""
     approval: ApprovalStatus | None = None
     """The decision that stands; absent while there is none."""
+    evidence: Evidence | None = None
+    """Who signed it, where the namespace has a ConfigMap ``slipway-signing``. A key that is changed later takes nothing
+    back."""
+    evidence_tries: int = 0
+    """Signing Jobs that ended without a signature."""
     held_aliases: list[str] = Field(default=[], max_length=8, json_schema_extra=LIST_SET)
     """The aliases of the spec that this version holds."""
     lineage: Lineage | None = None

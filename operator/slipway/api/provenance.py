@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
-from slipway.api.model_version import CodeConfigMap, ImageLineage, Lineage, ModelVersionSpec
+from slipway.api.model_version import CodeLineage, Lineage, ModelVersionSpec
 from slipway.api.reproduce import lineage_of
 
 STATEMENT: Final = "https://in-toto.io/Statement/v1"
@@ -41,7 +41,7 @@ def statement(version: Mapping[str, Any], builder: str = BUILDER) -> dict[str, A
         "image": code.image.ref,
         "entrypoint": code.entrypoint,
         "command": code.command,
-        "code": {"configMap": code.config_map.name} if code.config_map else None,
+        "code": _code(code),
         "data": [{"name": d.name, "uri": d.uri, "store": d.store} for d in lineage.data],
         "parameters": dict(lineage.parameters),
         "seed": lineage.seed,
@@ -66,7 +66,7 @@ def statement(version: Mapping[str, Any], builder: str = BUILDER) -> dict[str, A
                 "buildType": BUILD_TYPE,
                 "externalParameters": _known(asked),
                 "internalParameters": _known(inside),
-                "resolvedDependencies": _dependencies(lineage, code.image, code.config_map),
+                "resolvedDependencies": _dependencies(lineage, code),
             },
             "runDetails": {
                 "builder": {"id": builder},
@@ -82,11 +82,21 @@ def _known(values: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in values.items() if value not in (None, [], {})}
 
 
-def _dependencies(lineage: Lineage, image: ImageLineage, held: CodeConfigMap | None) -> list[dict[str, Any]]:
+def _code(code: CodeLineage) -> dict[str, Any] | None:
+    """Where the code was asked from; a git address holds no credentials (the schema refuses them)."""
+    if code.git:
+        return {"git": _known({"url": code.git.url, "revision": code.git.revision, "path": code.git.path})}
+    return {"configMap": code.config_map.name} if code.config_map else None
+
+
+def _dependencies(lineage: Lineage, code: CodeLineage) -> list[dict[str, Any]]:
     """Everything with a digest that went in, by the names that ``differences`` gives it."""
+    image, held = code.image, code.config_map
     made: list[dict[str, Any]] = [{"name": "image", "uri": f"oci://{image.pinned or image.ref}"}]
     if image.digest:
         made[0]["digest"] = _sha256(image.digest)
+    if code.git:
+        made.append({"name": "code", "uri": f"git+{code.git.url}", "digest": {"gitCommit": code.git.commit}})
     if held and held.digest:
         made.append({"name": "code", "uri": f"configmap:{held.name}", "digest": _manifest(held.digest)})
     made += [{"name": f"data.{d.name}", "uri": d.uri, "digest": _manifest(d.digest)} for d in lineage.data]

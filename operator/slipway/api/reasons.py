@@ -108,6 +108,16 @@ class Reason(StrEnum):
     APPROVED = "Approved", "Somebody who may approve has agreed to the version."
     REJECTED = "Rejected", "Somebody who may approve has said no: the version is not used."
     ARCHIVED = "Archived", "spec.archived is true: no new Deployment may take this version."
+    SIGNING = "Signing", "A pod signs the file and its provenance, or checks their signatures."
+    SIGNED = "Signed", "The file carries a signature that verifies with the namespace's key."
+    SIGNING_MISCONFIGURED = (
+        "SigningMisconfigured",
+        "The ConfigMap slipway-signing does not say what it must; the message says what is missing.",
+    )
+    SIGNING_RETRYING = (
+        "SigningRetrying",
+        "The pod that signs ended without a word; it is tried again after a while.",
+    )
     READY = "Ready", "Everything that was asked for stands."
     ALIAS_HELD_ELSEWHERE = (
         "AliasHeldElsewhere",

@@ -14,7 +14,7 @@ from typing import Any, Final
 from pydantic import ValidationError
 
 from slipway.api.common import API_VERSION, GROUP, Resources, Tolerance
-from slipway.api.model_version import CodeLineage, ImageLineage, Lineage, ModelVersionSpec, ModelVersionStatus
+from slipway.api.model_version import CodeGit, CodeLineage, ImageLineage, Lineage, ModelVersionSpec, ModelVersionStatus
 from slipway.api.training_run import Difference, ReproduceOf, TrainingRunSpec
 
 REPRODUCES_LABEL: Final = f"{GROUP}/reproduces"
@@ -58,7 +58,7 @@ def run_manifest(
             "image": _image(version["metadata"]["name"], with_code.image),
             "entrypoint": with_code.entrypoint,
             "command": with_code.command,
-            "code": _code(with_code, code),
+            "code": _code(with_code, code, before),
             "data": [{"name": d.name, "uri": d.uri, "store": d.store, "digest": d.digest} for d in lineage.data],
             "parameters": lineage.parameters,
             "seed": lineage.seed,
@@ -166,7 +166,9 @@ def _image(version: str, image: ImageLineage) -> str:
     return image.ref
 
 
-def _code(code: CodeLineage, found: Mapping[str, Any] | None) -> dict[str, Any] | None:
+def _code(code: CodeLineage, found: Mapping[str, Any] | None, before: TrainingRunSpec | None) -> dict[str, Any] | None:
+    if code.git:
+        return {"git": _git(code.git, before)}
     wanted = code.config_map
     if wanted is None:
         return None
@@ -184,6 +186,18 @@ def _code(code: CodeLineage, found: Mapping[str, Any] | None) -> dict[str, Any] 
     return {"configMap": wanted.name}
 
 
+def _git(git: CodeGit, before: TrainingRunSpec | None) -> dict[str, Any]:
+    """The very commit. The name of the Secret that opens the repository is no part of a lineage: the run has it."""
+    asked = before.code.git if before and before.code else None
+    if asked is None and not git.url.startswith(("http://", "https://")):
+        raise NotReproducible(
+            f"the code lies at {git.url}, and the run that named the Secret for it is gone: write a TrainingRun with "
+            f"reproduceOf and code.git {{url, revision: {git.commit}, secret}} by hand"
+        )
+    made = {"url": git.url, "revision": git.commit, "path": git.path, "secret": asked.secret if asked else None}
+    return {name: value for name, value in made.items() if value is not None}
+
+
 def _resources(lineage: Lineage) -> Resources:
     """What is known of the machine where the run itself is gone: the number of GPUs."""
     had = lineage.environment.gpu if lineage.environment else None
@@ -195,6 +209,9 @@ def _resources(lineage: Lineage) -> Resources:
 
 
 def _code_id(lineage: Lineage) -> str | None:
+    if lineage.code and lineage.code.git:
+        git = lineage.code.git
+        return f"commit {git.commit}" + (f" of {git.path}" if git.path else "")
     return lineage.code.config_map.digest if lineage.code and lineage.code.config_map else None
 
 

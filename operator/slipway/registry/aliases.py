@@ -33,4 +33,6 @@ def _may_hold(version: Manifest) -> bool:
     spec = ModelVersionSpec.model_validate(version["spec"])
     status = ModelVersionStatus.model_validate(version.get("status") or {})
     agreed = approval.rule(version["metadata"]["name"], spec).lets_pass
-    return status.verification is not None and not spec.archived and agreed
+    # Verified, but its namespace insists on a signature that it has not got: it is not Ready.
+    unsigned = status.verification is not None and status.phase == "Verifying"
+    return status.verification is not None and not unsigned and not spec.archived and agreed

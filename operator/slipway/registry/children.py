@@ -22,9 +22,10 @@ _MIB: Final = 1024 * 1024
 
 @dataclass(frozen=True)
 class Defaults:
-    """What the operator's settings give to every verification pod."""
+    """What the operator's settings give to the pods that verify and sign."""
 
     server_image: str
+    trainer_image: str = ""
     image_pull_policy: str = "IfNotPresent"
     cpu: str = "100m"
 

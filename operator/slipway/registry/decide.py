@@ -1,12 +1,13 @@
 """Every choice about a ModelVersion: the questions that are answered apart, put together in one status. Pure.
 
     verification   is the file what the spec says?
+    evidence       is it signed, where the namespace insists?
     approval       has somebody who may agreed to it?
     aliases        which of its names does it hold?
     lineage        where does it come from?
 
-Facts in status that cannot be seen in the cluster: those of ``verification``, ``approval.at``, and ``lineage`` (copied
-once).
+Facts in status that cannot be seen in the cluster: those of ``verification`` and ``evidence``, ``approval.at``, and
+``lineage`` (copied once).
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from slipway.api.model_version import LINEAGE_ANNOTATION, DeploymentRef, Lineage
 from slipway.api.reasons import Reason
 from slipway.kube.drift import differs
 from slipway.kube.plan import Apply, Event, Plan
-from slipway.registry import aliases, approval, children, lineage, reproductions, verification
+from slipway.registry import aliases, approval, children, evidence, lineage, reproductions, verification
 from slipway.registry.approval import Ruling
 from slipway.registry.observe import Observed
 from slipway.registry.verification import Outlook, Verdict
@@ -40,6 +41,7 @@ class View:
     seen: Observed
     now: datetime
     file: Verdict
+    signed: evidence.Ruling
     approval: Ruling
 
     @property
@@ -51,13 +53,15 @@ class View:
             return "Archived"
         if self.approval.state == "Rejected":
             return "Rejected"
-        if self.file.outlook != "verified":
+        if self.file.outlook != "verified" or not self.signed.lets_pass:
             return "Verifying"
         return "Ready" if self.approval.lets_pass else "AwaitingApproval"
 
     @property
     def reason(self) -> str:
         """Why the phase is what it is."""
+        if self.phase == "Verifying" and self.file.outlook == "verified":
+            return self.signed.reason
         by_phase: dict[Phase, Reason] = {
             "Archived": Reason.ARCHIVED,
             "Rejected": Reason.REJECTED,
@@ -71,8 +75,11 @@ def decide(observed: Observed, now: datetime) -> Plan:
     if mark := _unlabelled(observed):
         # Before anything else, and in a pass of its own: it changes the very object whose status would be written.
         return Plan(changes=(mark,))
-    name = observed.version["metadata"]["name"]
-    return _plan(View(observed, now, verification.judge(observed, now), approval.rule(name, observed.spec)))
+    name, file = observed.version["metadata"]["name"], verification.judge(observed, now)
+    ruling = approval.rule(name, observed.spec)
+    usable = file.outlook == "verified" and ruling.state != "Rejected"
+    signed = evidence.judge(observed, now) if usable else evidence.Ruling("Free")
+    return _plan(View(observed, now, file, signed, ruling))
 
 
 def _plan(view: View) -> Plan:
@@ -93,14 +100,22 @@ def _plan(view: View) -> Plan:
         "deployments_cut": max(0, len(runners) - DEPLOYMENTS) or None,
         "conditions": _conditions(view, message, elsewhere),
         **file.facts,
+        **view.signed.facts,
     }
     status = old.model_copy(update=facts)
-    return Plan(changes=file.changes, status=status, events=_events(view, message, elsewhere, broken), again=file.again)
+    return Plan(
+        changes=(*file.changes, *view.signed.changes),
+        status=status,
+        events=_events(view, message, elsewhere, broken),
+        again=min((wait for wait in (file.again, view.signed.again) if wait is not None), default=None),
+    )
 
 
 def _words(view: View) -> str:
     """The answers in one sentence, the one that decides first."""
     file, said = view.file.message, view.approval.words
+    if view.signed.words:
+        file = f"{file}; {view.signed.words}"
     match view.phase:
         case "Archived" if view.file.outlook == "verified":
             return f"archived: no new Deployment may take it; {file}"
@@ -121,7 +136,8 @@ def _events(view: View, message: str, elsewhere: dict[str, str], broken: str) ->
     old, file = view.seen.status, view.file
     if old.message == message or file.quiet:
         return ()
-    bad = file.warning or file.outlook in ("stalled", "failed") or view.phase == "Rejected" or bool(broken)
+    stuck = file.warning or view.signed.stalled or file.outlook in ("stalled", "failed")
+    bad = stuck or view.phase == "Rejected" or bool(broken)
     reason = Reason.ALIAS_HELD_ELSEWHERE if elsewhere else view.reason
     if view.phase == "Ready" and view.approval.state == "Approved" and old.phase == "AwaitingApproval":
         reason = Reason.APPROVED
@@ -158,14 +174,18 @@ def _runners(seen: Observed) -> list[DeploymentRef]:
 
 def _conditions(view: View, message: str, elsewhere: dict[str, str]) -> list[Condition]:
     seen, file, reason = view.seen, view.file, view.reason
-    ready, stuck = view.phase == "Ready", view.phase == "Rejected" or file.outlook in ("stalled", "failed")
+    ready, unsigned = view.phase == "Ready", not view.signed.lets_pass
+    stuck = view.phase == "Rejected" or file.outlook in ("stalled", "failed") or (unsigned and view.signed.stalled)
+    moving = file.outlook == "moving" or (unsigned and not view.signed.stalled)
     verified: dict[Outlook, State] = {"verified": "True", "failed": "False"}
     states: list[tuple[str, State, str]] = [
         ("Ready", "True" if ready else "False", Reason.READY if ready else reason),
         ("Verified", verified.get(file.outlook, "Unknown"), file.reason),
-        ("Reconciling", "True" if file.outlook == "moving" else "False", reason),
+        ("Reconciling", "True" if moving else "False", reason),
         ("Stalled", "True" if stuck else "False", reason),
     ]
+    if view.signed.state != "Free":
+        states.append(("Signed", view.signed.state, view.signed.reason))
     if view.approval.state != "Free":
         states.append(("Approved", "True" if view.approval.lets_pass else "False", view.approval.reason))
     if seen.spec.aliases and ready:

@@ -66,6 +66,8 @@ def register(registry: kopf.OperatorRegistry, wake: Wake, runs: Runs) -> None:
     watch(registry, TRAINING_RUNS, run_changed, name="version-reproduction")
     watch(registry, JOBS, wake_by_label(wake, Label.MODEL_VERSION, **{Label.ROLE: "verify"}), name="verify-job")
     watch(registry, PODS, wake_by_label(wake, Label.MODEL_VERSION, **{Label.ROLE: "verify"}), name="verify-pod")
+    watch(registry, JOBS, wake_by_label(wake, Label.MODEL_VERSION, **{Label.ROLE: "sign"}), name="sign-job")
+    watch(registry, PODS, wake_by_label(wake, Label.MODEL_VERSION, **{Label.ROLE: "sign"}), name="sign-pod")
     watch(registry, DEPLOYMENTS, deployment_changed, name="version-runner")
     watch(registry, WORKLOADS, workload_changed, name="version-workload")
 
@@ -81,6 +83,10 @@ def versions_run_by(deployment: Manifest) -> frozenset[tuple[Key, str]]:
 
 def room(options: Settings, runs: Runs) -> Room[Observed]:
     """Observe, decide, act for ModelVersions. ``runs`` is what ``register`` keeps up to date."""
-    defaults = Defaults(server_image=options.server_image, image_pull_policy=options.image_pull_policy)
+    defaults = Defaults(
+        server_image=options.server_image,
+        trainer_image=options.trainer_image,
+        image_pull_policy=options.image_pull_policy,
+    )
     look = functools.partial(observe, defaults=defaults, runs=runs)
     return Room(MODEL_VERSIONS, look, decide, lambda observed: observed.version)

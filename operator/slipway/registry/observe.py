@@ -18,8 +18,11 @@ from slipway.kube.objects import (
     WORKLOADS,
     Key,
     Manifest,
+    owned_by,
 )
 from slipway.registry.children import Defaults, job_name
+from slipway.registry.evidence_job import CONFIG_MAP as SIGNING
+from slipway.registry.evidence_job import job_name as sign_job_name
 from slipway.registry.reproductions import Runs
 
 
@@ -34,6 +37,9 @@ class Observed:
         siblings: the other versions of this model; read only where this one lists an alias.
         deployments: the Deployments that have a workload of this version.
         reproductions: the TrainingRuns that made it once more and said what came of it.
+        signing: the ConfigMap ``slipway-signing``; read only where no signature is recorded.
+        sign_job: the Job of the name that signing has, whoever made it.
+        sign_pods: pods of that Job, the newest first.
     """
 
     version: Manifest
@@ -46,6 +52,9 @@ class Observed:
     siblings: tuple[Manifest, ...] = ()
     deployments: tuple[Manifest, ...] = ()
     reproductions: tuple[Manifest, ...] = ()
+    signing: Manifest | None = None
+    sign_job: Manifest | None = None
+    sign_pods: tuple[Manifest, ...] = ()
 
 
 async def observe(kube: Reader, key: Key, *, defaults: Defaults, runs: Runs) -> Observed | None:
@@ -80,7 +89,26 @@ async def observe(kube: Reader, key: Key, *, defaults: Defaults, runs: Runs) -> 
         tuple(siblings),
         await _runners(kube, key),
         tuple(run for run in again if run is not None),
+        *await _signing(kube, key, spec, status),
     )
+
+
+async def _signing(
+    kube: Reader, key: Key, spec: ModelVersionSpec, status: ModelVersionStatus
+) -> tuple[Manifest | None, Manifest | None, tuple[Manifest, ...]]:
+    """What the namespace asks for, and the Job and the pods that do it."""
+    if status.evidence is not None:
+        return None, await kube.get(JOBS, key.namespace, sign_job_name(key.name)), ()
+    if status.failure is not None or spec.archived:
+        return None, None, ()
+    # Before the verification is recorded too: the very pass that records it must know whether that is enough.
+    asked = await kube.get(CONFIG_MAPS, key.namespace, SIGNING)
+    job = await kube.get(JOBS, key.namespace, sign_job_name(key.name)) if asked else None
+    if job is None:
+        return asked, None, ()
+    labels = {Label.MODEL_VERSION: key.name, Label.ROLE: "sign"}
+    found = podfacts.newest_first(await kube.list(PODS, key.namespace, labels))
+    return asked, job, tuple(pod for pod in found if owned_by(pod, job["metadata"]["uid"]))
 
 
 async def _runners(kube: Reader, key: Key) -> tuple[Manifest, ...]:

@@ -16,13 +16,27 @@ from slipway.registry.children import Defaults
 from slipway.registry.decide import decide
 from slipway.registry.observe import observe
 from slipway.registry.reproductions import Runs
-from tests.support.builders import NAMESPACE, failure, model_version, store, verify_result
+from tests.support.builders import (
+    DIGEST,
+    NAMESPACE,
+    config_map,
+    failure,
+    model_version,
+    store,
+    verify_result,
+)
 from tests.support.stories import Step, World, compare, tell_in_order, tell_shuffled, timeless
 
 GOLDEN = Path(__file__).parent / "stories"
 SEEDS = range(8)
 GOOD = contract.dumps(verify_result())
 JOB = "digits-v1-verify"
+SIGN = "digits-v1-sign"
+SIGNED = contract.dumps(
+    contract.EvidenceResult(
+        DIGEST, "s3://models/m.onnx.sig", DIGEST, True, "s3://models/m.onnx.provenance.json", DIGEST
+    )
+)
 
 
 def new_world() -> World:
@@ -45,14 +59,18 @@ def invariants(world: World) -> None:
         assert (
             status.get("phase") != "Ready" or status["verification"]["digest"] == version["spec"]["artifact"]["digest"]
         )
+        asked = world.kube.find(CONFIG_MAPS, NAMESPACE, "slipway-signing") or {"data": {}}
+        insists = asked["data"].get("required") == "true"
+        assert status.get("phase") != "Ready" or not insists or status["evidence"]["key"] == DIGEST
         asked = version["spec"].get("approval", {})
         if status.get("phase") == "Ready" and asked.get("required"):
             assert status["approval"]["state"] == "Approved"
     verb, kind, where = world.kube.log[-1].split()
     if (verb, kind) == ("delete", "Job"):
-        name = where.partition("/")[2].removesuffix("-verify")
+        name, _, what = where.partition("/")[2].rpartition("-")
         status = (world.kube.find(MODEL_VERSIONS, NAMESPACE, name) or {})["status"]
-        assert "verification" in status or status["verifyTries"] > 0
+        if what == "verify":
+            assert "verification" in status or status["verifyTries"] > 0
 
 
 def register(name: str = "digits-v1", **spec: Any) -> Step:
@@ -79,6 +97,11 @@ def pod_ends(code: int, message: str, job: str = JOB) -> Step:
 
 def verified(name: str) -> list[Step]:
     return [pod_runs(f"{name}-verify"), pod_ends(0, GOOD, f"{name}-verify")]
+
+
+def signing(**data: str) -> Step:
+    made = config_map("slipway-signing", {"publicKey": "PEM", **data})
+    return Step("the namespace names a key", lambda w: w.kube.put(made))
 
 
 def edit(name: str, text: str, **spec: Any) -> Step:
@@ -174,6 +197,40 @@ STORIES: dict[str, list[Step]] = {
             edit("digits-v1", "rejects digits-v1", approval={"required": True, "state": "Rejected", "by": "joe"}).act,
             says("approved by jane"),
         ),
+    ],
+    "signed where the namespace insists": [
+        signing(required="true", secret="signer"),
+        register(),
+        *verified("digits-v1"),
+        pod_runs(SIGN),
+        pod_ends(0, SIGNED, SIGN),
+    ],
+    "signed though nobody insists": [
+        signing(secret="signer"),
+        register(aliases=["champion"]),
+        *verified("digits-v1"),
+        pod_runs(SIGN),
+        pod_ends(0, SIGNED, SIGN),
+    ],
+    "a wrong key is put right": [
+        signing(required="true", secret="signer"),
+        register(),
+        *verified("digits-v1"),
+        pod_runs(SIGN),
+        pod_ends(64, failure("SigningKeyMismatch", "the private key is another pair's"), SIGN),
+        Step("another key is named", signing(required="true", secret="other").act, says("tried again 30s later")),
+        pod_runs(SIGN),
+        pod_ends(0, SIGNED, SIGN),
+    ],
+    "a file that was tampered with is not signed until it is put back": [
+        signing(required="true", secret="signer"),
+        register(),
+        *verified("digits-v1"),
+        pod_runs(SIGN),
+        pod_ends(64, failure("ModelChanged", "the file was changed"), SIGN),
+        Step("half a minute passes", lambda w: w.advance(31), says("tried again 30s later")),
+        pod_runs(SIGN),
+        pod_ends(0, SIGNED, SIGN),
     ],
     "archived and taken back": [
         register(),

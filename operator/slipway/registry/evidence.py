@@ -1,0 +1,224 @@
+"""Is the version signed, and does the namespace insist on it? Rules, the first that has something to say decides. Pure.
+
+Facts in status that cannot be seen in the cluster: ``evidence`` (what a pod signed or found signed; a key that is
+changed later takes nothing back), and ``evidenceTries``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Final, Literal
+
+from slipway import contract, podfacts
+from slipway.api.common import duration, parse_time, rfc3339
+from slipway.api.model_version import Evidence, SignedDocument
+from slipway.api.reasons import Reason
+from slipway.kube.objects import JOBS, Manifest, owned_by
+from slipway.kube.plan import Change, Create, Delete
+from slipway.registry import evidence_job
+from slipway.registry.evidence_job import CONTAINER, Signing
+from slipway.registry.observe import Observed
+
+LOOK_EVERY: Final = 10.0
+"""Seconds between two looks at the ConfigMap while it is wrong, or while a try waits: it carries no label of ours."""
+FIRST_WAIT: Final = 30.0
+LAST_WAIT: Final = 1800.0
+"""Seconds from a Job that failed to the next one: doubled each time, from the first to the last."""
+_MEMORY: Final = "the 256Mi that a signing pod gets"
+
+
+State = Literal["Free", "True", "False", "Unknown"]
+
+
+@dataclass(frozen=True)
+class Ruling:
+    """What is known of a version's signature.
+
+    Attributes:
+        state: ``Free`` where nobody asked for one; ``Unknown`` while a pod is at it.
+        lets_pass: whether the version may be used, as far as its signature goes.
+        words: a part of a sentence; empty where there is nothing to say.
+    """
+
+    state: State
+    lets_pass: bool = True
+    reason: str = Reason.SIGNED
+    words: str = ""
+    stalled: bool = False
+    changes: tuple[Change, ...] = ()
+    facts: dict[str, Any] = field(default_factory=dict)
+    again: float | None = None
+
+
+@dataclass(frozen=True)
+class View:
+    """The observed world, the time, and what the namespace asks for."""
+
+    seen: Observed
+    now: datetime
+    asked: Signing
+
+    @property
+    def uid(self) -> str:
+        return str(self.seen.version["metadata"]["uid"])
+
+    @property
+    def job(self) -> Manifest | None:
+        return self.seen.sign_job
+
+    @property
+    def verb(self) -> str:
+        return "signed" if self.asked.secret else "looked at for its signature"
+
+    def not_yet(self, reason: str, words: str, **more: Any) -> Ruling:
+        """No signature is recorded."""
+        state: State = "False" if more.get("stalled") else "Unknown"
+        return Ruling(state, not self.asked.required, reason, words, **more)
+
+
+def judge(seen: Observed, now: datetime) -> Ruling:
+    """What is known of the signature, and what is to be done about it. Asked only of a file that is verified."""
+    if seen.status.evidence is not None:
+        return _recorded(seen, seen.status.evidence)
+    if seen.signing is None or seen.spec.archived:
+        return Ruling("Free")
+    try:
+        asked = evidence_job.read(seen.signing)
+    except evidence_job.Broken as error:
+        # Whether it is required cannot be told, so nothing passes.
+        return Ruling("False", False, Reason.SIGNING_MISCONFIGURED, str(error), stalled=True, again=LOOK_EVERY)
+    view = View(seen, now, asked)
+    return next(ruling for rule in RULES if (ruling := rule(view)))
+
+
+def _recorded(seen: Observed, found: Evidence) -> Ruling:
+    words = f"signed by the key {found.key.removeprefix('sha256:')[:16]}"
+    return Ruling("True", words=words, changes=_delete(seen, seen.sign_job))
+
+
+def _result(view: View) -> Ruling | None:
+    """A pod signed it, or found its signature good."""
+    for pod in view.seen.sign_pods:
+        end = podfacts.terminated(pod, CONTAINER)
+        if end.get("exitCode") != contract.EXIT_OK:
+            continue
+        try:
+            said = contract.loads(contract.EvidenceResult, str(end.get("message", "")))
+        except contract.ContractError:
+            continue
+        at = end.get("finishedAt")
+        made = Evidence(
+            key=said.key,
+            signature=SignedDocument(uri=said.signature, digest=said.signatureDigest),
+            provenance=SignedDocument(uri=said.provenance, digest=said.provenanceDigest or "")
+            if said.provenance
+            else None,
+            verified_at=rfc3339(parse_time(at) if at else view.now),
+        )
+        return Ruling("True", words=_recorded(view.seen, made).words, facts={"evidence": made, "evidence_tries": 0})
+    return None
+
+
+def _no_job(view: View) -> Ruling | None:
+    if view.job is not None:
+        return None
+    seen = view.seen
+    made = evidence_job.job(seen.version, seen.spec, view.asked, seen.defaults, seen.status.evidence_tries)
+    return view.not_yet(Reason.SIGNING, f"it is being {view.verb}", changes=(Create(made),))
+
+
+def _not_our_job(view: View) -> Ruling | None:
+    job = view.job
+    assert job is not None
+    name = job["metadata"]["name"]
+    if podfacts.leaving(job):
+        return view.not_yet(Reason.SIGNING, f"an earlier Job {name} is being removed")
+    if owned_by(job, view.uid):
+        return None
+    return view.not_yet(
+        Reason.NAME_TAKEN,
+        f"it must be {view.verb} by a Job {name}, which exists and is not ours: delete it",
+        stalled=True,
+        again=LOOK_EVERY,
+    )
+
+
+def _asked_anew(view: View) -> Ruling | None:
+    """The ConfigMap says something else than when the Job was made."""
+    job = view.job
+    assert job is not None
+    if job["metadata"].get("annotations", {}).get(evidence_job.ASKED_ANNOTATION) == view.asked.mark:
+        return None
+    return view.not_yet(
+        Reason.SIGNING, f"the ConfigMap {evidence_job.CONFIG_MAP} was changed", changes=_delete(view.seen, job)
+    )
+
+
+def _ended(view: View) -> Ruling | None:
+    """The Job is over without a signature: a new one tries again after a while, because what was wrong (the key, the
+    file, the store) may be put right where nobody sees it.
+
+    The count goes up in status before the old Job is deleted, and each Job says which try it is: so a crash between
+    the two neither loses nor repeats one.
+    """
+    job = view.job
+    assert job is not None
+    conditions = {c["type"]: c for c in job.get("status", {}).get("conditions", ()) if c["status"] == "True"}
+    over = conditions.get("Failed") or conditions.get("Complete")
+    if over is None:
+        return None
+    why = _failure(view) or podfacts.Trouble(
+        Reason.RESULT_UNREADABLE if over["type"] == "Complete" else Reason.SIGNING_RETRYING,
+        str(over.get("message") or over.get("reason") or "the pod left no result"),
+    )
+    number = int(job["metadata"].get("annotations", {}).get(evidence_job.TRY_ANNOTATION, 0))
+    wait = min(LAST_WAIT, FIRST_WAIT * 2.0 ** min(number, 16))
+    words = f"it is not signed: {why.message}. It is tried again {duration(wait)} later"
+    if number < view.seen.status.evidence_tries:
+        return view.not_yet(why.reason, words, stalled=True, changes=_delete(view.seen, job))
+    since = over.get("lastTransitionTime")
+    left = wait - (view.now - parse_time(since)).total_seconds() if since else 0.0
+    if left > 0:
+        return view.not_yet(why.reason, words, stalled=True, again=min(left, LOOK_EVERY))
+    return view.not_yet(why.reason, words, stalled=True, facts={"evidence_tries": number + 1})
+
+
+def _starting(view: View) -> Ruling | None:
+    live = (p for p in view.seen.sign_pods if podfacts.phase(p) in ("Pending", "Running") and not podfacts.leaving(p))
+    pod = next(live, None)
+    trouble = podfacts.waiting(pod, CONTAINER) if pod else None
+    if trouble is None:
+        return None
+    words = f"the pod that signs does not start: {trouble.message}"
+    return view.not_yet(trouble.reason, words, stalled=trouble.stalled, again=LOOK_EVERY)
+
+
+def _signing(view: View) -> Ruling | None:
+    why = _failure(view)
+    return view.not_yet(Reason.SIGNING, f"it is being {view.verb}" + (f"; {why.message}" if why else ""))
+
+
+RULES: Final[tuple[Callable[[View], Ruling | None], ...]] = (
+    _no_job,
+    _not_our_job,
+    _asked_anew,
+    _result,
+    _ended,
+    _starting,
+    _signing,
+)
+
+
+def _failure(view: View) -> podfacts.Trouble | None:
+    """Why the newest pod that failed did."""
+    troubles = (podfacts.ended(pod, CONTAINER, _MEMORY) for pod in view.seen.sign_pods)
+    return next((t for t in troubles if t), None)
+
+
+def _delete(seen: Observed, job: Manifest | None) -> tuple[Change, ...]:
+    if job is None or podfacts.leaving(job) or not owned_by(job, str(seen.version["metadata"]["uid"])):
+        return ()
+    meta = job["metadata"]
+    return (Delete(JOBS, meta["namespace"], meta["name"], meta["uid"]),)

@@ -1,0 +1,154 @@
+"""The Job that signs a version's file, or checks its signature, as the namespace's ConfigMap asks for it. Pure."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from typing import Any, Final
+
+from slipway import contract, pods
+from slipway.api import provenance
+from slipway.api.common import GROUP
+from slipway.api.model_version import ModelVersionSpec
+from slipway.api.reproduce import NotReproducible
+from slipway.kube.objects import JOBS, Manifest, owner_reference
+from slipway.registry.children import Defaults
+
+CONFIG_MAP: Final = "slipway-signing"
+"""A ConfigMap of this name in a namespace has the versions there signed, or their signatures checked."""
+PUBLIC_KEY: Final = "publicKey"
+SECRET: Final = "secret"  # noqa: S105 - a name, not a secret
+REQUIRED: Final = "required"
+PRIVATE_KEY: Final = "privateKey"
+"""Key of the Secret that ``secret`` names."""
+
+CONTAINER: Final = "sign"
+COMMAND: Final = ("python3", "-m", "slipway_evidence")
+TRY_ANNOTATION: Final = f"{GROUP}/sign-try"
+"""On the Job: which try it is, counted from 0."""
+ASKED_ANNOTATION: Final = f"{GROUP}/signing"
+"""On the Job: a digest of what the ConfigMap said when it was made; where it says something else now, another Job is
+made at once."""
+BACKOFF_LIMIT: Final = 2
+DEADLINE: Final = 1800
+
+
+class Broken(ValueError):
+    """The ConfigMap does not say what it must; the message is a sentence."""
+
+
+@dataclass(frozen=True)
+class Signing:
+    """What a namespace asks for.
+
+    Attributes:
+        public_key: PEM.
+        secret: the Secret with the private key; None where this namespace only checks.
+        required: whether a version without a signature may be Ready.
+    """
+
+    public_key: str
+    secret: str | None
+    required: bool
+
+    @property
+    def mark(self) -> str:
+        """A digest of what changes the outcome of the Job."""
+        return hashlib.sha256(f"{self.public_key}\n{self.secret}".encode()).hexdigest()[:16]
+
+
+def read(config_map: Manifest) -> Signing:
+    """What a ConfigMap ``slipway-signing`` says.
+
+    Raises:
+        Broken: something is missing or cannot be read.
+
+    >>> read({"data": {"publicKey": "PEM", "required": "true"}})
+    Signing(public_key='PEM', secret=None, required=True)
+    >>> read({"data": {"publicKey": "PEM", "required": "yes"}})
+    Traceback (most recent call last):
+    slipway.registry.evidence_job.Broken: required of the ConfigMap slipway-signing is 'yes': write "true" or "false"
+    """
+    data: dict[str, str] = config_map.get("data") or {}
+    if not data.get(PUBLIC_KEY, "").strip():
+        raise Broken(f"the ConfigMap {CONFIG_MAP} lacks {PUBLIC_KEY}: write the PEM public key of the signer there")
+    required = data.get(REQUIRED, "false").strip()
+    if required not in ("true", "false"):
+        raise Broken(f'{REQUIRED} of the ConfigMap {CONFIG_MAP} is {required!r}: write "true" or "false"')
+    return Signing(data[PUBLIC_KEY], data.get(SECRET, "").strip() or None, required == "true")
+
+
+def job_name(version: str) -> str:
+    """The Job of a version.
+
+    >>> job_name("digits-v3")
+    'digits-v3-sign'
+    """
+    return pods.child_name(version, "-sign")
+
+
+def spec_of(version: Manifest, spec: ModelVersionSpec, asked: Signing) -> contract.EvidenceSpec:
+    """What the pod is asked to do."""
+    meta, artifact = version["metadata"], spec.artifact
+    try:
+        statement = json.dumps(provenance.statement(version), sort_keys=True, separators=(",", ":"))
+    except NotReproducible:
+        statement = None  # trained elsewhere: nothing is known of its making
+    return contract.EvidenceSpec(
+        namespace=meta["namespace"],
+        modelVersion=meta["name"],
+        artifact=contract.Artifact(artifact.uri, artifact.digest, artifact.size, artifact.store),
+        publicKey=asked.public_key,
+        statement=statement,
+    )
+
+
+def job(version: Manifest, spec: ModelVersionSpec, asked: Signing, defaults: Defaults, number: int) -> dict[str, Any]:
+    """The Job; ``number`` counts the tries from 0."""
+    meta = version["metadata"]
+    labels = pods.managed(model=spec.model, model_version=meta["name"], role="sign")
+    volume, mount = pods.scratch("work", contract.WORK_DIR, "64Mi")
+    env = [
+        pods.env_var(contract.Env.SPEC, contract.dumps(spec_of(version, spec, asked))),
+        *pods.identity_env_vars(),
+        *pods.scratch_env_vars(contract.WORK_DIR),
+        *pods.store_env_vars([spec.artifact.store]),
+    ]
+    if asked.secret:
+        # A variable and not a mount: where the Secret or its key is missing, the kubelet says so in a sentence.
+        reference = {"name": asked.secret, "key": PRIVATE_KEY}
+        env.append({"name": contract.Env.SIGNING_KEY, "valueFrom": {"secretKeyRef": reference}})
+    container = {
+        "name": CONTAINER,
+        "image": defaults.trainer_image,
+        "imagePullPolicy": defaults.image_pull_policy,
+        "command": list(COMMAND),
+        "env": env,
+        "resources": pods.requirements("100m", "256Mi"),  # the file is read in pieces
+        "volumeMounts": [mount],
+        **pods.container_base(),
+    }
+    return {
+        "apiVersion": JOBS.api_version,
+        "kind": JOBS.kind,
+        "metadata": {
+            "name": job_name(meta["name"]),
+            "namespace": meta["namespace"],
+            "labels": labels,
+            "annotations": {TRY_ANNOTATION: str(number), ASKED_ANNOTATION: asked.mark},
+            "ownerReferences": [owner_reference(version)],
+        },
+        "spec": {
+            "completions": 1,
+            "parallelism": 1,
+            "backoffLimit": BACKOFF_LIMIT,
+            "activeDeadlineSeconds": DEADLINE,
+            "podReplacementPolicy": "Failed",
+            "podFailurePolicy": pods.failure_policy(CONTAINER),
+            "template": {
+                "metadata": {"labels": labels},
+                "spec": {**pods.pod_base(), "restartPolicy": "Never", "containers": [container], "volumes": [volume]},
+            },
+        },
+    }
