@@ -35,6 +35,8 @@ GIT_DIR: Final = "/slipway/git"
 WORK_DIR: Final = "/slipway/work"
 """Writable scratch (an emptyDir): data under ``data/<name>``, output under ``output``. HOME and TMPDIR lie in it."""
 DATA_DIR: Final = f"{WORK_DIR}/data"
+WEIGHTS_DIR: Final = f"{WORK_DIR}/weights"
+"""Where the weights lie that the training begins with, as ``<ModelVersion>.safetensors``."""
 OUTPUT_DIR: Final = f"{WORK_DIR}/output"
 MODEL_DIR: Final = "/slipway/model"
 """Writable scratch of the server (an emptyDir): the downloaded artifact."""
@@ -78,6 +80,7 @@ class Env:
     OUTPUT: Final = "SLIPWAY_OUTPUT"
     PARAMETERS: Final = "SLIPWAY_PARAMETERS"
     SEED: Final = "SLIPWAY_SEED"
+    WEIGHTS: Final = "SLIPWAY_WEIGHTS"
     KUBEFLOW_URL: Final = "KUBEFLOW_TRAINER_SERVER_URL"
     KUBEFLOW_TOKEN: Final = "KUBEFLOW_TRAINER_SERVER_TOKEN"  # noqa: S105 - a name, not a token
 
@@ -147,6 +150,20 @@ class StoreKeys:
     CONFIG: Final = (ENDPOINT, BUCKET, PREFIX, REGION)
     SECRET: Final = (ACCESS_KEY, SECRET_KEY)
     OPTIONAL: Final = (PREFIX, REGION)
+
+
+PACKAGES_FILE: Final = "packages.txt"
+WEIGHTS_FILE: Final = "model.safetensors"
+"""Files of a run's folder, beside ``result.json``."""
+
+
+def beside(result: str, name: str) -> str:
+    """The URI of another file of a run's folder: only one URI has to fit the termination message.
+
+    >>> beside("s3://models/digits/runs/1/result.json", PACKAGES_FILE)
+    's3://models/digits/runs/1/packages.txt'
+    """
+    return f"{result.rpartition('/')[0]}/{name}"
 
 
 def store_object_name(place: str) -> str:
@@ -285,6 +302,14 @@ class GitSpec:
 
 
 @dataclass(frozen=True)
+class ParentSpec:
+    """The ModelVersion that the training begins from, and the file with its weights (safetensors)."""
+
+    modelVersion: str
+    weights: Artifact
+
+
+@dataclass(frozen=True)
 class TrainSpec:
     """What the trainer is asked to do; ``runUid`` names the run's place in the store."""
 
@@ -296,6 +321,7 @@ class TrainSpec:
     command: list[str] | None = None
     codeConfigMap: str | None = None
     codeGit: GitSpec | None = None
+    parent: ParentSpec | None = None
     data: list[DataSpec] = field(default_factory=list)
     parameters: dict[str, str] = field(default_factory=dict)
     seed: int = 0
@@ -323,6 +349,14 @@ class CodeResult:
 
 
 @dataclass(frozen=True)
+class WeightsResult:
+    """The weights that were kept: ``WEIGHTS_FILE`` of the run's folder, its ``sha256:<hex>`` and its size in bytes."""
+
+    digest: str
+    size: int
+
+
+@dataclass(frozen=True)
 class Gpu:
     product: str
     count: int
@@ -330,7 +364,8 @@ class Gpu:
 
 @dataclass(frozen=True)
 class Environment:
-    """What the training ran on. ``packages`` is the digest of the sorted ``name==version`` lines, kept in the store."""
+    """What the training ran on. ``packages`` is the digest of the sorted ``name==version`` lines, which are
+    ``PACKAGES_FILE`` of the run's folder."""
 
     python: str
     torch: str | None = None
@@ -394,6 +429,7 @@ class TrainResult:
     parity: Parity | None = None
     codeDigest: str | None = None
     code: CodeResult | None = None
+    weights: WeightsResult | None = None
     metricsCut: int = 0
     reproduction: Reproduction | None = None
     v: int = VERSION

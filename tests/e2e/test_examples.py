@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import yaml
 
-from slipway.kube.objects import DEPLOYMENTS, MODEL_VERSIONS
-from tests.support.e2e import EXAMPLES, MODEL, Tenant, World, settled_on, stable, weights
+from slipway.kube.objects import DEPLOYMENTS, MODEL_VERSIONS, TRAINING_RUNS
+from tests.support.e2e import EXAMPLES, MODEL, Tenant, World, condition, settled_on, stable, weights
 from tests.support.load import until
 
 # Where each manifest is applied; a new example without a test fails below.
@@ -17,6 +17,7 @@ APPLIED = {
     "dataset/dataset.yaml": "test_datasets",
     "dataset/run.yaml": "test_datasets",
     "evidence/deployment.yaml": "test_evidence",
+    "fine-tune/run.yaml": "here",
     "git/run.yaml": "test_git",
     "git/secret.yaml": "test_git",
     "no-gateway/deployment.yaml": "here",
@@ -58,6 +59,43 @@ def test_any_program_can_train(world: World, tenant: Tenant) -> None:
     assert version["status"]["lineage"]["code"]["command"] == ["python3", "/slipway/code/fit.py"]
     (accuracy,) = [m for m in run["status"]["metrics"] if m["name"] == "accuracy"]
     assert float(accuracy["value"]) > 0.9
+
+
+def test_a_training_goes_on_from_the_weights_of_a_version(world: World, tenant: Tenant) -> None:
+    world.digits()
+    tenant.code("digits-code", {"train.py": (EXAMPLES / "quickstart" / "train.py").read_text()})
+    tenant.code("digits-fine-tune", {"train.py": (EXAMPLES / "fine-tune" / "train.py").read_text()})
+    # Given the run was applied before the version that it begins from is there
+    tenant.give("fine-tune/run.yaml")
+    tenant.until(
+        TRAINING_RUNS, "digits-fine-tuned", lambda o: condition(o, "Stalled")["reason"] == "ModelVersionMissing",
+        what="waiting for digits-v1",
+    )  # fmt: skip
+    (first,) = tenant.example("quickstart/run-1.yaml", resources={"cpu": "200m", "memory": "1Gi"})
+    tenant.api.create(first)
+    tenant.trained("digits-1")
+    before = tenant.version_ready("digits-v1")["status"]["lineage"]
+    run = tenant.trained("digits-fine-tuned")
+    # Then it began with exactly those weights, and made something better of them
+    metrics = {m["name"]: m["value"] for m in run["status"]["metrics"]}
+    assert float(metrics["accuracyBefore"]) == float(next(m["value"] for m in before["metrics"]))
+    assert float(metrics["accuracy"]) > float(metrics["accuracyBefore"])
+    version = tenant.version_ready(run["status"]["modelVersion"])
+    lineage = version["status"]["lineage"]
+    assert lineage["parent"] == {"modelVersion": "digits-v1", "digest": before["weights"]["digest"]}
+    assert lineage["weights"]["digest"] != before["weights"]["digest"]
+    found = tenant.api.list(MODEL_VERSIONS, tenant.name, "slipway.dev/parent=digits-v1")
+    assert [v["metadata"]["name"] for v in found] == [version["metadata"]["name"]]
+    # and a file that somebody changed is noticed and named
+    kept = before["weights"]
+    world.put(kept["uri"], b"x" * kept["size"])
+    tenant.give("fine-tune/run.yaml", name="tampered")
+    tampered = tenant.until(
+        TRAINING_RUNS, "tampered", lambda o: condition(o, "Stalled")["reason"] == "WeightsDigestMismatch",
+        what="the change being noticed",
+    )  # fmt: skip
+    assert kept["digest"] in tampered["status"]["message"]
+    assert tampered["status"]["attempts"] == 1
 
 
 def test_a_deployment_follows_an_alias(world: World, tenant: Tenant) -> None:

@@ -75,6 +75,7 @@ def training_run() -> Object:
             "image": "registry.example/trainer:1",
             "entrypoint": "train:main",
             "code": {"configMap": "digits-code"},
+            "from": {"modelVersion": "digits-v2"},
             "data": [
                 {"name": "train", "uri": "s3://data/digits/", "digest": "sha256:" + "0" * 64, "store": "default"},
                 {"name": "test", "uri": "s3://data/digits.npz"},
@@ -656,6 +657,9 @@ _TRAINING_RUN: Final[dict[str, _One]] = {
         "m" * 250 + ":main",
         "Too long: may not be more than 253 bytes",
     ),
+    "nothing to begin from": ("spec.from", {}, "spec.from.modelVersion: Required value"),
+    "a version to begin from without its number": ("spec.from.modelVersion", "digits", VERSION_NAME),
+    "a version to begin from of too long a name": _too_long("spec.from.modelVersion", 63),
     "code of no kind": ("spec.code", {}, "write either configMap (a ConfigMap with the files) or git (a repository)"),
     "code of two kinds": ("spec.code", {"configMap": "digits-code", **by_git()}, "not both and not neither"),
     "an address with a password": (
@@ -1364,6 +1368,7 @@ def _changes() -> Iterator[tuple[str, Refused]]:
         "image": "registry.example/trainer:2",
         "entrypoint": "train:other",
         "code": {"configMap": "other-code"},
+        "from": {"modelVersion": "digits-v1"},
         "data": [],
         "parameters": {"epochs": "21"},
         "seed": 8,
@@ -1376,7 +1381,7 @@ def _changes() -> Iterator[tuple[str, Refused]]:
         "ttlAfterFinished": "8d",
     }.items():
         yield f"TrainingRun: another {name}", Refused(training_run(), {f"spec.{name}": value}, "", f"{name} {_RECORD}")
-    for name in ("image", "code", "data", "parameters", "gate", "activeDeadline", "ttlAfterFinished"):
+    for name in ("image", "code", "from", "data", "parameters", "gate", "activeDeadline", "ttlAfterFinished"):
         yield (
             f"TrainingRun: {name} taken away",
             Refused(training_run(), {f"spec.{name}": GONE}, "", f"{name} {_RECORD}"),

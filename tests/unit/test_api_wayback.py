@@ -6,6 +6,7 @@ import re
 from typing import Any
 
 from slipway.api import wayback
+from slipway.api.common import Label
 from slipway.api.model_version import Lineage, ModelVersionSpec
 from tests.support.builders import DIGEST, model_version
 
@@ -41,6 +42,13 @@ def test_a_version_is_found_by_its_commit() -> None:
     assert wayback.labels(SPEC, by_git)["slipway.dev/commit"] == "c" * 40
     odd = lineage(code={"git": {**git, "commit": "main"}, "image": {"ref": "trainer:1"}})
     assert "slipway.dev/commit" not in wayback.labels(SPEC, odd)
+
+
+def test_a_version_is_found_by_its_parent() -> None:
+    assert wayback.labels(SPEC, lineage(parent={"modelVersion": "digits-v2", "digest": DIGEST}))[Label.PARENT] == (
+        "digits-v2"
+    )
+    assert Label.PARENT not in wayback.labels(SPEC, lineage(parent={"modelVersion": "a b", "digest": DIGEST}))
 
 
 def test_an_imported_version_is_found_by_its_model_and_its_file() -> None:

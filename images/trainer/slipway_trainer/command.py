@@ -79,7 +79,12 @@ class Program:
 
 
 def program_environment(
-    base: Mapping[str, str], spec: TrainSpec, data: Path, output: Path, more: Mapping[str, str]
+    base: Mapping[str, str],
+    spec: TrainSpec,
+    data: Path,
+    output: Path,
+    weights: Path | None,
+    more: Mapping[str, str],
 ) -> dict[str, str]:
     """The variables a program sees: those of the image, and what the design promises; no S3 credentials.
 
@@ -92,6 +97,7 @@ def program_environment(
         Env.OUTPUT: str(output),
         Env.PARAMETERS: json.dumps(spec.parameters, sort_keys=True),
         Env.SEED: str(spec.seed),
+        **({Env.WEIGHTS: str(weights)} if weights else {}),
         **more,
     }
 

@@ -43,6 +43,7 @@ class Context:
         parameters: ``spec.parameters``; a mapping of text, with ``integer``, ``number`` and ``flag`` besides.
         seed: ``spec.seed``; random, numpy and torch are already seeded with it.
         device: ``"cuda"`` where torch sees a GPU, else ``"cpu"``.
+        parent: the ModelVersion of ``spec.from``, or None: the training begins from nothing.
         rank, world_size: this process among those of the run.
     """
 
@@ -55,15 +56,19 @@ class Context:
         device: str,
         checkpoints: Checkpoints,
         board: ProgressBoard,
+        parent: str | None = None,
+        weights: Path | None = None,
         rank: int = 0,
         world_size: int = 1,
     ) -> None:
         self.parameters = Parameters(parameters)
         self.seed = seed
         self.device = device
+        self.parent = parent
         self.rank = rank
         self.world_size = world_size
         self._data = dict(data)
+        self._weights = weights
         self._checkpoints = checkpoints
         self._board = board
 
@@ -76,6 +81,32 @@ class Context:
                 f"the code asks for the data set {name!r}: name it under spec.data (given: {given})",
             )
         return self._data[name]
+
+    def weights(self) -> Path:
+        """The weights of ``spec.from``, a safetensors file under the names of ``state_dict()``; its digest is already
+        checked."""
+        if self._weights is None:
+            raise TrainerError(
+                failures.WEIGHTS_NOT_DECLARED,
+                "the code asks for weights to begin with: name a ModelVersion in spec.from.modelVersion, or ask only "
+                "where context.parent is not None",
+            )
+        return self._weights
+
+    def load_weights(self, module: Any, *, strict: bool = True) -> list[str]:
+        """Load the weights of ``spec.from`` into a ``torch.nn.Module``.
+
+        Args:
+            module: its parameters and buffers get the values of the same name.
+            strict: every name and every shape must be the same. False: what has the same name and shape is loaded, and
+                the rest of the module stays as it is, for a model with another head.
+
+        Returns:
+            The names in the module that were left as they are; none where ``strict``.
+        """
+        from . import with_torch
+
+        return with_torch.load_weights(self.weights(), module, strict)
 
     def report(self, step: int, of: int, **metrics: Any) -> None:
         """Show where the training is and what it measured, live in the run's status.

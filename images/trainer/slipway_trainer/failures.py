@@ -56,6 +56,11 @@ GIT_PATH_NOT_FOUND: Final = _final("GitPathNotFound", "The commit has no such fo
 GIT_CONTENT_REFUSED: Final = _final("GitContentRefused", "The code has a submodule, or files that lie in Git LFS.")
 GIT_FAILED: Final = _passing("GitFailed", "git failed in a way that is not known; the message holds its own words.")
 
+WEIGHTS_NOT_FOUND: Final = _final("WeightsNotFound", "Nothing lies where the weights to begin with were.")
+WEIGHTS_DIGEST_MISMATCH: Final = _final("WeightsDigestMismatch", "The weights are not those of the version's lineage.")
+WEIGHTS_NOT_DECLARED: Final = _final("WeightsNotDeclared", "The code asks for weights and the run names no version.")
+WEIGHTS_DO_NOT_FIT: Final = _final("WeightsDoNotFit", "The module has other tensors than the weights to begin with.")
+
 ENTRYPOINT_NOT_FOUND: Final = _final("EntrypointNotFound", "No such module, or no such function in it.")
 CODE_SYNTAX_ERROR: Final = _final("CodeSyntaxError", "The training code is not valid Python.")
 MODULE_MISSING: Final = _final("ModuleMissing", "The training code imports a package that the image lacks.")

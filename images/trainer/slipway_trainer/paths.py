@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from slipway.contract import CODE_DIR, DATA_DIR, OUTPUT_DIR, TERMINATION_MESSAGE_PATH, WORK_DIR
+from slipway.contract import CODE_DIR, DATA_DIR, OUTPUT_DIR, TERMINATION_MESSAGE_PATH, WEIGHTS_DIR, WORK_DIR
 
 
 @dataclass(frozen=True)
@@ -17,3 +17,4 @@ class Paths:
     data: Path = Path(DATA_DIR)
     output: Path = Path(OUTPUT_DIR)
     termination: Path = Path(TERMINATION_MESSAGE_PATH)
+    weights: Path = Path(WEIGHTS_DIR)

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from slipway.contract import (
+    PACKAGES_FILE,
+    WEIGHTS_FILE,
     Artifact,
     CodeResult,
     ContractError,
@@ -17,6 +19,7 @@ from slipway.contract import (
     Reproduction,
     TrainResult,
     TrainSpec,
+    WeightsResult,
     dumps,
     loads,
 )
@@ -115,17 +118,17 @@ def publish(
         parity=trained.parity,
         codeDigest=code_digest,
         code=CodeResult(commit) if commit else None,
+        weights=WeightsResult(file_digest(trained.weights), trained.weights.stat().st_size)
+        if trained.weights
+        else None,
         reproduction=reproduction,
     )
     fit(result)  # before anything is stored: a result that cannot be passed on must not count as finished
-    record = json.loads(dumps(result))
     store.write(bucket, folder.key("model.onnx"), trained.model)
     if trained.weights is not None:
-        record["weights"] = _artifact(folder, trained.weights, "model.safetensors").__dict__
-        store.write(bucket, folder.key("model.safetensors"), trained.weights)
-    record["packages"] = folder.uri("packages.txt")
-    store.write(bucket, folder.key("packages.txt"), listed)
-    document = json.dumps(record, indent=1, sort_keys=True, ensure_ascii=False)
+        store.write(bucket, folder.key(WEIGHTS_FILE), trained.weights)
+    store.write(bucket, folder.key(PACKAGES_FILE), listed)
+    document = json.dumps(json.loads(dumps(result)), indent=1, sort_keys=True, ensure_ascii=False)
     store.write(bucket, folder.key("result.json"), document.encode())
     return result
 

@@ -2,7 +2,7 @@
 
     result there already? -> say so, done
     mark the attempt      -> the place can be written to
-    fetch the data        -> digests
+    fetch the data        -> digests, and the weights to begin with
     train                 -> a function of the user's, or a program
     compare               -> only where a ModelVersion is made once more
     publish               -> result.json, last
@@ -39,6 +39,7 @@ from .reproduce import compare
 from .seeds import seed_everything
 from .store import Place, Store
 from .trained import Trained
+from .weights import fetch_weights
 
 log = logging.getLogger(__name__)
 
@@ -127,9 +128,10 @@ class Attempt:
         # A commit names its files already; a walk through them would follow the links of the repository anywhere.
         code_digest = None if commit else directory_digest(outside.paths.code)
         data = [self._fetch(each) for each in spec.data]
+        weights = self._weights()
         self._board.tell("training")
         try:
-            trained = self._train(checkpoints)
+            trained = self._train(checkpoints, weights)
         finally:
             checkpoints.close()
         for name, value in trained.metrics.items():
@@ -168,6 +170,15 @@ class Attempt:
         log.info("data fetched name=%s files=%d bytes=%d digest=%s", got.name, got.files, got.bytes, got.digest)
         return got
 
+    def _weights(self) -> Path | None:
+        """The weights of ``spec.from``; None where the training begins from nothing."""
+        parent = self._spec.parent
+        if parent is None:
+            return None
+        self._board.tell(f"fetching the weights of {parent.modelVersion}")
+        _, store = self._outside.open_place(parent.weights.store)
+        return fetch_weights(store, parent, self._outside.paths.weights)
+
     def _compare(self, trained: Trained) -> Reproduction | None:
         """What came out beside what ``spec.reproduce`` names; None where the run is to make a model of its own."""
         asked = self._spec.reproduce
@@ -180,14 +191,14 @@ class Attempt:
         )
         return found
 
-    def _train(self, checkpoints: Checkpoints) -> Trained:
+    def _train(self, checkpoints: Checkpoints, weights: Path | None) -> Trained:
         shutil.rmtree(self._outside.paths.output, ignore_errors=True)
         self._outside.paths.output.mkdir(parents=True)
         if self._spec.entrypoint:
-            return self._by_entrypoint(self._spec.entrypoint, checkpoints)
-        return self._by_command(self._spec.command or [])
+            return self._by_entrypoint(self._spec.entrypoint, checkpoints, weights)
+        return self._by_command(self._spec.command or [], weights)
 
-    def _by_entrypoint(self, name: str, checkpoints: Checkpoints) -> Trained:
+    def _by_entrypoint(self, name: str, checkpoints: Checkpoints, weights: Path | None) -> Trained:
         spec, outside = self._spec, self._outside
         os.environ.update(outside.kubeflow)
         outside.change_folder(self._folder())
@@ -199,6 +210,8 @@ class Attempt:
             device=outside.device(),
             checkpoints=checkpoints,
             board=self._board,
+            parent=spec.parent.modelVersion if spec.parent else None,
+            weights=weights,
         )
         function = entrypoint.load(name, outside.paths.code)
         log.info("calling entrypoint=%s device=%s threads=%d", name, context.device, outside.threads)
@@ -208,10 +221,10 @@ class Attempt:
         self._board.tell("exporting the model")
         return outside.export(returned, outside.paths.output)
 
-    def _by_command(self, program: list[str]) -> Trained:
+    def _by_command(self, program: list[str], weights: Path | None) -> Trained:
         spec, outside = self._spec, self._outside
         paths = outside.paths
-        env = command.program_environment(outside.env, spec, paths.data, paths.output, outside.kubeflow)
+        env = command.program_environment(outside.env, spec, paths.data, paths.output, weights, outside.kubeflow)
         log.info("running command=%s", program)
         self._program.run(program, env, self._folder())
         return command.collect(paths.output)

@@ -15,13 +15,15 @@ from typing import Any, Final
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
 from . import failures
 from .checkpoint import State
 from .failures import TrainerError
 
 _METADATA: Final = "slipway"
+_NAMED: Final = 4
+"""Tensors that a sentence names."""
 _SCALARS: Final = (str, int, float, bool, type(None))
 
 
@@ -47,6 +49,43 @@ class SafetensorsCodec:
 def save_weights(weights: dict[str, torch.Tensor], path: Path) -> None:
     """A module's ``state_dict()`` as a plain safetensors file under its own names."""
     save_file({name: _alone(tensor) for name, tensor in weights.items()}, path)
+
+
+def load_weights(path: Path, module: torch.nn.Module, strict: bool) -> list[str]:
+    """Give a module the tensors of a file that ``save_weights`` wrote; the names that were left as they are.
+
+    Raises:
+        TrainerError: the file cannot be read, or it does not fit (``strict``: in any name or shape; else: in all).
+    """
+    if not isinstance(module, torch.nn.Module):
+        raise TrainerError(
+            failures.WEIGHTS_DO_NOT_FIT,
+            f"load_weights takes a torch.nn.Module, not one of type {type(module).__name__}",
+        )
+    try:
+        given = load_file(path)
+    except SafetensorError as error:
+        raise TrainerError(
+            failures.WEIGHTS_DO_NOT_FIT, f"the weights of {path.stem} are no safetensors file ({error})"
+        ) from None
+    wanted = {name: value for name, value in module.state_dict().items() if isinstance(value, torch.Tensor)}
+    shapes = [name for name in wanted if name in given and wanted[name].shape != given[name].shape]
+    left = [name for name in wanted if name not in given or name in shapes]
+    unused = [name for name in given if name not in wanted]
+    if (strict and (left or unused)) or len(left) == len(wanted):
+        told = [
+            f"{name} is {list(given[name].shape)} in the weights and {list(wanted[name].shape)} here" for name in shapes
+        ]
+        told += [f"{name} is not in the weights" for name in left if name not in shapes]
+        told += [f"{name} is not in the module" for name in unused]
+        more = f", and {len(told) - _NAMED} more" if len(told) > _NAMED else ""
+        raise TrainerError(
+            failures.WEIGHTS_DO_NOT_FIT,
+            f"the weights of {path.stem} do not fit the module ({'; '.join(told[:_NAMED])}{more}): build the same "
+            f"module, or take what fits with load_weights(module, strict=False)",
+        )
+    module.load_state_dict({name: given[name] for name in wanted if name not in left}, strict=False)
+    return left
 
 
 def _take_apart(value: Any, where: str, tensors: dict[str, torch.Tensor]) -> dict[str, Any]:

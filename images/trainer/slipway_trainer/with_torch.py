@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from . import failures
 from .checkpoint import State
@@ -22,6 +22,17 @@ def export(trained: TrainedModel, folder: Path) -> Trained:
         from .export import export as real
 
         return real(trained, folder)
+
+    return _needing_torch(run)
+
+
+def load_weights(path: Path, module: Any, strict: bool) -> list[str]:
+    """``tensors.load_weights``."""
+
+    def run() -> list[str]:
+        from .tensors import load_weights as real
+
+        return real(path, module, strict)
 
     return _needing_torch(run)
 

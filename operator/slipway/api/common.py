@@ -45,6 +45,7 @@ class Label:
     ARTIFACT: Final = f"{GROUP}/artifact"
     IMAGE: Final = f"{GROUP}/image"
     COMMIT: Final = f"{GROUP}/commit"
+    PARENT: Final = f"{GROUP}/parent"
 
 
 class Model(BaseModel):

@@ -272,7 +272,7 @@ class GpuLineage(Model):
 
 
 class EnvironmentLineage(Model):
-    """What the training ran on. ``packages`` is the digest of the package list, which lies beside the artifact."""
+    """What the training ran on. What is not known is absent."""
 
     python: str
     torch: str | None = None
@@ -282,6 +282,9 @@ class EnvironmentLineage(Model):
     driver: str | None = None
     gpu: GpuLineage | None = None
     packages: str | None = None
+    """The sha256 of the list of Python packages, one ``name==version`` a line."""
+    packages_uri: str | None = None
+    """S3 URI of that list."""
 
 
 class ParityLineage(Model):
@@ -322,6 +325,22 @@ class GateLineage(Model):
     against: Champion | None = None
 
 
+class ParentLineage(Model):
+    """The version that the training began from, and the digest of its weights."""
+
+    model_version: str
+    digest: str
+
+
+class WeightsLineage(Model):
+    """The model's weights as safetensors, under the names of ``state_dict()``: what another training may begin from."""
+
+    uri: str
+    digest: str
+    size: int
+    store: str = "default"
+
+
 class Lineage(Model):
     """From the data to the file. What is not known of a model that was trained elsewhere is absent."""
 
@@ -343,6 +362,10 @@ class Lineage(Model):
     """The gates that it passed."""
     artifact: Artifact
     parity: ParityLineage | None = None
+    parent: ParentLineage | None = None
+    """What it was fine-tuned from."""
+    weights: WeightsLineage | None = None
+    """Absent for what a program wrote."""
     result: str | None = None
     """S3 URI of the full record that the trainer wrote."""
     reproductions: list[ReproductionRecord] = Field(default=[], max_length=20, json_schema_extra=list_map("uid"))

@@ -56,6 +56,10 @@ class Reason(StrEnum):
         "The kubelet cannot create the container; the message holds its own words.",
     )
     STORE_MISSING = "StoreMissing", "The namespace was not given the S3 place that the spec names."
+    PARENT_WITHOUT_WEIGHTS = (
+        "ParentWithoutWeights",
+        "The ModelVersion that spec.from names has no weights that a training could begin from.",
+    )
     CODE_MISSING = "CodeMissing", "The ConfigMap that spec.code names does not exist."
     DATASET_MISSING = "DatasetMissing", "The Dataset that spec.data names does not exist."
     DATASET_CHECKING = "DatasetChecking", "The run waits until the check of a Dataset of spec.data has ended."

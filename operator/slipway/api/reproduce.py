@@ -247,7 +247,7 @@ def _environment(lineage: Lineage) -> dict[str, str]:
     """Versions and hardware, without the list of packages, which has a line of its own."""
     if lineage.environment is None:
         return {}
-    found = lineage.environment.model_dump(exclude={"packages", "gpu"}, exclude_none=True)
+    found = lineage.environment.model_dump(exclude={"packages", "packages_uri", "gpu"}, exclude_none=True)
     gpu = lineage.environment.gpu
     return {**{k: str(v) for k, v in found.items()}, **({"gpu": f"{gpu.count} {gpu.product}"} if gpu else {})}
 

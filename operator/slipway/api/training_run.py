@@ -260,6 +260,13 @@ class ReproduceOf(Model):
     """For the answers of a file that has other bytes, and for the metrics."""
 
 
+class StartFrom(Model):
+    """The version whose weights the training begins with."""
+
+    model_version: ModelVersionName
+    """A ModelVersion of this namespace, of this model or of another, that a training function made here."""
+
+
 class TrainingRunSpec(Model):
     """What to train, with what, on what."""
 
@@ -322,6 +329,8 @@ class TrainingRunSpec(Model):
     ) = None
     """Any program, instead of an entrypoint; it writes ``model.onnx`` and ``metrics.json`` to ``$SLIPWAY_OUTPUT``."""
     code: Code | None = None
+    from_: StartFrom | None = Field(default=None, alias="from")
+    """Fine-tuning: the run waits until the version is Ready, and its weights are ``context.weights()``."""
     data: list[DataInput] = Field(default=[], max_length=32, json_schema_extra=list_map("name"))
     """Data sets that are fetched and checked before the code starts."""
     parameters: dict[str, Annotated[str, Field(max_length=1024)]] = Field(
@@ -427,6 +436,17 @@ class DataPin(Model):
     """S3 URI of the profile of this version: what later data are compared with to find drift."""
 
 
+class ParentPin(Model):
+    """The weights that this run begins with, settled once, before the Job is made."""
+
+    model_version: str
+    uri: Annotated[str, Field(max_length=1024)]
+    digest: Digest
+    """The sha256 of the file. The pod checks that it still has it."""
+    size: int
+    store: str
+
+
 class MetricStatus(Model):
     """A metric by its newest and its best value."""
 
@@ -482,6 +502,8 @@ class TrainingRunStatus(Model):
     last_attempt: Attempt | None = None
     rereads: int = 0
     """How often the result had to be asked for again, because the pod that reported it was gone."""
+    parent: ParentPin | None = None
+    """What ``spec.from`` came to."""
     data: list[DataPin] = Field(default=[], max_length=32, json_schema_extra=list_map("name"))
     """For each entry of ``spec.data`` that names a Dataset: the version that was taken."""
     progress: Progress | None = None

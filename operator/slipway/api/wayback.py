@@ -18,6 +18,8 @@ DATA_PREFIX: Final = f"data.{GROUP}"
 _DIGITS: Final = 40
 """Hexadecimal digits of a digest in a label: a label holds 63 characters, and git takes 160 bits for unique."""
 
+_NAME: Final = re.compile("^[a-z]([-a-z0-9]{0,61}[a-z0-9])?$")
+
 
 def short(digest: str | None) -> str | None:
     """A digest as a label holds it; None where it is no sha256.
@@ -60,5 +62,7 @@ def labels(spec: ModelVersionSpec, lineage: Lineage | None) -> dict[str, str]:
         if lineage.code is not None:
             made[Label.IMAGE] = short(lineage.code.image.digest)
             made[Label.COMMIT] = short_commit(lineage.code.git.commit) if lineage.code.git else None
+        if lineage.parent is not None and _NAME.match(lineage.parent.model_version):
+            made[Label.PARENT] = lineage.parent.model_version
         made |= {key: "" for data in lineage.data if (key := data_key(data.digest))}
     return {key: value for key, value in made.items() if value is not None}

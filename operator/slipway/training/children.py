@@ -17,7 +17,7 @@ from slipway.api.model_version import (
     ModelVersionSpec,
     ModelVersionStatus,
 )
-from slipway.api.training_run import Code, DataPin, GitCode, TrainingRunSpec
+from slipway.api.training_run import Code, DataPin, GitCode, ParentPin, TrainingRunSpec
 from slipway.kube.objects import CONFIG_MAPS, JOBS, MODEL_VERSIONS, Manifest, owner_reference
 from slipway.training import data
 
@@ -47,13 +47,18 @@ class Defaults:
 
 
 def train_spec(
-    run: Manifest, spec: TrainingRunSpec, original: Manifest | None = None, pins: Sequence[DataPin] = ()
+    run: Manifest,
+    spec: TrainingRunSpec,
+    original: Manifest | None = None,
+    pins: Sequence[DataPin] = (),
+    parent: ParentPin | None = None,
 ) -> contract.TrainSpec:
     """What the trainer is asked to do.
 
     Args:
         original: the version that it makes once more, if it does.
         pins: the versions of the Datasets that the run names.
+        parent: the weights that it begins with, if it does.
     """
     meta, code = run["metadata"], spec.code or Code()
     return contract.TrainSpec(
@@ -65,6 +70,11 @@ def train_spec(
         command=list(spec.command) if spec.command else None,
         codeConfigMap=code.config_map,
         codeGit=contract.GitSpec(**code.git.model_dump()) if code.git else None,
+        parent=contract.ParentSpec(
+            parent.model_version, contract.Artifact(parent.uri, parent.digest, parent.size, parent.store)
+        )
+        if parent
+        else None,
         data=[
             contract.DataSpec(name=d.name, uri=pin.uri, store=pin.store, digest=pin.version, dataset=pin.dataset)
             if pin
@@ -95,11 +105,17 @@ def _compared(spec: TrainingRunSpec, original: Manifest | None) -> contract.Repr
     )
 
 
-def places(spec: TrainingRunSpec, original: Manifest | None = None, pins: Sequence[DataPin] = ()) -> list[str]:
+def places(
+    spec: TrainingRunSpec,
+    original: Manifest | None = None,
+    pins: Sequence[DataPin] = (),
+    parent: ParentPin | None = None,
+) -> list[str]:
     """The S3 places that the pod needs, each once."""
     read = [pin.store if pin else d.store for d, pin in data.resolved(spec, pins)]
     compared = [original["spec"]["artifact"].get("store", "default")] if original else []
-    return sorted({spec.output.store, *read, *compared})
+    begun = [parent.store] if parent else []
+    return sorted({spec.output.store, *read, *compared, *begun})
 
 
 def job(
@@ -112,6 +128,7 @@ def job(
     reread: int,
     original: Manifest | None = None,
     pins: Sequence[DataPin] = (),
+    parent: ParentPin | None = None,
 ) -> dict[str, Any]:
     """The Job of a run.
 
@@ -124,6 +141,7 @@ def job(
         reread: which re-read of the result this is; 0 is the training itself.
         original: the version that the run makes once more, if it does.
         pins: the versions of the Datasets that the run names.
+        parent: the weights that it begins with, if it does.
     """
     meta = run["metadata"]
     labels = run_labels(run, spec, role="train")
@@ -135,7 +153,7 @@ def job(
         # A new pod only when the old one has really ended: two pods never write one run's checkpoints.
         "podReplacementPolicy": "Failed",
         "podFailurePolicy": pods.failure_policy(*containers(spec)),
-        "template": {"metadata": {"labels": labels}, "spec": _pod(run, spec, defaults, original, pins)},
+        "template": {"metadata": {"labels": labels}, "spec": _pod(run, spec, defaults, original, pins, parent)},
     }
     if deadline is not None:
         job_spec["activeDeadlineSeconds"] = deadline
@@ -177,10 +195,15 @@ def run_labels(run: Manifest, spec: TrainingRunSpec, **more: str) -> dict[str, s
 
 
 def _pod(
-    run: Manifest, spec: TrainingRunSpec, defaults: Defaults, original: Manifest | None, pins: Sequence[DataPin]
+    run: Manifest,
+    spec: TrainingRunSpec,
+    defaults: Defaults,
+    original: Manifest | None,
+    pins: Sequence[DataPin],
+    parent: ParentPin | None,
 ) -> dict[str, Any]:
     resources = spec.resources
-    asked = contract.dumps(train_spec(run, spec, original, pins))
+    asked = contract.dumps(train_spec(run, spec, original, pins, parent))
     work, work_mount = pods.scratch("work", contract.WORK_DIR, defaults.scratch_size)
     # Programs that a `command:` starts write to /tmp without asking TMPDIR.
     tmp, tmp_mount = pods.scratch("tmp", "/tmp", defaults.scratch_size)  # noqa: S108 - a mount path
@@ -208,7 +231,7 @@ def _pod(
             pods.env_var(contract.Env.SPEC, asked),
             *pods.identity_env_vars(),
             *pods.scratch_env_vars(contract.WORK_DIR),
-            *pods.store_env_vars(places(spec, original, pins)),
+            *pods.store_env_vars(places(spec, original, pins, parent)),
         ],
         "ports": [{"name": "progress", "containerPort": contract.PROGRESS_PORT, "protocol": "TCP"}],
         "resources": pods.requirements(

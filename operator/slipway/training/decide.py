@@ -24,7 +24,7 @@ from slipway.api.reasons import Reason
 from slipway.api.training_run import Attempt, Progress, Reproduction, TrainingRunStatus
 from slipway.kube.objects import JOBS, TRAINING_RUNS, Manifest, owned_by
 from slipway.kube.plan import Apply, Change, Create, Delete, Event, Plan
-from slipway.training import attempts, children, data, gate, numbering, record, reproduction
+from slipway.training import attempts, children, data, gate, numbering, parent, record, reproduction
 from slipway.training.children import CODE_CONTAINER, CONTAINER
 from slipway.training.observe import Observed
 
@@ -169,7 +169,8 @@ def _result(view: View) -> Verdict | None:
     image = next(c["image"] for c in ended.pod["spec"]["containers"] if c["name"] == CONTAINER)
     try:
         made = record.version_spec(run, spec, ended.result, number or 1)
-        lineage = record.lineage(run, spec, image, ended, view.attempts, view.seen.status.data)
+        settled = view.seen.status
+        lineage = record.lineage(run, spec, image, ended, view.attempts, settled.data, settled.parent)
         lineage = lineage.model_copy(update={"gates": [j.lineage for j in judged]})
     except record.Unusable as error:
         return Verdict(
@@ -214,7 +215,9 @@ def _reproduced(view: View) -> Verdict | None:
     facts = {"metrics": record.metrics(ended.result.metrics), "completion_time": _end_of(ended.pod, view.now)}
     image = next(c["image"] for c in ended.pod["spec"]["containers"] if c["name"] == CONTAINER)
     try:
-        lineage = record.lineage(view.seen.run, view.seen.spec, image, ended, view.attempts, view.seen.status.data)
+        lineage = record.lineage(
+            view.seen.run, view.seen.spec, image, ended, view.attempts, view.seen.status.data, view.seen.status.parent
+        )
         found = reproduction.answer(ended.result, view.seen.original, lineage)
     except record.Unusable as error:
         return Verdict(
@@ -265,9 +268,30 @@ def _open_data(view: View) -> Verdict | None:
     return Verdict("Pending", Reason.PENDING, f"the versions of the data are settled: {taken}", facts={"data": got})
 
 
+def _open_parent(view: View) -> Verdict | None:
+    """The weights to begin with are not settled: one write settles them, and only then a Job is made."""
+    seen = view.seen
+    if not parent.is_open(seen.spec, seen.status) or seen.spec.from_ is None:
+        return None
+    if seen.spec.suspend:
+        return Verdict("Suspended", Reason.SUSPENDED, "spec.suspend is true: no pod runs until it is false", "waiting")
+    got = parent.settle(seen.spec.from_.model_version, seen.parent)
+    if isinstance(got, parent.Trouble):
+        end = {"completion_time": rfc3339(view.now)} if got.outlook == "failed" else {}
+        return Verdict("Failed" if end else "Pending", got.reason, got.message, got.outlook, facts=end)
+    return Verdict(
+        "Pending",
+        Reason.PENDING,
+        f"the training begins from {got.model_version}, weights {got.digest}",
+        facts={"parent": got},
+    )
+
+
 def _too_large(view: View) -> Verdict | None:
     seen = view.seen
-    asked = contract.dumps(children.train_spec(seen.run, seen.spec, seen.original, seen.status.data))
+    asked = contract.dumps(
+        children.train_spec(seen.run, seen.spec, seen.original, seen.status.data, seen.status.parent)
+    )
     size = len(asked.encode())
     if size <= children.SPEC_LIMIT:
         return None
@@ -296,6 +320,7 @@ def _no_job(view: View) -> Verdict | None:
         reread=status.rereads,
         original=view.seen.original,
         pins=status.data,
+        parent=status.parent,
     )
     if status.rereads:
         return _rereading(view, changes=(Create(made),))
@@ -478,6 +503,7 @@ RULES: Final[tuple[Callable[[View], Verdict | None], ...]] = (
     _result,
     _not_reproducible,
     _open_data,
+    _open_parent,
     _too_large,
     _no_job,
     _not_our_job,

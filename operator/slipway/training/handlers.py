@@ -1,5 +1,5 @@
-"""When to look at a TrainingRun: it changed, or its Job, a pod, the version it made or a Dataset that it waits for did.
-Then the three words."""
+"""When to look at a TrainingRun: it changed, or its Job, a pod, the version it made, or a Dataset or a ModelVersion
+that it waits for did. Then the three words."""
 
 from __future__ import annotations
 
@@ -13,29 +13,37 @@ from slipway.kube.objects import DATASETS, JOBS, MODEL_VERSIONS, PODS, TRAINING_
 from slipway.kube.wake import References, Wake, wake_by_label, watch
 from slipway.progress import HttpProgress
 from slipway.settings import Settings
+from slipway.training import data, parent
 from slipway.training.children import Defaults
-from slipway.training.data import awaited
 from slipway.training.decide import decide
 from slipway.training.observe import Observed, observe
 
 
 def register(registry: kopf.OperatorRegistry, wake: Wake) -> None:
     """Tell Kopf."""
-    waiting = References()
+    waiting, beginning = References(), References()
 
     def run_changed(obj: Manifest, deleted: bool) -> None:
-        waiting.update(key_of(obj), () if deleted else awaited(obj))
+        waiting.update(key_of(obj), () if deleted else data.awaited(obj))
+        beginning.update(key_of(obj), () if deleted else parent.awaited(obj))
         wake(key_of(obj))
 
     def dataset_changed(obj: Manifest, _deleted: bool) -> None:
         for run in waiting.sources(key_of(obj)):
             wake(run)
 
+    by_label = wake_by_label(wake, Label.TRAINING_RUN)
+
+    def version_changed(obj: Manifest, deleted: bool) -> None:
+        by_label(obj, deleted)
+        for run in beginning.sources(key_of(obj)):
+            wake(run)
+
     watch(registry, TRAINING_RUNS, run_changed, name="training-run")
     watch(registry, DATASETS, dataset_changed, name="training-data")
     watch(registry, JOBS, wake_by_label(wake, Label.TRAINING_RUN), name="training-job")
     watch(registry, PODS, wake_by_label(wake, Label.TRAINING_RUN), name="training-pod")
-    watch(registry, MODEL_VERSIONS, wake_by_label(wake, Label.TRAINING_RUN), name="training-result")
+    watch(registry, MODEL_VERSIONS, version_changed, name="training-result")
 
 
 def room(options: Settings) -> Room[Observed]:

@@ -11,7 +11,7 @@ from slipway.api.training_run import TrainingRunSpec, TrainingRunStatus
 from slipway.kube.client import Reader
 from slipway.kube.objects import CONFIG_MAPS, DATASETS, JOBS, MODEL_VERSIONS, PODS, TRAINING_RUNS, Key, Manifest
 from slipway.progress import ProgressSource
-from slipway.training import data
+from slipway.training import data, parent
 from slipway.training.children import CONTAINER, Defaults, ledger_name, places
 
 
@@ -29,6 +29,7 @@ class Observed:
         progress: what the running pod says.
         original: the ModelVersion that this run makes once more; read only where a Job may have to be made, or where
             there is a result to compare.
+        parent: the ModelVersion that this run begins from; read until its weights are settled.
         datasets: the Datasets whose version is to be settled, by name; those that do not exist are left out.
     """
 
@@ -44,6 +45,7 @@ class Observed:
     progress: contract.Progress | None = None
     original: Manifest | None = None
     datasets: Mapping[str, Manifest] = field(default_factory=dict)
+    parent: Manifest | None = None
 
     @property
     def ended(self) -> bool:
@@ -72,7 +74,7 @@ async def observe(kube: Reader, key: Key, *, defaults: Defaults, progress: Progr
     original = None
     if spec.reproduce_of:
         original = await kube.get(MODEL_VERSIONS, key.namespace, spec.reproduce_of.model_version)
-    needed = [contract.store_object_name(place) for place in places(spec, original, status.data)]
+    needed = [contract.store_object_name(place) for place in places(spec, original, status.data, status.parent)]
     if spec.code and spec.code.config_map:
         needed.append(spec.code.config_map)
     missing = [name for name in needed if await kube.get(CONFIG_MAPS, key.namespace, name) is None]
@@ -87,6 +89,9 @@ async def observe(kube: Reader, key: Key, *, defaults: Defaults, progress: Progr
     elif job is None or _finished(job):
         # The Job or its pods were deleted: maybe after the version was made, but before that was recorded.
         versions = await kube.list(MODEL_VERSIONS, key.namespace, {Label.TRAINING_RUN_UID: run["metadata"]["uid"]})
+    begun_from = None
+    if spec.from_ and parent.is_open(spec, status):
+        begun_from = await kube.get(MODEL_VERSIONS, key.namespace, spec.from_.model_version)
     datasets = {
         name: dataset
         for name in data.open_names(spec, status)
@@ -104,6 +109,7 @@ async def observe(kube: Reader, key: Key, *, defaults: Defaults, progress: Progr
         tuple(versions),
         original=original,
         datasets=datasets,
+        parent=begun_from,
     )
 
 

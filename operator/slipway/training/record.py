@@ -14,6 +14,7 @@ from typing import Final
 from pydantic import ValidationError
 
 from slipway import contract, podfacts
+from slipway.api.common import DIGEST, S3_FILE
 from slipway.api.model_version import (
     COMMIT,
     CREATED_BY_ANNOTATION,
@@ -28,10 +29,12 @@ from slipway.api.model_version import (
     Lineage,
     ModelSignature,
     ModelVersionSpec,
+    ParentLineage,
     ParityLineage,
     RunLineage,
+    WeightsLineage,
 )
-from slipway.api.training_run import Code, DataPin, GitCode, MetricStatus, Progress, TrainingRunSpec
+from slipway.api.training_run import Code, DataPin, GitCode, MetricStatus, ParentPin, Progress, TrainingRunSpec
 from slipway.kube.objects import Manifest
 from slipway.training.children import CONTAINER
 
@@ -113,12 +116,14 @@ def lineage(
     ended: Ended,
     attempts: int,
     pins: Sequence[DataPin] = (),
+    parent: ParentPin | None = None,
 ) -> Lineage:
     """Where the version comes from (design: lineage).
 
     Args:
         image: the reference that the pod was given; its digest is taken from what the kubelet reported.
         pins: the versions of the Datasets that the run names.
+        parent: the weights that it began with, if it did.
 
     Raises:
         Unusable: the result says something that no status may hold.
@@ -152,17 +157,34 @@ def lineage(
             data=[_data(d, stores.get(d.name, "default"), pins) for d in result.data],
             parameters=spec.parameters,
             seed=spec.seed,
-            environment=EnvironmentLineage.model_validate(asdict(result.environment)),
+            environment=_environment(result),
             metrics=shown,
             metrics_cut=left_out or None,
             artifact=Artifact.model_validate(asdict(result.artifact)),
             parity=ParityLineage.model_validate(asdict(result.parity)) if result.parity else None,
+            parent=ParentLineage(model_version=parent.model_version, digest=parent.digest) if parent else None,
+            weights=_weights(result),
             result=result.result,
         )
         _unique("data set", [d.name for d in made.data])
     except ValidationError as error:
         raise Unusable(_first(error)) from None
     return made
+
+
+def _environment(result: contract.TrainResult) -> EnvironmentLineage:
+    said = EnvironmentLineage.model_validate(asdict(result.environment))
+    listed = contract.beside(result.result, contract.PACKAGES_FILE) if said.packages else None
+    return said.model_copy(update={"packages_uri": listed})
+
+
+def _weights(result: contract.TrainResult) -> WeightsLineage | None:
+    if result.weights is None:
+        return None
+    uri = contract.beside(result.result, contract.WEIGHTS_FILE)
+    if not re.match(S3_FILE, uri) or not re.match(DIGEST, result.weights.digest) or result.weights.size < 1:
+        raise Unusable(f"the weights at {uri[:200]!r} with the digest {result.weights.digest!r} are no file of S3")
+    return WeightsLineage(uri=uri, digest=result.weights.digest, size=result.weights.size, store=result.artifact.store)
 
 
 def _git(asked: GitCode, result: contract.TrainResult) -> CodeGit:

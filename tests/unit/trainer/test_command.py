@@ -26,7 +26,12 @@ def test_it_is_told_what_the_design_promises_and_given_no_credentials() -> None:
         "SLIPWAY_POD_NAME": "digits-1-x",
     }
     env = program_environment(
-        base, spec(parameters={"epochs": "3"}), Path("/d"), Path("/o"), {"KUBEFLOW_TRAINER_SERVER_URL": "http://x"}
+        base,
+        spec(parameters={"epochs": "3"}),
+        Path("/d"),
+        Path("/o"),
+        None,
+        {"KUBEFLOW_TRAINER_SERVER_URL": "http://x"},
     )
     assert env == {
         "PATH": "/bin",
@@ -37,6 +42,8 @@ def test_it_is_told_what_the_design_promises_and_given_no_credentials() -> None:
         "SLIPWAY_SEED": "7",
         "KUBEFLOW_TRAINER_SERVER_URL": "http://x",
     }
+    begins = program_environment(base, spec(), Path("/d"), Path("/o"), Path("/w/digits-v1.safetensors"), {})
+    assert begins["SLIPWAY_WEIGHTS"] == "/w/digits-v1.safetensors"
 
 
 def run(*command: str, folder: Path) -> None:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
 import itertools
-import json
 import sys
 import threading
 from collections.abc import Iterator
@@ -13,7 +13,22 @@ from pathlib import Path
 
 import pytest
 
-from slipway.contract import CodeResult, DataSpec, Env, Failure, GitSpec, Parity, TrainResult, TrainSpec, loads
+from slipway.contract import (
+    PACKAGES_FILE,
+    Artifact,
+    CodeResult,
+    DataSpec,
+    Env,
+    Failure,
+    GitSpec,
+    ParentSpec,
+    Parity,
+    TrainResult,
+    TrainSpec,
+    WeightsResult,
+    beside,
+    loads,
+)
 from slipway_trainer import failures, publish
 from slipway_trainer.context import TrainedModel
 from slipway_trainer.failures import TrainerError
@@ -106,7 +121,9 @@ class Pod:
         if self.code is not None:
             code.mkdir()
             (code / "train.py").write_text(self.code)
-        self.paths = Paths(code, self.root, self.root / "data", self.root / "output", self.root / "termination")
+        self.paths = Paths(
+            code, self.root, self.root / "data", self.root / "output", self.root / "termination", self.root / "weights"
+        )
         self.board = ProgressBoard()
         self.folders: list[Path] = []
         self.outcome = Outcome(self.paths.termination)
@@ -170,7 +187,9 @@ def test_a_run_leaves_its_result_and_tells_the_operator(tmp_path: Path) -> None:
     ]
     stored = store.buckets["models"][f"{FOLDER}/result.json"]
     assert loads(TrainResult, stored) == result
-    assert json.loads(stored)["weights"]["digest"] == file_digest(pod.paths.output / "model.safetensors")
+    assert result.weights == WeightsResult(file_digest(pod.paths.output / "model.safetensors"), len(b"weights"))
+    listed = store.buckets["models"][beside(result.result, PACKAGES_FILE).removeprefix("s3://models/")]
+    assert result.environment.packages == f"sha256:{hashlib.sha256(listed).hexdigest()}"
     assert pod.board.read().step == 3
     assert pod.folders == [pod.paths.code]
 
@@ -186,6 +205,46 @@ def test_code_by_git_is_named_by_its_commit(tmp_path: Path) -> None:
     pod = Pod(tmp_path / "pod", store, spec=asked)
     assert pod.attempt.run() == 0
     assert (pod.result.code, pod.result.codeDigest) == (CodeResult(commit), None)
+
+
+WEIGHTS = Artifact("s3://models/old/model.safetensors", f"sha256:{hashlib.sha256(b'old weights').hexdigest()}", 11)
+BEGINS = """
+from slipway_trainer import TrainedModel
+
+def train(context):
+    assert (context.parent, context.weights().name) == ("digits-v1", "digits-v1.safetensors")
+    assert context.weights().read_bytes() == b"old weights"
+    return TrainedModel(1, None, ["x"], ["logits"], {"accuracy": 1})
+"""
+
+
+@pytest.mark.parametrize(
+    ("stored", "reason", "sentence"),
+    [
+        (b"old weights", None, ""),
+        (b"new weights", "WeightsDigestMismatch", f"and its lineage names {WEIGHTS.digest}"),
+        (None, "WeightsNotFound", "nothing lies at s3://models/old/model.safetensors"),
+    ],
+)
+def test_a_training_begins_with_the_weights_of_a_version(
+    tmp_path: Path, stored: bytes | None, reason: str | None, sentence: str
+) -> None:
+    store = FileStore()
+    if stored is not None:
+        store.buckets["models"]["old/model.safetensors"] = stored
+    pod = Pod(tmp_path / "pod", store, spec=spec(parent=ParentSpec("digits-v1", WEIGHTS)), code=BEGINS)
+    if reason is None:
+        assert pod.attempt.run() == 0
+        return
+    assert pod.attempt.run() == 64
+    assert pod.failure.reason == reason
+    assert sentence in pod.failure.message
+
+
+def test_weights_that_nobody_named_are_asked_for_in_vain(tmp_path: Path) -> None:
+    pod = Pod(tmp_path / "pod", FileStore(), spec=spec(), code=BEGINS.replace('("digits-v1", ', "(None, "))
+    assert pod.attempt.run() == 64
+    assert pod.failure.reason == "WeightsNotDeclared"
 
 
 def test_a_run_that_is_done_is_reported_and_not_trained_again(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from slipway import contract
-from slipway.api.training_run import DataPin, TrainingRunSpec
+from slipway.api.training_run import DataPin, ParentPin, TrainingRunSpec
 from slipway.training import children, record
 from slipway.training.record import Ended, Unusable
 from tests.support.builders import DIGEST, IMAGE_DIGEST, pod, train_result, training_run
@@ -51,7 +51,12 @@ def test_the_lineage_is_whole() -> None:
         ],
         "parameters": {"epochs": "20"},
         "seed": 7,
-        "environment": {"python": "3.12.1", "torch": "2.9.0", "packages": DIGEST},
+        "environment": {
+            "python": "3.12.1",
+            "torch": "2.9.0",
+            "packages": DIGEST,
+            "packagesUri": "s3://models/digits/runs/1/packages.txt",
+        },
         "metrics": [{"name": "accuracy", "value": "0.9733", "best": "0.98"}],
         "metricsCut": 2,
         "artifact": {
@@ -86,6 +91,21 @@ def test_other_data_than_the_version_that_was_settled_make_no_lineage() -> None:
     other = PIN.model_copy(update={"version": "sha256:" + "b" * 64})
     with pytest.raises(Unusable, match=f"digest {DIGEST}, but the run was to take the version sha256:bbb"):
         record.lineage(RUN, SPEC, "trainer:1", ended(), 1, [other])
+
+
+def test_the_parent_and_the_weights_are_named() -> None:
+    pin = ParentPin(model_version="digits-v1", uri="s3://m/w", digest=DIGEST, size=9, store="default")
+    kept = contract.WeightsResult(DIGEST, 12)
+    made = record.lineage(RUN, SPEC, "trainer:1", ended(weights=kept), 1, parent=pin).wire()
+    assert made["parent"] == {"modelVersion": "digits-v1", "digest": DIGEST}
+    assert made["weights"] == {
+        "uri": "s3://models/digits/runs/1/model.safetensors",
+        "digest": DIGEST,
+        "size": 12,
+        "store": "default",
+    }
+    with pytest.raises(Unusable, match="are no file of S3"):
+        record.lineage(RUN, SPEC, "trainer:1", ended(weights=contract.WeightsResult("md5:1", 12)), 1)
 
 
 def test_code_by_git_is_a_commit_and_what_named_it() -> None:

@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from slipway_trainer.failures import TrainerError
-from slipway_trainer.tensors import SafetensorsCodec
+from slipway_trainer.tensors import SafetensorsCodec, load_weights, save_weights
 
 CODEC = SafetensorsCodec()
 
@@ -140,3 +140,31 @@ def test_another_file_is_not_taken_for_a_checkpoint(tmp_path: Path, content: byt
     (tmp_path / "x").write_bytes(content)
     with pytest.raises(ValueError, match="not a checkpoint"):
         CODEC.decode(tmp_path / "x")
+
+
+def net(width: int, outputs: int = 2) -> nn.Module:
+    return nn.Sequential(nn.Linear(4, width), nn.BatchNorm1d(width), nn.Linear(width, outputs))
+
+
+def test_weights_of_a_module_are_loaded_into_another(tmp_path: Path) -> None:
+    old, new = net(8), net(8)
+    save_weights(old.state_dict(), tmp_path / "digits-v1.safetensors")
+    assert load_weights(tmp_path / "digits-v1.safetensors", new, strict=True) == []
+    assert same(dict(old.state_dict()), dict(new.state_dict()))
+
+
+def test_weights_that_do_not_fit_are_told_by_name_and_what_fits_is_taken_on_demand(tmp_path: Path) -> None:
+    path = tmp_path / "digits-v1.safetensors"
+    old, other = net(8), net(8, outputs=3)
+    save_weights(old.state_dict(), path)
+    with pytest.raises(TrainerError) as caught:
+        load_weights(path, other, strict=True)
+    assert caught.value.reason.name == "WeightsDoNotFit"
+    assert "2.weight is [2, 8] in the weights and [3, 8] here" in str(caught.value)
+    assert load_weights(path, other, strict=False) == ["2.weight", "2.bias"]
+    assert torch.equal(other.state_dict()["0.weight"], old.state_dict()["0.weight"])
+    with pytest.raises(TrainerError, match="weight is not in the weights"):
+        load_weights(path, nn.Linear(3, 3), strict=False)
+    path.write_bytes(b"no safetensors")
+    with pytest.raises(TrainerError, match="are no safetensors file"):
+        load_weights(path, old, strict=True)
