@@ -87,6 +87,26 @@ def test_whether_it_can_be_made_again(ask: Ask) -> None:
     assert {f["what"] for f in verdict["findings"]} >= {"code", "image", "data", "parameters"}
 
 
+def test_it_is_made_again_and_comes_out_identical(world: World, digits: Tenant) -> None:
+    command = ("kubectl", "slipway", "reproduce", "digits-v2", "--wait", "--namespace", NAMESPACE)
+    assert world.run(*command, seconds=300) == "Identical  digits-v2 by the run digits-v2-again\n"
+    shown = world.run("kubectl", "slipway", "reproducible", "digits-v2", "--namespace", NAMESPACE)
+    assert shown.startswith("yes  digits-v2: the run digits-v2-again made it again: Identical")
+
+
+def test_an_alias_is_given_and_followed_back(world: World, digits: Tenant) -> None:
+    for version, told in (("digits-v2", "has the alias best"), ("digits-v1", "taken from digits-v2")):
+        assert told in world.run("kubectl", "slipway", "alias", version, "best", "--namespace", NAMESPACE)
+        digits.until(
+            MODEL_VERSIONS,
+            version,
+            lambda o: "best" in o["status"].get("heldAliases", ()),
+            what=f"{version} holding it",
+        )
+    assert "best: v1" in world.run("kubectl", "slipway", "models", "--namespace", NAMESPACE)
+    world.run("kubectl", "slipway", "alias", "digits-v1", "best", "--remove", "--namespace", NAMESPACE)
+
+
 def test_what_a_person_sees(world: World, digits: Tenant) -> None:
     shown = world.run("kubectl", "slipway", "models", "--namespace", NAMESPACE)
     assert "digits: v2 100%" in shown

@@ -3,12 +3,16 @@ sentence that each of them reads who is refused."""
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Final
 
 import pytest
 
+from localcluster.paths import REPOSITORY
 from slipway.kube.objects import DEPLOYMENTS, MODEL_VERSIONS, TRAINING_RUNS
 from tests.support.api_server import NAMESPACES, POLICIES, POLICY_BINDINGS, Api, Object, Refusal, eventually
 from tests.support.chart import Chart, render
@@ -238,3 +242,25 @@ def test_the_policies_are_optional_and_keep_to_their_namespaces() -> None:
     for binding in somewhere:
         (only,) = binding["spec"]["matchResources"]["namespaceSelector"]["matchExpressions"]
         assert only == {"key": "kubernetes.io/metadata.name", "operator": "In", "values": ["a", "b"]}
+
+
+def test_the_plugin_decides_in_the_callers_name(world: World, people: People) -> None:
+    """``kubectl slipway approve`` finds out who asks; a refusal is the policy's own sentence and nothing around it."""
+    people.ann.create(version(FREE, 40, approval={"required": True}))
+
+    def slipway(user: str, *words: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "slipway.cli", *words, "--namespace", FREE]
+        command += ["--kubeconfig", str(world.cluster.plane.user(user))]
+        env = {**os.environ, "PYTHONPATH": str(REPOSITORY / "operator")}
+        return subprocess.run(command, env=env, capture_output=True, text=True, check=False)
+
+    refusal = slipway("ann", "approve", "digits-v40")
+    assert refusal.returncode == 1
+    assert refusal.stderr.startswith("kubectl slipway: ")
+    assert "ValidatingAdmissionPolicy" not in refusal.stderr
+    assert refusal.stderr.count("\n") == 1
+    assert slipway("kim", "approve", "digits-v40", "--comment", "seen").stdout == "digits-v40: Approved by kim\n"
+    written = world.cluster.api.get(MODEL_VERSIONS, FREE, "digits-v40")
+    assert written is not None
+    assert written["spec"]["approval"] == {"required": True, "state": "Approved", "by": "kim", "comment": "seen"}
+    assert slipway("kim", "reject", "digits-v40", "--comment", "no").stdout == "digits-v40: Rejected by kim\n"

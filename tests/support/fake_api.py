@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import re
 from collections.abc import Callable, Iterator, Mapping
@@ -11,7 +12,7 @@ from slipway.api.deployment import DEPLOYMENT
 from slipway.api.model_version import MODEL_VERSION
 from slipway.api.training_run import TRAINING_RUN
 from slipway.cli.client import Object, Resource, Row
-from slipway.cli.errors import Forbidden, Missing
+from slipway.cli.errors import Changed, Forbidden, Missing
 
 _KINDS = {kind.plural: kind for kind in (TRAINING_RUN, MODEL_VERSION, DEPLOYMENT)}
 
@@ -27,6 +28,8 @@ class FakeApi:
 
     def __init__(self, *objects: Object, namespace: str = "team") -> None:
         self.objects = list(objects)
+        for made in objects:
+            made["metadata"].setdefault("resourceVersion", "1")
         self.namespace = namespace
         self.asked: list[tuple[str, str]] = []
         self.forbidden: set[str] = set()
@@ -36,12 +39,25 @@ class FakeApi:
     def call(self, method: str, path: str, body: Any = None, *, kind: str = "", **query: str) -> Object:
         self.asked.append((method, path))
         if method == "POST":
-            self.objects.append(body)
-            return dict(body)
+            return self._create(path, body)
         found = self._one(path)
         if method == "PATCH":
+            version = found["metadata"]["resourceVersion"]
+            if body.get("metadata", {}).get("resourceVersion", version) != version:
+                raise Changed("the object has been modified")
             _merge(found, body)
-        return found
+            found["metadata"]["resourceVersion"] = str(int(version) + 1)
+        return copy.deepcopy(found)
+
+    def _create(self, path: str, body: Object) -> Object:
+        if path.endswith("/selfsubjectreviews"):
+            return {"status": {"userInfo": {"username": "anna"}}}
+        made = copy.deepcopy(body)
+        if any(o["kind"] == made["kind"] and o["metadata"]["name"] == made["metadata"]["name"] for o in self.objects):
+            raise Changed("it exists already")
+        made["metadata"]["resourceVersion"] = "1"
+        self.objects.append(made)
+        return made
 
     def table(
         self, resource: Resource, namespace: str | None, *, selector: str = "", meta: bool = False, most: int = 0
@@ -95,7 +111,6 @@ class FakeApi:
             meta = found["metadata"]
             same_kind = f"{found['kind'].lower()}s" == plural
             if same_kind and (meta.get("namespace"), meta["name"]) == (namespace, name):
-                meta.setdefault("resourceVersion", "1")
                 return found
         raise Missing(f"{plural} {name} not found")
 

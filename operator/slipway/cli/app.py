@@ -253,6 +253,152 @@ def reproducible(
     tracing.reproducible(Cluster(kubeconfig, context), namespace, version, output)
 
 
+# ----------------------------------------------------------------------------------------------------- the registry
+
+Comment = Annotated[str | None, typer.Option("--comment", metavar="WORDS", help="Why.", show_default=False)]
+
+
+@app.command()
+def approve(
+    version: AVersion,
+    comment: Comment = None,
+    namespace: Namespace = None,
+    context: Context = None,
+    kubeconfig: Kubeconfig = None,
+) -> None:
+    """Approve a version, in your name.
+
+    Who may is the verb "approve" on modelversions. It works on a version that was rejected too.
+
+    \b
+    Examples:
+      kubectl slipway approve digits-v3 --comment "good on the holdout of October"
+    """
+    from slipway.cli import deciding
+    from slipway.cli.client import Cluster
+
+    deciding.decide(Cluster(kubeconfig, context), namespace, version, "Approved", comment)
+
+
+@app.command()
+def reject(
+    version: AVersion,
+    comment: Annotated[str, typer.Option("--comment", metavar="WORDS", help="Why; it must be said.")],
+    namespace: Namespace = None,
+    context: Context = None,
+    kubeconfig: Kubeconfig = None,
+) -> None:
+    """Reject a version, in your name.
+
+    It is not Ready any more; a Deployment that runs it goes on until it names another.
+
+    \b
+    Examples:
+      kubectl slipway reject digits-v3 --comment "worse for the new scanners"
+    """
+    from slipway.cli import deciding
+    from slipway.cli.client import Cluster
+
+    deciding.decide(Cluster(kubeconfig, context), namespace, version, "Rejected", comment)
+
+
+@app.command()
+def alias(
+    version: AVersion,
+    name: Annotated[str, typer.Argument(metavar="ALIAS", show_default=False)],
+    remove: Annotated[bool, typer.Option("--remove", help="Take it from this version.")] = False,
+    namespace: Namespace = None,
+    context: Context = None,
+    kubeconfig: Kubeconfig = None,
+) -> None:
+    """Give a version an alias, or take it away.
+
+    Deployments that follow the alias begin to roll the version out. To go back, give it to an earlier version.
+
+    \b
+    Examples:
+      kubectl slipway alias digits-v3 champion
+      kubectl slipway alias digits-v3 champion --remove
+    """
+    from slipway.cli import deciding
+    from slipway.cli.client import Cluster
+
+    deciding.alias(Cluster(kubeconfig, context), namespace, version, name, remove)
+
+
+@app.command()
+def archive(
+    version: AVersion,
+    undo: Annotated[bool, typer.Option("--undo", help="Let it be served again.")] = False,
+    namespace: Namespace = None,
+    context: Context = None,
+    kubeconfig: Kubeconfig = None,
+) -> None:
+    """Keep a version from being served.
+
+    \b
+    Examples:
+      kubectl slipway archive digits-v1
+      kubectl slipway archive digits-v1 --undo
+    """
+    from slipway.cli import deciding
+    from slipway.cli.client import Cluster
+
+    deciding.archive(Cluster(kubeconfig, context), namespace, version, undo)
+
+
+@app.command()
+def reproduce(
+    version: AVersion,
+    absolute: Annotated[
+        str | None, typer.Option("--absolute", metavar="NUMBER", help="How far answers may be apart at all.")
+    ] = None,
+    relative: Annotated[
+        str | None, typer.Option("--relative", metavar="NUMBER", help="And for each unit of the original's.")
+    ] = None,
+    wait: Annotated[
+        bool, typer.Option("--wait", help="Wait for the verdict; the exit status is 1 if it differs.")
+    ] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the TrainingRun and make none.")] = False,
+    namespace: Namespace = None,
+    context: Context = None,
+    kubeconfig: Kubeconfig = None,
+) -> None:
+    """Train a version once more, and compare.
+
+    With the same code, image, data, parameters and seed. The verdict is Identical, WithinTolerance or Different, and
+    is written to the version's lineage. No ModelVersion is made.
+
+    \b
+    Examples:
+      kubectl slipway reproduce digits-v3 --wait
+      kubectl slipway reproduce digits-v3 --relative 1e-2
+    """
+    from slipway.cli import again
+    from slipway.cli.client import Cluster
+
+    tolerance = (absolute, relative)
+    again.reproduce(Cluster(kubeconfig, context), namespace, version, tolerance, wait=wait, dry_run=dry_run)
+
+
+@app.command()
+def provenance(
+    version: AVersion, namespace: Namespace = None, context: Context = None, kubeconfig: Kubeconfig = None
+) -> None:
+    """Print a version's SLSA provenance.
+
+    As an in-toto statement: what other tools read of where it came from.
+
+    \b
+    Examples:
+      kubectl slipway provenance digits-v3 > digits-v3.intoto.json
+    """
+    from slipway.cli import again
+    from slipway.cli.client import Cluster
+
+    again.provenance(Cluster(kubeconfig, context), namespace, version)
+
+
 # -------------------------------------------------------------------------------------------------------- rollout
 
 

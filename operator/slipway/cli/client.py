@@ -15,7 +15,7 @@ from typing import Any, Final, Protocol
 from urllib.parse import urlsplit
 
 from slipway.api.common import API_VERSION, GROUP, VERSION
-from slipway.cli.errors import Forbidden, Missing, Stop
+from slipway.cli.errors import Changed, Forbidden, Missing, Stop
 
 Object = dict[str, Any]
 """A Kubernetes object as JSON types."""
@@ -237,12 +237,20 @@ def _plain(error: BaseException) -> str:
     return str(getattr(error, "strerror", None) or error).strip()
 
 
+_DENIED: Final = " denied request: "
+"""What an admission policy says stands behind these words of the API server."""
+
+
 def _refused(path: str, status: int, raw: bytes) -> Stop:
     """What an answer that is no success means, as a sentence."""
     try:
         message = str(json.loads(raw)["message"])
     except (ValueError, KeyError, TypeError):
         message = raw.decode(errors="replace").strip() or f"HTTP status {status}"
+    if _DENIED in message:
+        return Stop(message.partition(_DENIED)[2])
+    if status == 409:
+        return Changed(message)
     if status == 401:
         return Stop("the API server does not know you: your kubeconfig's credentials are missing or no longer good")
     if status == 403:

@@ -21,3 +21,7 @@ class Forbidden(Stop):
 
 class Missing(Stop):
     """There is no object of that name."""
+
+
+class Changed(Stop):
+    """Somebody wrote the object in the meantime, or one of that name exists already."""

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from typing import Final
 
 from slipway.api import wayback
-from slipway.api.common import DIGEST, GROUP, parse_time
+from slipway.api.common import DIGEST, GROUP, Label, parse_time
 from slipway.cli import graph, lineage, lists, show
 from slipway.cli import reproducible as reproducible_
 from slipway.cli.client import CONFIG_MAPS, DATASETS, DEPLOYMENTS, VERSIONS, Api, Object
@@ -22,9 +22,7 @@ from slipway.cli.lists import Server, Version
 from slipway.cli.options import DataOutput, GraphOutput
 from slipway.cli.reading import get, lineage_of, place, version
 
-_COMMIT_LABEL: Final = f"{GROUP}/commit"
-_PARENT_LABEL: Final = f"{GROUP}/parent"
-_IMAGE_LABEL: Final = f"{GROUP}/image"
+_PARENT: Final = f"{GROUP}/parent"
 _COMMIT: Final = re.compile("^[0-9a-f]{40}$")
 _AT_ONCE: Final = 100
 """Names in one selector: they travel in the URL, and servers take 8 KiB of it."""
@@ -123,7 +121,7 @@ def _about(api: Api, namespace: str, found: Object, *, downwards: bool = True) -
     if not downwards:
         return lineage.version_branch(found, Around(parents=parents))
     served = lists.servers(deployments(api, namespace), namespace)
-    children = _versions(api, namespace, f"{_PARENT_LABEL}={name}", served)
+    children = _versions(api, namespace, f"{_PARENT}={name}", served)
     around = Around(served.get((namespace, name), ()), parents, tuple(children))
     return lineage.version_branch(found, around)
 
@@ -180,7 +178,7 @@ def of_commit(api: Api, namespace: str | None, everywhere: bool, commit: str, ou
     if not _COMMIT.match(commit):
         raise Stop(f"{commit} is no whole commit: write its 40 digits (git rev-parse {commit})")
     where = place(api, namespace, everywhere)
-    _tell_dependents(api, where, Node("Code", commit), f"{_COMMIT_LABEL}={commit}", output)
+    _tell_dependents(api, where, Node("Code", commit), f"{Label.COMMIT}={commit}", output)
 
 
 def of_image(api: Api, namespace: str | None, everywhere: bool, image: str, output: GraphOutput) -> None:
@@ -191,7 +189,7 @@ def of_image(api: Api, namespace: str | None, everywhere: bool, image: str, outp
             f"{image} has no digest: write sha256: and 64 digits, or NAME@sha256:...; a tag may have moved since"
         )
     where = place(api, namespace, everywhere)
-    _tell_dependents(api, where, Node("Image", digest), f"{_IMAGE_LABEL}={wayback.short(digest)}", output)
+    _tell_dependents(api, where, Node("Image", digest), f"{Label.IMAGE}={wayback.short(digest)}", output)
 
 
 def _tell_dependents(api: Api, namespace: str | None, root: Node, selector: str, output: GraphOutput) -> None:
@@ -229,8 +227,8 @@ def _children(
     api: Api, namespace: str | None, names: str, served: dict[tuple[str, str], tuple[Server, ...]]
 ) -> list[tuple[Version, str]]:
     """The versions that were made from one of these, each with its parent's name. Few: with their metadata."""
-    rows = api.table(VERSIONS, namespace, selector=f"{_PARENT_LABEL} in ({names})", meta=True)
-    return [(lists.version(row, served, namespace), row.meta["labels"][_PARENT_LABEL]) for row in rows]
+    rows = api.table(VERSIONS, namespace, selector=f"{_PARENT} in ({names})", meta=True)
+    return [(lists.version(row, served, namespace), row.meta["labels"][_PARENT]) for row in rows]
 
 
 def _versions(

@@ -1,0 +1,104 @@
+"""Approving, naming and archiving a version: what is written, in which order, and what a person is told."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from slipway.cli import deciding
+from slipway.cli.client import Object
+from slipway.cli.errors import Missing, Stop
+from tests.support import registry_scene as scene
+from tests.support.fake_api import FakeApi
+
+
+@pytest.fixture
+def api() -> FakeApi:
+    """v1 and v3 list champion, so v3 holds it."""
+    first = scene.version(number=1, aliases=["champion"])
+    first["status"]["heldAliases"] = []
+    return FakeApi(
+        first,
+        scene.version(number=2),
+        scene.version(number=3, aliases=["champion", "newest"]),
+        scene.version(number=4, phase="Verifying"),
+        scene.version("fraud", number=9, aliases=["champion"]),
+    )
+
+
+def spec(api: FakeApi, name: str) -> Object:
+    found: Object = next(o["spec"] for o in api.objects if o["metadata"]["name"] == name)
+    return found
+
+
+def listed(api: FakeApi, alias: str = "champion") -> list[str]:
+    return [o["metadata"]["name"] for o in api.objects if alias in o["spec"]["aliases"]]
+
+
+def test_a_decision_is_in_the_callers_name(api: FakeApi, capsys: pytest.CaptureFixture[str]) -> None:
+    deciding.decide(api, None, "digits-v2", "Rejected", "too slow")
+    assert spec(api, "digits-v2")["approval"] == {"state": "Rejected", "by": "anna", "comment": "too slow"}
+    deciding.decide(api, None, "digits-v2", "Approved", None)
+    assert spec(api, "digits-v2")["approval"] == {"state": "Approved", "by": "anna"}
+    assert capsys.readouterr().out.splitlines()[-1] == "digits-v2: Approved by anna"
+
+
+def test_an_alias_moves_forward(api: FakeApi, capsys: pytest.CaptureFixture[str]) -> None:
+    deciding.alias(api, None, "digits-v4", "champion", False)
+    assert listed(api) == ["digits-v1", "digits-v3", "digits-v4", "fraud-v9"]
+    assert "it is Verifying, and holds the alias as soon as it is Ready" in capsys.readouterr().out
+
+
+def test_an_alias_moves_back_and_nobody_is_without_it_meanwhile(
+    api: FakeApi, capsys: pytest.CaptureFixture[str]
+) -> None:
+    writes: list[list[str]] = []
+    call = api.call
+
+    def watched(method: str, path: str, body: Any = None, **more: str) -> Object:
+        made = call(method, path, body, **more)
+        if method == "PATCH":
+            writes.append(listed(api))
+        return made
+
+    api.call = watched  # type: ignore[method-assign]
+    deciding.alias(api, None, "digits-v2", "champion", False)
+    assert writes == [
+        ["digits-v1", "digits-v2", "digits-v3", "fraud-v9"],
+        ["digits-v1", "digits-v2", "fraud-v9"],
+    ]
+    assert spec(api, "digits-v3")["aliases"] == ["newest"]
+    assert capsys.readouterr().out == "digits-v2 has the alias champion, taken from digits-v3\n"
+
+
+def test_an_alias_that_is_taken_away_may_go_to_who_lists_it_too(
+    api: FakeApi, capsys: pytest.CaptureFixture[str]
+) -> None:
+    deciding.alias(api, None, "digits@champion", "champion", True)
+    assert listed(api) == ["digits-v1", "fraud-v9"]
+    assert "digits-v1 lists it too" in capsys.readouterr().out
+
+
+def test_a_list_that_others_write_too_loses_nothing(api: FakeApi) -> None:
+    """Somebody gives v2 another alias between our look and our write."""
+    found = api.call("GET", "/apis/slipway.dev/v1alpha1/namespaces/team/modelversions/digits-v2")
+    live = next(o for o in api.objects if o["metadata"]["name"] == "digits-v2")
+    live["spec"]["aliases"] = ["theirs"]
+    live["metadata"]["resourceVersion"] = "17"
+    deciding._list(api, found, "ours", True)
+    assert spec(api, "digits-v2")["aliases"] == ["theirs", "ours"]
+
+
+def test_archive_and_back(api: FakeApi) -> None:
+    deciding.archive(api, None, "digits-v1", False)
+    assert spec(api, "digits-v1")["archived"] is True
+    deciding.archive(api, None, "digits-v1", True)
+    assert spec(api, "digits-v1")["archived"] is False
+
+
+def test_a_version_that_is_not_there(api: FakeApi) -> None:
+    with pytest.raises(Missing, match="there is no ModelVersion digits-v8 in the namespace team"):
+        deciding.archive(api, None, "digits-v8", False)
+    with pytest.raises(Stop, match="no version of digits holds the alias nobody"):
+        deciding.alias(api, None, "digits@nobody", "champion", False)
