@@ -103,7 +103,7 @@ def version(
         **{f"data.{GROUP}/{_short(d['digest'])}": "" for d in origin["data"]},
     }
     if "git" in origin["code"]:
-        labels[f"{GROUP}/commit"] = origin["code"]["git"]["commit"]
+        labels[f"{GROUP}/commit"] = _short(origin["code"]["git"]["commit"])
     if "parent" in origin:
         labels[f"{GROUP}/parent"] = origin["parent"]["modelVersion"]
     tensor = {"name": "x", "datatype": "FP32", "shape": [-1, 64]}

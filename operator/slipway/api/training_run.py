@@ -432,7 +432,7 @@ class DataPin(Model):
     """The manifest digest. The pod checks that the data still have it."""
     uri: Annotated[str, Field(max_length=1024)]
     store: str
-    profile: Annotated[str, Field(max_length=1024)] | None = None
+    profile: Annotated[str, Field(max_length=2048)] | None = None
     """S3 URI of the profile of this version: what later data are compared with to find drift."""
 
 
@@ -440,7 +440,7 @@ class ParentPin(Model):
     """The weights that this run begins with, settled once, before the Job is made."""
 
     model_version: str
-    uri: Annotated[str, Field(max_length=1024)]
+    uri: Annotated[str, Field(max_length=2048)]
     digest: Digest
     """The sha256 of the file. The pod checks that it still has it."""
     size: int

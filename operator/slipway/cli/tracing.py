@@ -23,7 +23,6 @@ from slipway.cli.options import DataOutput, GraphOutput
 from slipway.cli.reading import get, lineage_of, place, version
 
 _PARENT: Final = f"{GROUP}/parent"
-_COMMIT: Final = re.compile("^[0-9a-f]{40}$")
 _AT_ONCE: Final = 100
 """Names in one selector: they travel in the URL, and servers take 8 KiB of it."""
 _GENERATIONS: Final = 32
@@ -175,10 +174,11 @@ def _data(api: Api, namespace: str, data: str) -> tuple[str, tuple[str, ...]]:
 
 def of_commit(api: Api, namespace: str | None, everywhere: bool, commit: str, output: GraphOutput) -> None:
     """What depends on a commit."""
-    if not _COMMIT.match(commit):
+    held = wayback.short_commit(commit)
+    if held is None:
         raise Stop(f"{commit} is no whole commit: write its 40 digits (git rev-parse {commit})")
     where = place(api, namespace, everywhere)
-    _tell_dependents(api, where, Node("Code", commit), f"{Label.COMMIT}={commit}", output)
+    _tell_dependents(api, where, Node("Code", commit), f"{Label.COMMIT}={held}", output)
 
 
 def of_image(api: Api, namespace: str | None, everywhere: bool, image: str, output: GraphOutput) -> None:
@@ -214,6 +214,8 @@ def _descent(
             names = ",".join(sorted({v.name for v in generation[begin : begin + _AT_ONCE]}))
             for child, parent in _children(api, namespace, names, served):
                 above = (child.namespace, parent)
+                if above not in known:
+                    continue  # made from a version of the same name in another namespace
                 if child not in children.get(above, ()):
                     children[above] = (*children.get(above, ()), child)
                 if (child.namespace, child.name) not in known:
@@ -301,7 +303,7 @@ def _difference(found: Difference) -> list[str]:
 
 
 def _brief(text: str) -> str:
-    return show.short(text) if re.match(DIGEST, text) else text[:12] if _COMMIT.match(text) else text
+    return show.short(text) if re.match(DIGEST, text) else text[:12] if wayback.short_commit(text) else text
 
 
 def reproducible(api: Api, namespace: str | None, name: str, output: DataOutput) -> None:

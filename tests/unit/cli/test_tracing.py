@@ -111,6 +111,21 @@ def test_bad_data_lead_to_all_that_came_of_them(api: FakeApi, capsys: pytest.Cap
     assert ("ModelVersion/team/digits-v3", "served by", "Deployment/team/digits") in edges
 
 
+def test_a_version_of_the_same_name_in_another_namespace_is_no_parent(
+    api: FakeApi, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ask(api, data=scene.digest(BAD))
+    here = capsys.readouterr().out
+    ask(api, everywhere=True, data=scene.digest(BAD))
+    assert capsys.readouterr().out.splitlines()[0] == here.splitlines()[0]
+
+
+def test_a_commit_of_sha256_is_found_by_its_label(api: FakeApi, capsys: pytest.CaptureFixture[str]) -> None:
+    api.objects.append(scene.version("cats", commit="2e" * 32))
+    nodes, _ = graph(api, capsys, commit="2e" * 32)
+    assert nodes == {f"Code/{'2e' * 32}", "ModelVersion/team/cats-v1"}
+
+
 def test_the_host_leads_to_what_has_traffic(api: FakeApi, capsys: pytest.CaptureFixture[str]) -> None:
     nodes, edges = graph(api, capsys, host="digits.example.com")
     assert {n for n in nodes if n.startswith("Data/")} == {f"Data/{scene.digest(of)}" for of in (BAD, GOOD, "test")}
