@@ -207,6 +207,7 @@ _SOURCES = {
         "requirements/trainer.txt",
         "requirements/trainer-cuda.txt",
         "images/trainer/slipway_trainer",
+        "images/trainer/slipway_dataset",
         "images/trainer/slipway_evidence",
         *_CONTRACT,
     ),

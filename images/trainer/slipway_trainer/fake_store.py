@@ -22,11 +22,13 @@ class MemoryStore:
             if key.startswith(prefix):
                 yield Entry(key, len(content), hashlib.md5(content, usedforsecurity=False).hexdigest())
 
-    def read(self, bucket: str, key: str) -> Iterator[bytes]:
+    def read(self, bucket: str, key: str, etag: str = "") -> Iterator[bytes]:
         objects = self._objects(bucket)
         if key not in objects:
             raise ObjectMissingError(key)
         content = objects[key]
+        if etag not in ("", hashlib.md5(content, usedforsecurity=False).hexdigest()):
+            raise TrainerError(failures.DATA_CHANGED, f"{key} was written over while it was read")
         for start in range(0, len(content), 7):
             yield content[start : start + 7]
 

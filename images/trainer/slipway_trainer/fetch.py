@@ -101,23 +101,28 @@ def _listing(store: Store, data: DataSpec, bucket: str, key: str) -> dict[str, E
         if not entry.key.endswith("/")  # the marker of an empty folder, as S3 consoles make it
     }
     if not named:
-        hint = "write s3://BUCKET/PREFIX/ with a slash at the end to mean all that lies below"
-        if whole:
-            hint = "correct the address, or put the files there"
-        raise TrainerError(failures.DATA_NOT_FOUND, f"nothing lies at {data.uri} (data set {data.name!r}): {hint}")
+        raise nothing(data, whole)
     for path in named:
-        _refuse_unsafe(path, data)
+        refuse_unsafe(path, data.uri)
     _refuse_clash(set(named), data)
     return named
 
 
-def _refuse_unsafe(path: str, data: DataSpec) -> None:
+def nothing(data: DataSpec, whole: bool) -> TrainerError:
+    """No object lies at the address; ``whole``: it names all below a prefix."""
+    hint = "write s3://BUCKET/PREFIX/ with a slash at the end to mean all that lies below"
+    if whole:
+        hint = "correct the address, or put the files there"
+    return TrainerError(failures.DATA_NOT_FOUND, f"nothing lies at {data.uri} (data set {data.name!r}): {hint}")
+
+
+def refuse_unsafe(path: str, uri: str) -> None:
     """A key is any text; a path that leaves its folder, or that a manifest line cannot hold, is refused."""
     parts = path.split("/")
     if any(part in ("", ".", "..") for part in parts) or any(ord(letter) < 32 for letter in path):
         raise TrainerError(
             failures.DATA_PATH_REFUSED,
-            f"the object {path!r} below {data.uri} cannot safely be a file: rename it, without '..', empty parts "
+            f"the object {path!r} below {uri} cannot safely be a file: rename it, without '..', empty parts "
             f"or control characters",
         )
 
@@ -126,11 +131,16 @@ def _refuse_clash(paths: set[str], data: DataSpec) -> None:
     for path in paths:
         for parent in PurePosixPath(path).parents:
             if parent.as_posix() in paths:
-                raise TrainerError(
-                    failures.DATA_PATH_REFUSED,
-                    f"below {data.uri} the object {parent.as_posix()!r} would be a file and a folder at once, because "
-                    f"{path!r} lies below it: rename one",
-                )
+                raise clash(parent.as_posix(), path, data.uri)
+
+
+def clash(parent: str, path: str, uri: str) -> TrainerError:
+    """Two keys that cannot both be files."""
+    return TrainerError(
+        failures.DATA_PATH_REFUSED,
+        f"below {uri} the object {parent!r} would be a file and a folder at once, because {path!r} lies below it: "
+        f"rename one",
+    )
 
 
 def _fetch_all(

@@ -7,13 +7,13 @@ import sys
 import time
 
 
-def log_to_stdout() -> None:
-    """Set up our own logger. The root logger is left alone: it is the training code's to set up."""
+def log_to_stdout(package: str = "slipway_trainer") -> None:
+    """Set up the logger of a package of ours. The root logger is left alone: it is the training code's to set up."""
     formatter = logging.Formatter("%(asctime)s %(levelname)s %(message)s", "%Y-%m-%dT%H:%M:%SZ")
     formatter.converter = time.gmtime
     handler = logging.StreamHandler(sys.stdout)
     handler.setFormatter(formatter)
-    own = logging.getLogger(__package__)
+    own = logging.getLogger(package)
     own.setLevel(logging.INFO)
     own.addHandler(handler)
     own.propagate = False

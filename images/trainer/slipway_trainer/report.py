@@ -10,7 +10,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
-from slipway.contract import EXIT_OK, TERMINATION_MESSAGE_LIMIT, EvidenceResult, Failure, TrainResult, dumps
+from slipway.contract import (
+    EXIT_OK,
+    TERMINATION_MESSAGE_LIMIT,
+    DatasetResult,
+    EvidenceResult,
+    Failure,
+    TrainResult,
+    dumps,
+)
 
 from . import failures
 from .failures import TrainerError
@@ -54,7 +62,7 @@ class Outcome:
         self._lock = threading.Lock()
         self._exit_code: int | None = None
 
-    def succeed(self, result: TrainResult | EvidenceResult) -> int:
+    def succeed(self, result: TrainResult | DatasetResult | EvidenceResult) -> int:
         """Write the result; returns the exit status."""
         return self._settle(dumps(result), EXIT_OK)
 

@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final, Protocol, TypeVar
+from typing import Any, Final, Protocol, TypeVar
 from urllib.parse import urlsplit
 
 import certifi
@@ -57,11 +57,14 @@ class Store(Protocol):
     """An S3 place. Every method may raise ``TrainerError``; a write is seen whole or not at all."""
 
     def entries(self, bucket: str, prefix: str) -> Iterator[Entry]:
-        """All objects whose key starts with ``prefix``."""
+        """All objects whose key starts with ``prefix``; one may come twice, where the server's answer broke off."""
         ...
 
-    def read(self, bucket: str, key: str) -> Iterator[bytes]:
-        """The bytes of one object, in pieces. Raises ``ObjectMissingError``."""
+    def read(self, bucket: str, key: str, etag: str = "") -> Iterator[bytes]:
+        """The bytes of one object, in pieces; of the one with this tag, where a tag is given.
+
+        Raises ``ObjectMissingError``.
+        """
         ...
 
     def write(self, bucket: str, key: str, content: bytes | Path) -> None:
@@ -139,15 +142,34 @@ class S3Store:
         self._sleep = sleep
 
     def entries(self, bucket: str, prefix: str) -> Iterator[Entry]:
-        found = self._again(
-            bucket, lambda: list(self._client.list_objects(bucket, prefix=prefix or None, recursive=True))
-        )
-        for item in found:
-            yield Entry(item.object_name, item.size or 0, item.etag or "")
+        """A listing that breaks begins anew: not every server lists in the order of keys, and where to go on is
+        then not known (``start-after``: SeaweedFS issue 11321)."""
+        listing: Iterator[Any] = iter(())
 
-    def read(self, bucket: str, key: str) -> Iterator[bytes]:
+        def begin() -> Any:
+            nonlocal listing
+            listing = iter(self._client.list_objects(bucket, prefix=prefix or None, recursive=True))
+            return next(listing, None)
+
+        item = self._again(bucket, begin)
+        broken = 0
+        while item is not None:
+            yield Entry(item.object_name, item.size or 0, item.etag or "")
+            try:
+                item = next(listing, None)
+            except _OF_CLIENT as error:
+                told = _tell(error, self._place, bucket)
+                if told.reason not in _MAY_PASS or broken == len(PAUSES):
+                    raise told from None
+                log.warning("listing broke off, beginning anew problem=%s", told)
+                self._sleep(PAUSES[broken])
+                broken += 1
+                item = self._again(bucket, begin)
+
+    def read(self, bucket: str, key: str, etag: str = "") -> Iterator[bytes]:
         """A stream that breaks goes on where it broke, as long as the object is still the same one."""
-        offset, etag, broken = 0, "", 0
+        offset, broken = 0, 0
+        etag = f'"{etag}"' if etag else ""
         while True:
             start = offset
             response = self._again(bucket, functools.partial(self._open, bucket, key, start, etag))
@@ -200,7 +222,7 @@ class S3Store:
         for pause in (*PAUSES, None):
             try:
                 return call()
-            except (S3Error, ServerError, InvalidResponseError, urllib3.exceptions.HTTPError) as error:
+            except _OF_CLIENT as error:
                 told = _tell(error, self._place, bucket)
                 if told.reason not in _MAY_PASS or pause is None:
                     raise told from None
@@ -209,6 +231,8 @@ class S3Store:
         raise AssertionError("the last pause is None, so the loop returned or raised")
 
 
+_OF_CLIENT: Final = (S3Error, ServerError, InvalidResponseError, urllib3.exceptions.HTTPError)
+"""What the client raises."""
 _MAY_PASS: Final = (failures.STORE_UNREACHABLE, failures.STORE_ERROR)
 """What the same request may not meet a moment later."""
 
@@ -235,7 +259,7 @@ _CODES: Final[Mapping[str, tuple[Reason, str]]] = {
         failures.BUCKET_NOT_FOUND,
         (
             "the S3 server at {endpoint} has no bucket {bucket!r}: create it, or correct the address "
-            "(spec.data[].uri, or bucket in the ConfigMap {object})"
+            "(uri in the spec, or bucket in the ConfigMap {object})"
         ),
     ),
     "PreconditionFailed": (

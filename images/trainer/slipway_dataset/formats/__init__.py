@@ -1,0 +1,1 @@
+"""A file a format: how its columns are read in bounded memory."""
