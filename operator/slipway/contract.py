@@ -264,7 +264,8 @@ class Failure:
 class DataSpec:
     """One data set to fetch. ``uri`` is ``s3://bucket/key`` (a file) or ``s3://bucket/prefix/`` (all below it).
 
-    ``dataset`` is the Dataset that the run names; ``digest`` is its version then.
+    ``dataset`` is the Dataset that the run names; ``digest`` is its version then, ``manifest`` the URI of the lines
+    whose sha256 that is, in the place ``manifestStore``: by it a pod that finds other data says which files they are.
     """
 
     name: str
@@ -272,6 +273,8 @@ class DataSpec:
     store: str = "default"
     digest: str | None = None
     dataset: str | None = None
+    manifest: str | None = None
+    manifestStore: str = "default"
 
 
 @dataclass(frozen=True)

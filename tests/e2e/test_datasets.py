@@ -102,6 +102,7 @@ def test_data_are_registered_trained_from_and_stopped_when_they_are_bad(world: W
     assert condition(refused, "Succeeded")["reason"] == "DataDigestMismatch"
     assert status["digest"] in refused["status"]["message"]
     assert bad["status"]["digest"] in refused["status"]["message"]
+    assert "(train.csv has " in refused["status"]["message"]
 
     # When the old files are put back
     world.put(f"{RELEASE}train.csv", content)

@@ -44,7 +44,9 @@ def test_a_run_trains_from_the_version_that_passed(world: World) -> None:
             "version": status["digest"],
             "uri": "s3://data/digits/",
             "store": "default",
+            "manifest": status["manifest"],
             "profile": status["profile"],
+            "outputStore": "default",
         }
     ]
     train, test = team.version_until("Ready")["status"]["lineage"]["data"]

@@ -14,7 +14,7 @@ from typing import Final
 
 from slipway.contract import DataResult, DataSpec
 
-from . import failures
+from . import failures, recorded
 from .failures import TrainerError
 from .manifest import FileDigest, manifest_digest
 from .store import Entry, ObjectMissingError, Store
@@ -25,11 +25,14 @@ PARALLEL: Final = 8
 """Objects read at a time: small ones are bound by the round trip, large ones fill the line with fewer."""
 
 
-def fetch(store: Store, data: DataSpec, root: Path, tell: Callable[[str], None]) -> DataResult:
+def fetch(
+    store: Store, data: DataSpec, root: Path, tell: Callable[[str], None], manifests: Store | None = None
+) -> DataResult:
     """Put the data set's files below ``root/<name>`` and check its digest where one is given.
 
     A prefix (``s3://bucket/prefix/``) keeps the tree below it, a single object its base name. A file appears under
-    its name only when all of it is there. ``tell`` gets one short sentence for each file that came.
+    its name only when all of it is there. ``tell`` gets one short sentence for each file that came. ``manifests`` is
+    the place of ``data.manifest``, by which a refusal names the files that changed.
 
     Raises:
         TrainerError: no such bucket or object, a key that cannot be a file's name, another digest, no room, or the
@@ -54,16 +57,16 @@ def fetch(store: Store, data: DataSpec, root: Path, tell: Callable[[str], None])
         ) from None
     digest = manifest_digest(files)
     if data.digest and data.digest != digest:
-        raise _other_digest(data, digest)
+        raise _other_digest(data, digest, recorded.differences(manifests, data, files))
     return DataResult(data.name, data.uri, digest, len(files), sum(file.size for file in files))
 
 
-def _other_digest(data: DataSpec, digest: str) -> TrainerError:
+def _other_digest(data: DataSpec, digest: str, which: str) -> TrainerError:
     found = f"data set {data.name!r} at {data.uri} has the digest {digest}"
     if data.dataset:
         says = (
             f"but the run takes the version {data.digest} of the Dataset {data.dataset}: somebody changed the "
-            f"data since they were checked; put the old ones back, or have the new ones checked with "
+            f"data since they were checked{which}; put the old ones back, or have the new ones checked with "
             f"kubectl annotate dset {data.dataset} slipway.dev/action=refresh and run again"
         )
     else:

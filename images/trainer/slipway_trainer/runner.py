@@ -166,7 +166,8 @@ class Attempt:
     def _fetch(self, data: DataSpec) -> DataResult:
         self._board.tell(f"fetching data {data.name}")
         _, store = self._outside.open_place(data.store)
-        got = fetch(store, data, self._outside.paths.data, self._board.tell)
+        manifests = self._outside.open_place(data.manifestStore)[1] if data.manifest else None
+        got = fetch(store, data, self._outside.paths.data, self._board.tell, manifests)
         log.info("data fetched name=%s files=%d bytes=%d digest=%s", got.name, got.files, got.bytes, got.digest)
         return got
 

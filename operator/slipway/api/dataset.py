@@ -235,6 +235,8 @@ class DatasetVersion(Model):
     """S3 URI of the lines ``path size sha256``; the sha256 of that file is the digest."""
     profile: Annotated[str, Field(max_length=2048)] | None = None
     """S3 URI of the profile of the columns."""
+    output_store: Annotated[str, Field(max_length=40)] | None = None
+    """The S3 place that manifest and profile lie in."""
     passed: bool
     """Whether it passed schema and checks when a check saw it last."""
 

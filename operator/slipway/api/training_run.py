@@ -432,8 +432,12 @@ class DataPin(Model):
     """The manifest digest. The pod checks that the data still have it."""
     uri: Annotated[str, Field(max_length=1024)]
     store: str
+    manifest: Annotated[str, Field(max_length=2048)] | None = None
+    """S3 URI of the manifest of this version: its files, each with size and sha256."""
     profile: Annotated[str, Field(max_length=2048)] | None = None
     """S3 URI of the profile of this version: what later data are compared with to find drift."""
+    output_store: str | None = None
+    """The S3 place of manifest and profile."""
 
 
 class ParentPin(Model):

@@ -14,7 +14,7 @@ from typing import Final
 from slipway import contract, podfacts
 from slipway.api.common import DIGEST, Label
 from slipway.api.dataset import FAILURES, VERSIONS, Check, DatasetSpec, DatasetVersion, FailedCheck
-from slipway.datasets.children import CONTAINER
+from slipway.datasets.children import CONTAINER, output_store
 from slipway.kube.objects import Manifest
 
 _INT64: Final = 2**63 - 1
@@ -82,6 +82,7 @@ def with_newest(
         rows=result.rows,
         manifest=result.manifest,
         profile=result.profile,
+        output_store=output_store(spec),
         passed=result.passed,
     )
     made = [newest, *(v for v in known if v.digest != result.digest)]

@@ -76,7 +76,7 @@ def train_spec(
         if parent
         else None,
         data=[
-            contract.DataSpec(name=d.name, uri=pin.uri, store=pin.store, digest=pin.version, dataset=pin.dataset)
+            _pinned(pin, places(spec, original, pins, parent))
             if pin
             else contract.DataSpec(name=d.name, uri=d.uri or "", store=d.store, digest=d.digest)
             for d, pin in data.resolved(spec, pins)
@@ -102,6 +102,21 @@ def _compared(spec: TrainingRunSpec, original: Manifest | None) -> contract.Repr
         metrics=[contract.Metric(m.name, m.value) for m in (measured.metrics if measured else [])],
         absolute=tolerance.absolute,
         relative=tolerance.relative,
+    )
+
+
+def _pinned(pin: DataPin, given: Sequence[str]) -> contract.DataSpec:
+    """A version of a Dataset, for the pod. Its manifest is named only where the pod has the place that it lies in: it
+    makes a refusal clearer, and no run should need one more place for that."""
+    place = pin.output_store if pin.output_store in given else None
+    return contract.DataSpec(
+        name=pin.name,
+        uri=pin.uri,
+        store=pin.store,
+        digest=pin.version,
+        dataset=pin.dataset,
+        manifest=pin.manifest if place else None,
+        manifestStore=place or pin.store,
     )
 
 

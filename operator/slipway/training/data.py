@@ -99,7 +99,9 @@ def _one(data: DataInput, name: str, dataset: Manifest | None) -> DataPin | Trou
         version=version.digest,
         uri=version.uri,
         store=version.store,
+        manifest=version.manifest,
         profile=version.profile,
+        output_store=version.output_store,
     )
 
 

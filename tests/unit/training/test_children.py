@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
 from slipway import contract
 from slipway.api.training_run import DataPin, TrainingRunSpec
 from slipway.training import children
@@ -49,9 +51,19 @@ def test_the_pod_keeps_every_rule_of_restricted_and_ours() -> None:
     assert "initContainers" not in pod
 
 
-def test_the_trainer_is_told_the_version_of_a_dataset_and_where_it_lay() -> None:
+@pytest.mark.parametrize(("place", "manifest"), [("lake", "s3://models/m"), ("elsewhere", None)])
+def test_the_trainer_is_told_the_version_of_a_dataset_and_where_it_lay(place: str, manifest: str | None) -> None:
+    """And where its manifest lies, if the pod has that place anyway."""
     run = training_run(uid="run-uid", data=[{"name": "train", "dataset": "digits", "store": "default"}])
-    pin = DataPin(name="train", dataset="digits", version=DIGEST, uri="s3://data/digits/", store="lake")
+    pin = DataPin(
+        name="train",
+        dataset="digits",
+        version=DIGEST,
+        uri="s3://data/digits/",
+        store="lake",
+        manifest="s3://models/m",
+        output_store=place,
+    )
     made = children.job(
         run,
         TrainingRunSpec.model_validate(run["spec"]),
@@ -62,8 +74,9 @@ def test_the_trainer_is_told_the_version_of_a_dataset_and_where_it_lay() -> None
         pins=[pin],
     )
     told = contract.loads(contract.TrainSpec, env(made)[contract.Env.SPEC])
-    assert told.data == [contract.DataSpec("train", "s3://data/digits/", "lake", DIGEST, "digits")]
+    assert told.data == [contract.DataSpec("train", "s3://data/digits/", "lake", DIGEST, "digits", manifest, "lake")]
     assert "SLIPWAY_STORE_LAKE_ENDPOINT" in env(made)
+    assert "SLIPWAY_STORE_ELSEWHERE_ENDPOINT" not in env(made)
 
 
 def test_the_trainer_is_told_everything_in_one_document() -> None:

@@ -25,7 +25,8 @@ def version(digest: str, *, passed: bool = True, uri: str = "s3://data/digits/")
         "store": "lake",
         "files": 2,
         "bytes": 1000,
-        "manifest": "s3://models/m",
+        "manifest": f"s3://models/manifests/{digest[7:]}.txt",
+        "outputStore": "kept",
         "profile": f"s3://models/profiles/{digest[7:]}.json",
         "passed": passed,
     }
@@ -74,8 +75,12 @@ TAKEN: dict[str, tuple[dict[str, Any], str | None, str]] = {
 def test_is_taken(sentence: str) -> None:
     found, asked, taken = TAKEN[sentence]
     got = settle(spec(asked), {"digits": found})
-    profile = f"s3://models/profiles/{taken[7:]}.json"
-    assert got == [DataPin.model_validate({**PIN, "version": taken, "profile": profile})]
+    kept = {
+        "manifest": f"s3://models/manifests/{taken[7:]}.txt",
+        "profile": f"s3://models/profiles/{taken[7:]}.json",
+        "outputStore": "kept",
+    }
+    assert got == [DataPin.model_validate({**PIN, "version": taken, **kept})]
 
 
 REFUSED: dict[str, tuple[dict[str, Any] | None, str | None, str, str, str]] = {
