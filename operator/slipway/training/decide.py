@@ -171,7 +171,8 @@ def _result(view: View) -> Verdict | None:
         made = record.version_spec(run, spec, ended.result, number or 1)
         settled = view.seen.status
         lineage = record.lineage(run, spec, image, ended, view.attempts, settled.data, settled.parent)
-        lineage = lineage.model_copy(update={"gates": [j.lineage for j in judged]})
+        # With its number it has passed; a champion that came since is no part of how.
+        lineage = lineage.model_copy(update={"gates": [j.lineage for j in judged if j.passed]})
     except record.Unusable as error:
         return Verdict(
             "Failed",

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from decimal import Decimal, InvalidOperation
+from decimal import Context, Decimal, InvalidOperation, localcontext
 
 from slipway import contract
 from slipway.api.model_version import Champion, GateLineage, ModelVersionStatus
@@ -121,7 +121,11 @@ def _compared(gate: Gate, asked: NotWorseThan, run: Measured, versions: Sequence
     if value is None or mark is None:
         words = f"cannot be compared with {who}: its lineage has no number for {name}"
         return _judged(gate, False, f"{name} {words}", against)
-    behind = mark - value if gate.higher_is_better else value - mark
+    with localcontext(Context(traps=[])):  # infinity less infinity is an answer here, and no error
+        behind = mark - value if gate.higher_is_better else value - mark
+    if not behind.is_finite():
+        words = f"{name} {text} cannot be compared with {who}: nobody can say how far it is from {theirs[name]}"
+        return _judged(gate, False, words, against)
     same = f"on the same {', '.join(asked.on or sorted(run.data))}"
     if behind > Decimal(asked.by):
         words = f"{name} {text} is more than {asked.by} worse than the {theirs[name]} of {who}, {same}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -10,6 +11,7 @@ import pytest
 
 from slipway import contract
 from slipway.api.common import Label
+from slipway.api.model_version import LINEAGE_ANNOTATION
 from slipway.api.reasons import Reason
 from slipway.api.training_run import TrainingRunSpec, TrainingRunStatus
 from slipway.kube.objects import owner_reference
@@ -18,7 +20,7 @@ from slipway.training import children
 from slipway.training.children import CODE_CONTAINER, Defaults
 from slipway.training.decide import DEADLINE_FLOOR, MISSING_EVERY, PROGRESS_EVERY, decide
 from slipway.training.observe import Observed
-from tests.support.builders import T0, config_map, failure, model_version, pod, train_result, training_run
+from tests.support.builders import DIGEST, T0, config_map, failure, model_version, pod, train_result, training_run
 
 NOW = datetime(2026, 1, 1, 1, tzinfo=UTC)
 UID = "run-uid"
@@ -405,6 +407,31 @@ def test_what_a_pod_says_can_never_make_a_status_that_the_api_server_refuses() -
     assert names[0] == "c"
     assert len(names) == len(set(names)) == 64
     assert TrainingRunStatus.model_validate(status.wire()) == status
+
+
+def test_who_has_a_number_gets_the_version_though_a_better_champion_came_since() -> None:
+    """The operator died between the claim and the version; what was not passed is not told as passed."""
+    registered = model_version("digits-v9")
+    measured = {
+        "artifact": registered["spec"]["artifact"],
+        "metrics": [{"name": "accuracy", "value": "0.99"}],
+        "data": [{"name": "train", "uri": "s3://data/digits/", "digest": DIGEST, "files": 2, "bytes": 1000}],
+    }
+    came = {**registered, "status": {"phase": "Ready", "heldAliases": ["champion"], "lineage": measured}}
+    behind = {"metric": "accuracy", "notWorseThan": {"alias": "champion", "better": "Higher"}}
+    claimed = seen(
+        spec={"gate": [behind]},
+        job=job(),
+        pods=(trainer(exit_code=0, message=GOOD),),
+        versions=(came,),
+        ledger=children.ledger("team", "digits", 10, {UID: 10}),
+    )
+    (change,) = decide(claimed, NOW).changes
+    assert isinstance(change, Create)
+    assert change.manifest["metadata"]["name"] == "digits-v10"
+    assert "gates" not in json.loads(change.manifest["metadata"]["annotations"][LINEAGE_ANNOTATION])
+    # Without a number it would have been refused.
+    assert said(decide(replace(claimed, ledger=None), NOW))[1] == Reason.GATE_MISSED
 
 
 def test_the_end_is_final_whatever_happens_to_the_job() -> None:

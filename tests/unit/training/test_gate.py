@@ -82,6 +82,14 @@ CASES: dict[str, tuple[Gate, str, list[dict[str, Any]], bool, str]] = {
         asked(), "0.99", [champion(lineage=None)], False,
         f"accuracy cannot be compared with {WHO}: it read no data set of that name, and this run read {DIGEST} as test",
     ),
+    "two that have no difference": (
+        asked(), "inf", [champion("Infinity")], False,
+        f"accuracy inf cannot be compared with {WHO}: nobody can say how far it is from Infinity",
+    ),
+    "two whose difference no number holds": (
+        asked(), "9e999999", [champion("-9e999999")], False,
+        f"accuracy 9e999999 cannot be compared with {WHO}: nobody can say how far it is from -9e999999",
+    ),
     "no number": (asked(), "nan", [champion()], False, "accuracy nan is no number"),
 }  # fmt: skip
 
