@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from datetime import UTC, datetime, timedelta
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import pyarrow as pa
@@ -12,6 +12,9 @@ import pyarrow.compute as pc
 
 from .frequent import ROOM, Frequent
 from .quantiles import Quantiles
+
+if TYPE_CHECKING:
+    from .rows import Cells
 
 SHARES: Final = (0.01, 0.05, 0.1, 0.2, 0.25, 0.3, 0.4, 0.5, 0.6, 0.7, 0.75, 0.8, 0.9, 0.95, 0.99)
 """The quantiles that a profile holds: deciles to compare distributions by, quartiles and tails to read."""
@@ -58,16 +61,9 @@ class Column:
         self._squares = 0.0
         self._quantiles = Quantiles()
 
-    def add(self, values: pa.Array, kind: str | None, row: int, wrong: pa.Array | None = None, width: int = 1) -> None:
-        """Take in a batch of values of one kind; missing ones are null (or NaN).
-
-        Args:
-            values: null also where they are not of the declared type.
-            kind: what they are; None where all are missing.
-            row: that of the first value, from 1.
-            wrong: which are not of the declared type.
-            width: values of a row.
-        """
+    def add(self, cells: Cells, row: int) -> None:
+        """Take in a batch of values, ``row`` (from 1) being that of the first; a NaN is missing."""
+        values, kind, wrong = cells.values, cells.kind, cells.wrong
         if kind == "Number":
             values = pc.if_else(pc.is_nan(values), pa.scalar(None, values.type), values)
         self.count += len(values)
@@ -78,7 +74,7 @@ class Column:
             if missing := pc.sum(lost).as_py():
                 self.missing += missing
                 if self.first_missing is None:
-                    self.first_missing = row + pc.index(lost, pa.scalar(True)).as_py() // width
+                    self.first_missing = row + cells.place(pc.index(lost, pa.scalar(True)).as_py())
             values = values.drop_null()
         if not len(values):
             return

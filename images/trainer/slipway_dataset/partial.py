@@ -44,7 +44,7 @@ class Partial:
                 if len(self.columns) == COLUMNS:
                     raise NotOfFormatError(f"has more than {COLUMNS:,} columns")
                 column = self.columns[cells.name] = Column()
-            column.add(cells.values, cells.kind, first, cells.wrong, cells.width)
+            column.add(cells, first)
             for key, now in checks.look(cells, first).items():
                 before = self.broken.setdefault(key, Broken(0, now.row, now.value))
                 before.count += now.count

@@ -25,7 +25,7 @@ class Cells:
     """A column of a batch. ``values`` are null where missing (a time: microseconds since 1970).
 
     ``text`` is the value as written, where the file is text. ``wrong``: which are not of the declared type; of text,
-    these are null in ``values``. A row has ``width`` values (NPZ).
+    these are null in ``values``. A row has ``width`` values (NPZ), of which the first ``before`` came already.
     """
 
     name: str
@@ -34,6 +34,11 @@ class Cells:
     text: pa.Array | None = None
     wrong: pa.Array | None = None
     width: int = 1
+    before: int = 0
+
+    def place(self, number: int) -> int:
+        """How many rows further the value of a number (from 0) stands than the first value."""
+        return (self.before + number) // self.width
 
     def as_text(self) -> pa.Array:
         """The values as text."""
@@ -114,7 +119,7 @@ def _note(found: dict[str, Broken], name: str, mask: pa.Array, cells: Cells, row
         shown = repr(value if value is None or len(value) <= SHOWN else value[:SHOWN] + "...")
         if cells.text is None and name.startswith("type:"):
             shown += f", which is {cells.kind}"
-        found[name] = Broken(count, row + first // cells.width, shown)
+        found[name] = Broken(count, row + cells.place(first), shown)
 
 
 def _refuse_mixed(check: CheckSpec) -> None:

@@ -18,6 +18,7 @@ import json
 import logging
 import queue
 import shutil
+import sys
 import threading
 import traceback
 from collections.abc import Callable, Iterator
@@ -51,8 +52,8 @@ PARALLEL: Final = 8
 """Objects read at a time."""
 WAITING: Final = 8 * PARALLEL
 """Objects handed to the readers, or back, at a time."""
-SPOOLED: Final = 2 * 1024**3
-"""Bytes of files that lie on the scratch at a time, if more than one does."""
+AT_ONCE: Final = {"Parquet": 2 * 1024**3, "Npz": 2 * 1024**3, "Images": 128 * 1024**2}
+"""Bytes of files at a time, if there is more than one, that are on the scratch as a whole (images: in memory)."""
 READING_VERSION: Final = 1
 """Of what is read from a file: another one, and every file is read again."""
 
@@ -150,7 +151,7 @@ class Look:
             manifest_key = f"{folder}/manifests/{hexadecimal}.txt"
             store.write(out.bucket, manifest_key, manifest)
             made = DatasetResult(digest, files, size, read, out.uri(manifest_key))
-            made = self._profile(made, index, work, store, out, f"{folder}/profiles/{hexadecimal}.json")
+            made = self._profile(made, index, work, store, out, f"{folder}/profiles/{hexadecimal}-{_asked(spec)}.json")
             if read or dropped or state.segments != 1:
                 state.replace(index.known(), scratch / "state.gz")
             return made
@@ -197,20 +198,20 @@ class Look:
         threads = [threading.Thread(target=reader, name=f"reader-{n}", daemon=True) for n in range(PARALLEL)]
         for thread in threads:
             thread.start()
-        unread, read, handed, spooled = index.unread(work.reading, work.fits), 0, 0, 0
+        unread, read, handed, held = index.unread(work.reading, work.fits), 0, 0, 0
         following = next(unread, None)
         try:
             while handed or following is not None:
                 while (
                     following is not None
                     and handed < WAITING
-                    and (not handed or not work.spools or spooled + following.entry.size <= SPOOLED)
+                    and (not handed or held + following.entry.size <= work.at_once)
                 ):
                     todo.put(following)
-                    handed, spooled = handed + 1, spooled + following.entry.size
+                    handed, held = handed + 1, held + following.entry.size
                     following = next(unread, None)
                 result = done.get()
-                handed, spooled = handed - 1, spooled - result.what.entry.size
+                handed, held = handed - 1, held - result.what.entry.size
                 if result.error is not None:
                     raise result.error
                 record = work.record(result)
@@ -238,7 +239,7 @@ class _Work:
         self._form = form
         self._alone = alone
         self.reading = ""
-        self.spools = spec.format in ("Parquet", "Npz")
+        self.at_once = AT_ONCE.get(spec.format, sys.maxsize)
         self.total: Total | None = None
         checks = RowChecks(spec.checks)  # refuses what cannot be carried out, for every format
         if form is None:
@@ -315,6 +316,13 @@ def _paths(entries: Iterator[Entry], key: str, uri: str, alone: bool) -> Iterato
             path = entry.key.removeprefix(key)
             refuse_unsafe(path, uri)
             yield path, entry
+
+
+def _asked(spec: DatasetSpec) -> str:
+    """A word for format, schema and checks: a profile is of data under these, and is never written over by another."""
+    facts = asdict(spec)
+    text = json.dumps([facts["format"], facts["schema"], facts["checks"]], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
 def _rows_asked(spec: DatasetSpec) -> list[dict[str, Any]]:

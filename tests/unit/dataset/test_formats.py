@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gzip
 import io
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from PIL import Image
 
 from slipway.contract import CheckSpec, ColumnSpec
 from slipway_dataset import source
-from slipway_dataset.formats import csv_file, image_file
+from slipway_dataset.formats import csv_file, image_file, npz_file, parquet_file
 from tests.unit.dataset.helpers import Looks, column, memory, spec
 
 RNG = np.random.default_rng(3)
@@ -46,6 +46,14 @@ def as_npz(save: Callable[..., None] = np.savez, **arrays: Any) -> bytes:
     out = io.BytesIO()
     save(out, **arrays)
     return out.getvalue()
+
+
+def encrypted(content: bytes) -> bytes:
+    """The flag of an encrypted member set, in both of its headers."""
+    made = bytearray(content)
+    for mark, offset in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):
+        made[content.index(mark) + offset] |= 1
+    return bytes(made)
 
 
 def as_image(kind: str, size: tuple[int, int] = (20, 10), color: int = 200) -> bytes:
@@ -123,6 +131,8 @@ def test_what_a_column_of_text_is(tmp_path: Path, cells: list[str], kind: str, f
         ("a.npz", b"PK\x03\x04", "a.npz cannot be read as NPZ (File is not a zip file)"),
         ("a.npz", as_npz(x=np.array([{}, 1], dtype=object)), "a.npz holds Python objects or records in the array 'x'"),
         ("a.npz", as_npz(x=np.zeros(4000))[:9000], "a.npz cannot be read as NPZ"),
+        ("a.npz", as_npz(x=np.zeros(9)).replace(b"\x93NUMPY\x01", b"\x93NUMPY\x07"), "a.npz cannot be read as NPZ"),
+        ("a.npz", encrypted(as_npz(x=np.zeros(9))), "a.npz cannot be read as NPZ (File <ZipInfo filename='x.npy'"),
         ("c/a.png", as_image("PNG")[:60], "c/a.png cannot be decoded as an image"),
         ("c/a.jpg", as_image("JPEG", (400, 400))[:-900], "c/a.jpg cannot be decoded as an image"),
         ("c/a.jpg", as_image("ICO"), "c/a.jpg cannot be decoded as an image"),
@@ -213,6 +223,35 @@ def test_arrays_are_columns(
     assert said["x.min"] is not None
     assert f"{len(low)} of 6,399 values" in said["x.min"]
     assert said["x.min"].endswith(f"in {where}")
+
+
+def test_a_row_larger_than_a_chunk_is_looked_at_in_pieces(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(npz_file, "CHUNK", 80)
+    x = np.ones((7, 23))
+    x[5, 22] = np.nan
+    x[2, 11] = -1
+    looks = Looks(memory({"a.npz": as_npz(x=x)}), tmp_path)
+    made = looks.take(spec(format="Npz", checks=[CheckSpec("x", notNull=True, min="0")]))
+    assert made.rows == 7
+    assert [each.message[-11:] for each in made.failures] == ["a.npz row 6", "a.npz row 3"]
+
+
+def test_rows_of_parquet_are_taken_by_their_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(parquet_file, "BYTES", 5000)
+    seen: list[int] = []
+
+    def kept(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        for batch in together(batches):
+            seen.append(batch.nbytes)
+            yield batch
+
+    together = parquet_file._together
+    monkeypatch.setattr(parquet_file, "_together", kept)
+    table = {"text": [f"{n:03}" + "x" * 997 for n in range(300)], "n": list(range(300))}
+    made = Looks(memory({"a.parquet": as_parquet(table)}), tmp_path).profile(spec(format="Parquet"))
+    assert made["rows"] == 300
+    assert column(made, "n")["max"] == 299
+    assert max(seen) <= 2 * 5000 + 2000
 
 
 def test_images_are_rows(tmp_path: Path) -> None:

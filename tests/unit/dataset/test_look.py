@@ -121,8 +121,12 @@ def test_other_checks_read_the_files_of_the_format_again_and_no_others(tmp_path:
     looks.take(CSV)
     store.reads.clear()
     more = spec(format="Csv", checks=[*CSV.checks, CheckSpec("a", notNull=True), CheckSpec(minRows=3)])
+    before = set(store.buckets["models"])
     assert looks.take(more).read == 12, "a rule of a column changes what is asked of each row"
     assert "README.md" not in store.reads
+    assert [key for key in before if "/profiles/" in key] != []
+    assert before - set(store.buckets["models"]) <= {key for key in before if "/state/" in key}, "no profile is lost"
+    assert sum("/profiles/" in key for key in store.buckets["models"]) == 2
     store.reads.clear()
     assert looks.take(spec(format="Files")).read == 0, "the hash is known"
 

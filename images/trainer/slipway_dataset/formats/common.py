@@ -30,16 +30,14 @@ def wanted(schema: Sequence[ColumnSpec], checks: RowChecks) -> Wanted:
     return Wanted({column.name: column for column in schema}, checks)
 
 
-def typed_cells(name: str, array: pa.Array, want: Wanted, width: int = 1) -> Cells:
+def typed_cells(name: str, array: pa.Array, want: Wanted, width: int = 1, before: int = 0) -> Cells:
     """Cells of a column that has a type of its own, held against the declared one."""
     kind, values = _kind(array)
     if kind == "Number":
         values = pc.if_else(pc.is_nan(values), pa.scalar(None, pa.float64()), values)
     declared = want.declared(name)
     fits = declared in (None, kind) or (declared, kind) == ("Number", "Integer") or kind is None
-    if fits:
-        return Cells(name, kind, values, width=width)
-    return Cells(name, kind, values, None, pc.is_valid(values), width)
+    return Cells(name, kind, values, None, None if fits else pc.is_valid(values), width, before)
 
 
 def _kind(array: pa.Array) -> tuple[str | None, pa.Array]:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
+import lzma
 import math
+import struct
 import zipfile
 import zlib
 from typing import IO, Any, Final
@@ -20,6 +22,16 @@ CHUNK: Final = 2 * 1024 * 1024
 TURNED: Final = 256 * 1024 * 1024
 """Bytes up to which an array that lies column by column (Fortran order) is taken into memory and turned."""
 ENDINGS: Final = (".npz",)
+_BROKEN: Final = (
+    zipfile.BadZipFile,
+    zlib.error,
+    lzma.LZMAError,
+    struct.error,
+    EOFError,
+    ValueError,
+    RuntimeError,  # of zipfile: encrypted; NotImplementedError among them
+    OSError,  # of bz2; one of the scratch has an errno
+)
 
 
 def read(source: Source, path: str, size: int, want: Wanted, into: Partial) -> None:
@@ -34,7 +46,9 @@ def read(source: Source, path: str, size: int, want: Wanted, into: Partial) -> N
                 for member in archive.infolist():
                     with archive.open(member) as stream:
                         _array(stream, member.filename.removesuffix(".npy"), want, into)
-        except (zipfile.BadZipFile, zlib.error, EOFError, ValueError, NotImplementedError) as error:
+        except _BROKEN as error:
+            if getattr(error, "errno", None):
+                raise
             raise NotOfFormatError(f"cannot be read as NPZ ({str(error)[:120]})") from None
 
 
@@ -44,18 +58,20 @@ def _array(stream: IO[bytes], name: str, want: Wanted, into: Partial) -> None:
         raise NotOfFormatError(
             f"holds Python objects or records in the array {name!r}, which are not read: save plain numbers or text"
         )
+    if kind.itemsize > CHUNK or any(length < 0 for length in shape):
+        raise NotOfFormatError(f"holds an array {name!r} of {kind} in the shape {shape}, which no model reads")
     rows = shape[0] if shape else 1
     width = math.prod(shape[1:])
     if fortran and len(shape) > 1:
         if rows * width * kind.itemsize > TURNED:
             raise NotOfFormatError(f"has a large array {name!r} in Fortran order: save numpy.ascontiguousarray of it")
         stream = _turned(stream, shape, kind)
-    step = max(1, CHUNK // max(1, width * kind.itemsize))
-    for first in range(0, rows, step) if rows * width else (0,):
-        count = min(step, rows - first)
-        content = _exactly(stream, count * width * kind.itemsize, name)
-        values = np.frombuffer(content, kind, count * width)
-        into.take([typed_cells(name, _arrow(values), want, max(1, width))], 0, want.checks, first + 1)
+    step = max(1, CHUNK // max(1, kind.itemsize))
+    for first in range(0, rows * width, step) or (0,):
+        count = min(step, rows * width - first)
+        values = np.frombuffer(_exactly(stream, count * kind.itemsize, name), kind, count)
+        row, before = divmod(first, max(1, width))
+        into.take([typed_cells(name, _arrow(values), want, max(1, width), before)], 0, want.checks, row + 1)
     into.columns[name].shape = list(shape[1:])
     into.rows = max(into.rows, rows)
 
