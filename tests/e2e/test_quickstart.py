@@ -61,10 +61,19 @@ def test_the_lineage_leads_from_the_answer_to_the_data(world: World, digits: Ten
     assert lineage["trainingRun"]["uid"] == run["metadata"]["uid"]
     assert lineage["code"]["configMap"]["name"] == "digits-code"
     assert lineage["code"]["configMap"]["digest"].startswith("sha256:")
-    assert lineage["code"]["image"]["digest"].startswith("sha256:")
+    # the image is the one that the kubelet says it ran, whatever its tag is called
+    (pod,) = digits.pods(role="train", training_run=run["metadata"]["name"])
+    (ran,) = pod["status"]["containerStatuses"]
+    assert ran["imageID"].endswith(lineage["code"]["image"]["digest"])
     assert lineage["parameters"] == run["spec"]["parameters"]
     assert lineage["seed"] == run["spec"]["seed"]
-    assert lineage["environment"]["torch"]
+    # the environment is what was there, and nothing is made up: this cluster's GPU is one by name only
+    environment = lineage["environment"]
+    assert set(environment) == {"python", "torch", "onnxruntime", "packages", "packagesUri"}
+    where = urlsplit(environment["packagesUri"])
+    listed = world.store.get_object(where.netloc, where.path.lstrip("/")).read()
+    assert environment["packages"] == f"sha256:{hashlib.sha256(listed).hexdigest()}"
+    assert f"torch=={environment['torch']}\n" in listed.decode()
     assert float(lineage["parity"]["maxAbsDiff"]) < 1e-4
     # the data set's digest is that of the design, computed here from the object in the store
     (data,) = lineage["data"]

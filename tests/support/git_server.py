@@ -10,6 +10,7 @@ import base64
 import http.server
 import os
 import socket
+import ssl
 import subprocess
 import sys
 import tempfile
@@ -137,13 +138,20 @@ def open_folder() -> Iterator[Path]:
 
 
 @contextmanager
-def git_server(root: Path, *, user: str | None = None) -> Iterator[str]:
-    """Serve every repository below a folder on loopback; ``user`` is ``name:password``, who alone may read."""
+def git_server(root: Path, *, user: str | None = None, certificate: Path | None = None) -> Iterator[str]:
+    """Serve every repository below a folder on loopback.
+
+    ``user`` is ``name:password``, who alone may read; with a ``certificate`` (and its key, one PEM file) it is https.
+    """
     server = _server("127.0.0.1", 0, root, user)
+    if certificate is not None:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(certificate)
+        server.socket = context.wrap_socket(server.socket, server_side=True)
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
     thread.start()
     try:
-        yield f"http://127.0.0.1:{server.server_address[1]}"
+        yield f"{'https' if certificate else 'http'}://127.0.0.1:{server.server_address[1]}"
     finally:
         server.shutdown()
         server.server_close()

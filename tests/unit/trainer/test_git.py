@@ -237,6 +237,22 @@ def test_credentials_go_nowhere_but_where_their_secret_says(tmp_path: Path, url:
     assert not (tmp_path / "git" / "credentials").exists()
 
 
+def test_an_authority_of_ones_own_vouches_for_a_server(origin: Origin, tmp_path: Path, code: Path) -> None:
+    certificate, key_file = tmp_path / "own.crt", tmp_path / "own.key"
+    command = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 1 -subj /CN=git"
+    more = ["-addext", "subjectAltName=IP:127.0.0.1", "-keyout", str(key_file), "-out", str(certificate)]
+    subprocess.run([*command.split(), *more], check=True, capture_output=True)
+    both = tmp_path / "both.pem"
+    both.write_text(certificate.read_text() + key_file.read_text())
+    with git_server(origin.path.parent, certificate=both) as address:
+        asked = GitSpec(f"{address}/digits", "main", secret="digits-git")
+        reason, words = refused(repository(asked, tmp_path, Credentials(address)).resolve)
+        assert (reason, "into ca.crt of a Secret" in words) == ("GitCertificateRefused", True)
+        made = repository(asked, tmp_path, Credentials(address, authority=certificate.read_text()))
+        made.checkout(made.resolve(), code)
+    assert files(code)["train.py"] == "second"
+
+
 def test_a_secret_is_read_without_the_line_ends_that_editors_leave() -> None:
     env = {git_env(GitKeys.USERNAME): "anna\n", git_env(GitKeys.PASSWORD): " pass word \r\n"}
     assert Credentials.from_env(env) == Credentials("", "anna", " pass word ")
