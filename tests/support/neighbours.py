@@ -75,8 +75,11 @@ class JobController:
         if disrupted:
             return self._write(job, f"does not count {pod['metadata']['name']}")
         status["failed"] = status.get("failed", 0) + 1
-        name = pod["spec"]["containers"][0]["name"]
-        code = podfacts.terminated(pod, name).get("exitCode")
+        spec_of = pod["spec"]
+        names = [c["name"] for c in (*spec_of.get("initContainers", ()), *spec_of["containers"])]
+        name, code = next(
+            ((n, c) for n in names if (c := podfacts.terminated(pod, n).get("exitCode"))), (names[-1], None)
+        )
         if code == contract.EXIT_USER_ERROR:
             return self._end(
                 job,
@@ -160,11 +163,23 @@ class Kubelet:
         ]
         self._put(pod, f"finds no node for {pod['metadata']['name']}")
 
+    def first(self, job: str, code: int, message: str = "") -> None:
+        """The init container runs and ends."""
+        pod, now = self._need(job, "Pending"), rfc3339(self._clock())
+        name = pod["spec"]["initContainers"][0]["name"]
+        ended = {"exitCode": code, "message": message, "reason": "Completed" if code == 0 else "Error"}
+        state = {"terminated": {**ended, "startedAt": now, "finishedAt": now}}
+        pod["status"]["initContainerStatuses"] = [{"name": name, "state": state}]
+        if code:
+            pod["status"]["phase"] = "Failed"
+        self._put(pod, f"ends {name} of {pod['metadata']['name']} with exit code {code}")
+
     def run(self, job: str) -> None:
         """The container runs."""
         pod = self._need(job, "Pending")
         state = {"running": {"startedAt": rfc3339(self._clock())}}
         pod["status"] = {
+            **{k: v for k, v in pod["status"].items() if k == "initContainerStatuses"},
             "phase": "Running",
             "podIP": f"ip-of-{pod['metadata']['name']}",
             "containerStatuses": [self._container(pod, state)],
@@ -187,6 +202,7 @@ class Kubelet:
             }
         }
         pod["status"] = {
+            **{k: v for k, v in pod["status"].items() if k == "initContainerStatuses"},
             "phase": "Succeeded" if code == 0 else "Failed",
             "conditions": list(conditions),
             "containerStatuses": [self._container(pod, state)],

@@ -26,7 +26,7 @@ COMMAND: Final = ("python3", "-m", "slipway_trainer")
 """Said in the Job and not left to the image: an image that a user builds on ours may have another entrypoint."""
 CODE_CONTAINER: Final = "code"
 """The init container that fetches code by git: the credentials are its alone, so that no training code ever sees them.
-It is always of our own image, for the same reason."""
+It is always of our own image, for the same reason (docs/design/0013)."""
 CODE_COMMAND: Final = ("python3", "-m", "slipway_trainer.checkout")
 ATTEMPTS_ANNOTATION: Final = f"{GROUP}/attempts-before"
 """On a Job: attempts that earlier Jobs of the run made."""

@@ -462,11 +462,13 @@ def _starting(view: View) -> Verdict | None:
     if view.seen.missing:
         return _missing(view, "Queued")
     git = view.seen.spec.code.git if view.seen.spec.code else None
-    if git and "running" in podfacts.container(pod, CODE_CONTAINER).get("state", {}):
-        return Verdict(
-            "Queued", Reason.QUEUED, f"attempt {view.attempts} fetches its code from {git.url} at {git.revision}"
-        )
-    return None
+    fetching = podfacts.container(pod, CODE_CONTAINER).get("state", {})
+    if git is None or not fetching.keys() & {"running", "terminated"}:
+        return None
+    if "running" in fetching:
+        message = f"attempt {view.attempts} fetches its code from {git.url} at {git.revision}"
+        return Verdict("Queued", Reason.QUEUED, message)
+    return Verdict("Queued", Reason.QUEUED, f"attempt {view.attempts} has its code and is about to train", quiet=True)
 
 
 def _between(view: View) -> Verdict | None:

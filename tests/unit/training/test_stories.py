@@ -21,6 +21,7 @@ from slipway.training.observe import observe
 from tests.support.builders import (
     DIGEST,
     NAMESPACE,
+    T0,
     config_map,
     failure,
     model_version,
@@ -113,6 +114,24 @@ def pod_ends(code: int, message: str, job: str = "digits-1", **how: Any) -> Step
         lambda w: w.kubelet.end(job, code, message, **how),
         lambda w: w.kubelet.pod(job, "Running") is not None,
     )
+
+
+def code_ends(code: int, message: str = "", job: str = "digits-1") -> Step:
+    return Step(
+        f"the code of {job} is fetched with {code}",
+        lambda w: w.kubelet.first(job, code, message),
+        lambda w: w.kubelet.pod(job, "Pending") is not None,
+    )
+
+
+def parent(ready: str) -> dict[str, Any]:
+    """digits-v1, which lies in the store and has weights."""
+    made = model_version("digits-v1")
+    weights = {"uri": "s3://models/cats/model.safetensors", "digest": DIGEST, "size": 9}
+    condition = {"type": "Ready", "status": ready, "reason": "Ready", "message": "", "lastTransitionTime": T0}
+    lineage = {"artifact": made["spec"]["artifact"], "weights": weights}
+    phase = "Verifying" if ready == "Unknown" else "Ready"
+    return {**made, "status": {"phase": phase, "conditions": [condition], "lineage": lineage}}
 
 
 def edit(name: str, text: str, **spec: Any) -> Step:
@@ -332,6 +351,33 @@ STORIES: dict[str, list[Step]] = {
         ),
         pod_runs(),
         pod_ends(0, GOOD),
+    ],
+    "the version that it begins from comes later": [
+        apply(training_run(**{"from": {"modelVersion": "digits-v1"}})),
+        Step("a person registers it", lambda w: w.kube.put(parent("Unknown")), lambda w: bool(status(w))),
+        Step(
+            "it is verified",
+            lambda w: w.kube.put(parent("True")),
+            lambda w: "is being verified" in status(w).get("message", ""),
+        ),
+        Step(
+            "it is archived, which comes too late",
+            lambda w: w.kube.put(parent("False")),
+            lambda w: "parent" in status(w),
+        ),
+        pod_runs(),
+        pod_ends(0, GOOD),
+    ],
+    "the git server is down at first": [
+        apply(training_run(code={"git": {"url": "https://git.example.com/digits", "revision": "main"}})),
+        code_ends(1, failure("GitUnreachable", "the git server at git.example.com does not answer")),
+        code_ends(0),
+        pod_runs(),
+        pod_ends(0, contract.dumps(train_result(code=contract.CodeResult("c" * 40), codeDigest=None))),
+    ],
+    "the branch does not exist": [
+        apply(training_run(code={"git": {"url": "https://git.example.com/digits", "revision": "mian"}})),
+        code_ends(64, failure("GitRevisionNotFound", "there is no branch 'mian'")),
     ],
     "the code comes later": [
         apply(training_run(code={"configMap": "digits-code"})),
