@@ -2,7 +2,7 @@
 
 Source: Karnin, Lang, Liberty, "Optimal Quantile Approximation in Streams" (FOCS 2016). Apache DataSketches has the
 same sketch, but its Python module tosses a true coin, so that the same data would give another profile each time; here
-equal values in equal order give equal bytes, on any machine (docs/design/0011).
+equal values in equal order give equal bytes, on any machine (docs/design/0012).
 """
 
 from __future__ import annotations
