@@ -65,6 +65,13 @@ def test_every_make_target_that_is_named_exists(page: str) -> None:
     assert named <= targets
 
 
+def test_each_design_note_has_a_number_of_its_own() -> None:
+    notes = sorted((ROOT / "docs" / "design").glob("*.md"))
+    assert [n.name[:4] for n in notes] == [f"{number:04}" for number in range(1, len(notes) + 1)]
+    for note in notes:
+        assert note.read_text().startswith(f"# {note.name[:4]}: "), note.name
+
+
 def test_a_runbook_speaks_of_every_reason_that_asks_for_somebody() -> None:
     said = set(re.findall(r"`([A-Z][A-Za-z]+)`", "".join(p.read_text() for p in (ROOT / "docs/runbooks").glob("*.md"))))
     assert {str(reason) for reason in Reason} - {str(reason) for reason in AT_REST} <= said
