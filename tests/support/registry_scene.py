@@ -45,7 +45,7 @@ def lineage(
         "entrypoint": "train:train",
     }
     if commit:
-        code["git"] = {"url": "https://git.example/digits.git", "commit": commit}
+        code["git"] = {"url": "https://git.example/digits.git", "revision": "main", "commit": commit}
     else:
         code["configMap"] = {"name": f"{model}-code", "digest": digest(f"{model} code")}
     made: Object = {

@@ -29,6 +29,7 @@ def reproduce(
     name: str,
     tolerance: tuple[str | None, str | None],
     *,
+    called: str | None,
     wait: bool,
     dry_run: bool,
 ) -> None:
@@ -47,7 +48,7 @@ def reproduce(
     try:
         made = run_manifest(
             found,
-            name=f"{shown[:_LONGEST]}-again",
+            name=called or f"{shown[:_LONGEST]}-again",
             run=run,
             code=code,
             tolerance=Tolerance.model_validate(given) if given else None,
@@ -59,7 +60,7 @@ def reproduce(
     if dry_run:
         show.say_json(made)
         return
-    created = _create(api, where, made)
+    created = _create(api, where, made, only=called is not None)
     show.note(f"the run {created} trains {shown} once more")
     if wait:
         _tell(api, where, created, shown)
@@ -79,14 +80,16 @@ def _maybe(api: Api, resource: Resource, namespace: str, name: str | None) -> Ob
         raise Stop(f"to make it again its {resource.plural} must be read: {stop}") from None
 
 
-def _create(api: Api, namespace: str, made: dict[str, Any]) -> str:
-    """POST under the first free name."""
+def _create(api: Api, namespace: str, made: dict[str, Any], *, only: bool) -> str:
+    """POST under the first free name, or under this one only."""
     base = made["metadata"]["name"]
     for number in range(1, 1000):
         made["metadata"]["name"] = base if number == 1 else f"{base}-{number}"
         try:
             api.call("POST", RUNS.path(namespace), made, fieldManager=FIELD_MANAGER)
         except Changed:
+            if only:
+                raise Stop(f"there is a TrainingRun {base} already: write another --name") from None
             continue
         name: str = made["metadata"]["name"]
         return name

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -11,6 +12,7 @@ from slipway.cli.options import (
     AModel,
     ARun,
     AVersion,
+    CardOutput,
     Context,
     Data,
     DataOutput,
@@ -356,6 +358,9 @@ def reproduce(
     relative: Annotated[
         str | None, typer.Option("--relative", metavar="NUMBER", help="And for each unit of the original's.")
     ] = None,
+    name: Annotated[
+        str | None, typer.Option("--name", metavar="RUN", help="The run's name; VERSION-again where absent.")
+    ] = None,
     wait: Annotated[
         bool, typer.Option("--wait", help="Wait for the verdict; the exit status is 1 if it differs.")
     ] = False,
@@ -378,7 +383,9 @@ def reproduce(
     from slipway.cli.client import Cluster
 
     tolerance = (absolute, relative)
-    again.reproduce(Cluster(kubeconfig, context), namespace, version, tolerance, wait=wait, dry_run=dry_run)
+    again.reproduce(
+        Cluster(kubeconfig, context), namespace, version, tolerance, called=name, wait=wait, dry_run=dry_run
+    )
 
 
 @app.command()
@@ -397,6 +404,62 @@ def provenance(
     from slipway.cli.client import Cluster
 
     again.provenance(Cluster(kubeconfig, context), namespace, version)
+
+
+@app.command()
+def card(
+    version: AVersion,
+    about: Annotated[
+        Path | None, typer.Option("--about", metavar="FILE", help="YAML with what only people know (docs/cli.md).")
+    ] = None,
+    namespace: Namespace = None,
+    output: Annotated[
+        CardOutput, typer.Option("--output", "-o", help="A page, or CycloneDX for programs.")
+    ] = CardOutput.MD,
+    context: Context = None,
+    kubeconfig: Kubeconfig = None,
+) -> None:
+    """Write a version's model card.
+
+    For people as Markdown or a page for a browser; as JSON it is an ML-BOM in CycloneDX 1.6.
+
+    \b
+    Examples:
+      kubectl slipway card digits-v3
+      kubectl slipway card digits-v3 --about digits.yaml -o html > card.html
+      kubectl slipway card digits-v3 -o json > digits-v3.cdx.json
+    """
+    from slipway.cli import carding
+    from slipway.cli.client import Cluster
+
+    carding.write(Cluster(kubeconfig, context), namespace, version, about, output)
+
+
+@app.command()
+def export(
+    version: AVersion,
+    to: Annotated[Path, typer.Option("--to", metavar="DIR", help="An empty directory, or one that is made.")],
+    file: Annotated[
+        Path | None, typer.Option("--file", metavar="FILE", help="A copy of the ONNX file, instead of reading S3.")
+    ] = None,
+    namespace: Namespace = None,
+    context: Context = None,
+    kubeconfig: Kubeconfig = None,
+) -> None:
+    """Write a version as an OCI artifact.
+
+    An image layout in ModelPack's format: the file (its digest checked), a card and the provenance. It is read from S3
+    with your own keys (AWS_ENDPOINT_URL, AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY).
+
+    \b
+    Examples:
+      kubectl slipway export digits-v3 --to digits-v3
+      skopeo copy oci:digits-v3 docker://registry.example/models/digits:3
+    """
+    from slipway.cli import exporting
+    from slipway.cli.client import Cluster
+
+    exporting.export(Cluster(kubeconfig, context), namespace, version, to, file)
 
 
 # -------------------------------------------------------------------------------------------------------- rollout

@@ -31,6 +31,14 @@ class DataOutput(StrEnum):
     JSON = "json"
 
 
+class CardOutput(StrEnum):
+    """``-o`` of a model card."""
+
+    MD = "md"
+    HTML = "html"
+    JSON = "json"
+
+
 def completer(of: str) -> Any:
     """Completes the names of models, versions, runs or Deployments, as the user's kubeconfig shows them."""
 

@@ -35,10 +35,11 @@ class Verdict:
     findings: tuple[Finding, ...]
 
 
-def judge(version: Object, code: Object | str | None) -> Verdict:
+def judge(version: Object, code: Object | str | None, run: Object | None = None) -> Verdict:
     """Whether it can be made again.
 
     Args:
+        run: the TrainingRun that made it; None where it is gone or may not be read.
         code: the ConfigMap that its lineage names as it is now; None where it names none or it is gone; a sentence
             where it could not be read.
     """
@@ -48,7 +49,7 @@ def judge(version: Object, code: Object | str | None) -> Verdict:
     if isinstance(code, str):
         return Verdict("unknown", code, findings)
     try:
-        run_manifest(version, name="reproduced", code=code)
+        run_manifest(version, name="reproduced", run=run, code=code)
     except NotReproducible as refusal:
         return Verdict("no", str(refusal), findings)
     if done:

@@ -12,7 +12,7 @@ from slipway.api import wayback
 from slipway.api.common import DIGEST, GROUP, Label, parse_time
 from slipway.cli import graph, lineage, lists, show
 from slipway.cli import reproducible as reproducible_
-from slipway.cli.client import CONFIG_MAPS, DATASETS, DEPLOYMENTS, VERSIONS, Api, Object
+from slipway.cli.client import CONFIG_MAPS, DATASETS, DEPLOYMENTS, RUNS, VERSIONS, Api, Object
 from slipway.cli.diff import Difference, compare
 from slipway.cli.errors import Forbidden, Missing, Stop
 from slipway.cli.graph import Branch, Node
@@ -310,12 +310,20 @@ def reproducible(api: Api, namespace: str | None, name: str, output: DataOutput)
     """Whether a version can be made again."""
     where = namespace or api.namespace
     found = version(api, where, name)
-    verdict = reproducible_.judge(found, _code(api, where, found))
+    verdict = reproducible_.judge(found, _code(api, where, found), _run(api, where, found))
     if output is DataOutput.JSON:
         show.say_json(asdict(verdict))
         return
     show.say_words(verdict.answer, f"{found['metadata']['name']}: {verdict.words}")
     show.say_table(["", "", ""], [[f.answer, f.what, f.words] for f in verdict.findings])
+
+
+def _run(api: Api, namespace: str, found: Object) -> Object | None:
+    named = (lineage_of(found).get("trainingRun") or {}).get("name")
+    try:
+        return get(api, RUNS, namespace, named) if named else None
+    except (Missing, Forbidden):
+        return None
 
 
 def _code(api: Api, namespace: str, found: Object) -> Object | str | None:

@@ -26,7 +26,7 @@ def api() -> FakeApi:
 
 
 def reproduce(api: FakeApi, name: str = "digits-v1", **more: Any) -> None:
-    options = {"wait": False, "dry_run": False, **more}
+    options = {"called": None, "wait": False, "dry_run": False, **more}
     again.reproduce(api, None, name, options.pop("tolerance", (None, None)), **options)
 
 
@@ -42,6 +42,13 @@ def test_the_run_is_written_under_a_free_name_and_says_who(api: FakeApi, capsys:
     assert first["metadata"]["annotations"] == {"slipway.dev/created-by": "anna"}
     assert first["spec"]["reproduceOf"]["modelVersion"] == "digits-v1"
     assert second["spec"]["reproduceOf"]["tolerance"] == {"absolute": "1e-4", "relative": "1e-2"}
+
+
+def test_a_name_that_is_asked_for_is_taken_or_refused(api: FakeApi) -> None:
+    reproduce(api, called="mine")
+    assert [run["metadata"]["name"] for run in made(api)] == ["mine"]
+    with pytest.raises(Stop, match="there is a TrainingRun mine already"):
+        reproduce(api, called="mine")
 
 
 def test_a_dry_run_makes_none(api: FakeApi, capsys: pytest.CaptureFixture[str]) -> None:
