@@ -78,7 +78,8 @@ def decide(observed: Observed, now: datetime) -> Plan:
     name, file = observed.version["metadata"]["name"], verification.judge(observed, now)
     ruling = approval.rule(name, observed.spec)
     usable = file.outlook == "verified" and ruling.state != "Rejected"
-    signed = evidence.judge(observed, now) if usable else evidence.Ruling("Free")
+    written = observed.status.lineage is not None or _lineage(observed)[0] is None
+    signed = evidence.judge(observed, now, written=written) if usable else evidence.Ruling("Free")
     return _plan(View(observed, now, file, signed, ruling))
 
 

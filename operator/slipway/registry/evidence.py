@@ -78,8 +78,12 @@ class View:
         return Ruling(state, not self.asked.required, reason, words, **more)
 
 
-def judge(seen: Observed, now: datetime) -> Ruling:
-    """What is known of the signature, and what is to be done about it. Asked only of a file that is verified."""
+def judge(seen: Observed, now: datetime, *, written: bool) -> Ruling:
+    """What is known of the signature, and what is to be done about it. Asked only of a file that is verified.
+
+    Args:
+        written: whether the lineage, of which the provenance is made, stands in the status already.
+    """
     if seen.status.evidence is not None:
         return _recorded(seen, seen.status.evidence)
     if seen.signing is None or seen.spec.archived:
@@ -90,6 +94,9 @@ def judge(seen: Observed, now: datetime) -> Ruling:
         # Whether it is required cannot be told, so nothing passes.
         return Ruling("False", False, Reason.SIGNING_MISCONFIGURED, str(error), stalled=True, again=LOOK_EVERY)
     view = View(seen, now, asked)
+    if not written:
+        # An operator that was down since it made the Job finds the file verified and nothing written yet.
+        return view.not_yet(Reason.SIGNING, f"it is about to be {view.verb}")
     return next(ruling for rule in RULES if (ruling := rule(view)))
 
 

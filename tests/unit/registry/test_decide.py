@@ -11,7 +11,7 @@ import pytest
 
 from slipway import contract
 from slipway.api import wayback
-from slipway.api.model_version import LINEAGE_ANNOTATION, ModelVersionSpec, ModelVersionStatus
+from slipway.api.model_version import LINEAGE_ANNOTATION, Lineage, ModelVersionSpec, ModelVersionStatus
 from slipway.api.reasons import Reason
 from slipway.kube.objects import owner_reference
 from slipway.kube.plan import Apply, Create, Delete, Plan
@@ -20,7 +20,7 @@ from slipway.registry.decide import decide
 from slipway.registry.observe import Observed
 from slipway.registry.verification import FIRST_WAIT, LAST_WAIT, STORE_EVERY
 from slipway_server import reasons as server
-from tests.support.builders import DIGEST, T0, failure, model_version, pod, verify_result
+from tests.support.builders import DIGEST, T0, config_map, failure, model_version, pod, verify_result
 from tests.unit.registry.test_lineage import GOOD as LINEAGE
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -482,3 +482,24 @@ def test_every_reason_that_is_final_is_one_of_the_server_s() -> None:
     known = {value for name, value in vars(server).items() if name.isupper() and isinstance(value, str)}
     assert known >= contract.FILE_FAILURES
     assert not contract.FILE_FAILURES & server.MAY_PASS
+
+
+def test_nothing_is_signed_before_the_lineage_is_written_that_the_provenance_is_made_of() -> None:
+    """The operator died when it had made the verification's Job, and comes back when that has ended."""
+    asked = config_map("slipway-signing", {"publicKey": "PEM", "secret": "signer", "required": "true"})
+    pods = (verifier(exit_code=0, message=GOOD),)
+    told = {LINEAGE_ANNOTATION: json.dumps(LINEAGE)}
+    back = seen(annotations=told, job=job("Complete"), pods=pods, signing=asked)
+    back.version["metadata"]["labels"] = wayback.labels(back.spec, Lineage.model_validate(LINEAGE))
+    plan = decide(back, NOW)
+    assert plan.changes == ()
+    assert status_of(plan).verification is not None
+    assert status_of(plan).phase == "Verifying", "it is not Ready without its signature meanwhile"
+    # The next pass finds it written.
+    version = {**back.version, "status": status_of(plan).wire()}
+    (change, *_) = [
+        c for c in decide(replace(back, version=version, status=status_of(plan)), NOW).changes if isinstance(c, Create)
+    ]
+    (container,) = change.manifest["spec"]["template"]["spec"]["containers"]
+    said = contract.loads(contract.EvidenceSpec, container["env"][0]["value"])
+    assert json.loads(said.statement or "null")["predicate"]["runDetails"]["metadata"]["invocationId"] == "u"
