@@ -71,6 +71,10 @@ class Env:
     POD_NAME: Final = "SLIPWAY_POD_NAME"
     ATTEMPT_UID: Final = "SLIPWAY_POD_UID"
 
+    OPENLINEAGE_URL: Final = "SLIPWAY_OPENLINEAGE_URL"
+    """Where the trainer tells OpenLineage events, if the installation names an endpoint."""
+    OPENLINEAGE_TOKEN: Final = "SLIPWAY_OPENLINEAGE_TOKEN"  # noqa: S105 - a name, not a token
+    """Key ``token`` of the namespace's Secret ``slipway-openlineage``, if there is one; sent as a bearer token."""
     SIGNING_KEY: Final = "SLIPWAY_SIGNING_KEY"
     """PEM of the private key, from the Secret that the namespace's ``slipway-signing`` names; only the pod that signs
     has it."""

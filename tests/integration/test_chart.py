@@ -35,6 +35,7 @@ INSTALLS: dict[str, tuple[str, ...]] = {
         "log.format=json",
         "workers=8",
         "prometheus.address=https://prometheus.monitoring.svc:9090",
+        "openlineage.url=http://marquez.lineage.svc:5000/api/v1/lineage",
         "networkPolicy.apiServer.cidrs={10.0.0.0/8,fd00::/8}",
         "networkPolicy.metricsFrom[0].namespaceSelector.matchLabels.team=watchers",
         "podAnnotations.a=b",
@@ -113,6 +114,10 @@ REFUSED: dict[str, tuple[str, str]] = {
     "a log level of its own": ("log.level=loud", "/log/level"),
     "a network that is none": ("networkPolicy.apiServer.cidrs={everywhere}", "/networkPolicy/apiServer/cidrs/0"),
     "a quantity that is none": ("resources.limits.memory=plenty", "/resources/limits/memory"),
+    "an OpenLineage endpoint with a password in its address": (
+        "openlineage.url=http://me:secret@marquez/api/v1/lineage",
+        "/openlineage/url",
+    ),
     "a Prometheus without its scheme": ("prometheus.address=prometheus:9090", "/prometheus/address"),
     "no port of the API server": ("networkPolicy.apiServer.ports=null", "/networkPolicy/apiServer"),
 }
@@ -233,3 +238,13 @@ def test_the_readme_lists_every_value() -> None:
     values = yaml.safe_load((CHART / "values.yaml").read_text())
     unnamed = [leaf for leaf in leaves(values) if f"`{leaf}`" not in text and not leaf.startswith("resources.")]
     assert not unnamed
+
+
+def test_the_openlineage_endpoint_reaches_the_operator_and_is_off_by_default() -> None:
+    def variables(*values: str) -> dict[str, str]:
+        (container,) = one(rendered(*values), "Deployment")["spec"]["template"]["spec"]["containers"]
+        return {e["name"]: e.get("value", "") for e in container["env"]}
+
+    url = "http://marquez:5000/api/v1/lineage"
+    assert variables(f"openlineage.url={url}")["SLIPWAY_OPERATOR_OPENLINEAGE_URL"] == url
+    assert "SLIPWAY_OPERATOR_OPENLINEAGE_URL" not in variables()

@@ -19,6 +19,7 @@ from .paths import Paths
 from .report import Outcome
 
 _STORE_VARIABLES = "SLIPWAY_STORE_"
+_LISTENER_VARIABLES = "SLIPWAY_OPENLINEAGE_"
 LINGER = 30.0
 """Seconds that threads and exit handlers of the training code get once the result is written."""
 
@@ -29,7 +30,8 @@ def main() -> int:
     paths = Paths()
     env = dict(os.environ)
     secret = store_env("", StoreKeys.SECRET_KEY).removeprefix(_STORE_VARIABLES)
-    outcome = Outcome(paths.termination, [value for name, value in env.items() if name.endswith(secret)])
+    secrets = [value for name, value in env.items() if name.endswith(secret) or name == Env.OPENLINEAGE_TOKEN]
+    outcome = Outcome(paths.termination, secrets)
     try:
         spec = loads(TrainSpec, env.get(Env.SPEC, ""))
     except ContractError as error:
@@ -41,7 +43,7 @@ def main() -> int:
         )
     threads = seeds.thread_count(env)
     seeds.restart_with(seeds.process_environment(spec.seed, threads, env))
-    for name in [name for name in os.environ if name.startswith(_STORE_VARIABLES)]:
+    for name in [name for name in os.environ if name.startswith((_STORE_VARIABLES, _LISTENER_VARIABLES))]:
         del os.environ[name]  # the training code has no use for the credentials, and may print its environment
 
     from . import pod

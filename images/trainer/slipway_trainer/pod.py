@@ -6,11 +6,12 @@ import functools
 import os
 from collections.abc import Mapping
 
-from slipway.contract import PROGRESS_PORT, TrainSpec
+from slipway.contract import PROGRESS_PORT, Env, TrainSpec
 
 from . import with_torch
 from .interrupt import on_sigterm
 from .kubeflow import serve_kubeflow
+from .openlineage import Endpoint, Listener, Nobody
 from .paths import Paths
 from .progress import ProgressBoard
 from .report import Outcome
@@ -38,7 +39,13 @@ def run(spec: TrainSpec, paths: Paths, env: Mapping[str, str], threads: int, out
         codec=with_torch.TorchCodec(),
         device=with_torch.device,
         threads=threads,
+        listener=_listener(spec, env),
     )
     attempt = Attempt(spec, outside, board, outcome)
     on_sigterm(attempt.stop)
     return attempt.run()
+
+
+def _listener(spec: TrainSpec, env: Mapping[str, str]) -> Listener:
+    url = env.get(Env.OPENLINEAGE_URL)
+    return Endpoint(url, spec, env.get(Env.OPENLINEAGE_TOKEN)) if url else Nobody()

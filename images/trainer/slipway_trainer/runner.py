@@ -20,7 +20,7 @@ import os
 import shutil
 import traceback
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -32,6 +32,7 @@ from .context import Context, TrainedModel
 from .failures import TrainerError
 from .fetch import fetch
 from .manifest import directory_digest
+from .openlineage import Listener, Nobody
 from .paths import Paths
 from .progress import ProgressBoard, as_number
 from .report import Outcome, fit
@@ -58,6 +59,8 @@ class Surroundings:
     codec: Codec
     device: Callable[[], str]
     threads: int = 1
+    listener: Listener = field(default_factory=Nobody)
+    """Who is told how the attempt goes."""
     change_folder: Callable[[Path], None] = os.chdir
     now: Callable[[], datetime] = lambda: datetime.now(UTC)
 
@@ -76,16 +79,25 @@ class Attempt:
     def run(self) -> int:
         """Returns the exit status; the termination message says why."""
         try:
-            return self._outcome.succeed(self._attempt())
+            result = self._attempt()
         except TrainerError as error:
-            return self._outcome.fail(error)
+            return self._failed(error)
         except Exception as error:
             traceback.print_exception(error)
-            return self._outcome.fail(
+            return self._failed(
                 TrainerError(
                     failures.INTERNAL, f"the trainer itself failed ({type(error).__name__}: {error}): report it"
                 )
             )
+        status = self._outcome.succeed(result)
+        self._outside.listener.completed(result)
+        return status
+
+    def _failed(self, error: TrainerError) -> int:
+        # The termination message first: whoever listens must not keep the operator waiting.
+        status = self._outcome.fail(error)
+        self._outside.listener.failed(_text(self._outside.now()), self._outcome.clean(str(error)))
+        return status
 
     def stop(self) -> int:
         """Store what there is and give up; returns the exit status, which is 0 if the result already counts."""
@@ -94,12 +106,11 @@ class Attempt:
             self._checkpoints.close()
         progress = self._board.read()
         where = f" at step {progress.step} of {progress.of}" if progress.of else ""
-        return self._outcome.fail(
-            TrainerError(
-                failures.INTERRUPTED,
-                f"the pod was told to stop (SIGTERM){where}; the next attempt goes on from the last checkpoint",
-            )
-        )
+        message = f"the pod was told to stop (SIGTERM){where}; the next attempt goes on from the last checkpoint"
+        status = self._outcome.fail(TrainerError(failures.INTERRUPTED, message))
+        if status:  # else the result counts already
+            self._outside.listener.failed(_text(self._outside.now()), message, interrupted=True)
+        return status
 
     def _attempt(self) -> TrainResult:
         spec, outside = self._spec, self._outside
@@ -124,6 +135,7 @@ class Attempt:
         started = _text(outside.now())
         log.info("training run=%s/%s model=%s seed=%d", spec.namespace, spec.run, spec.model, spec.seed)
         publish.mark(store, folder, spec, outside.env.get(Env.POD_NAME, attempt), started)
+        outside.listener.started(started)
         commit = self._commit(store, folder)
         # A commit names its files already; a walk through them would follow the links of the repository anywhere.
         code_digest = None if commit else directory_digest(outside.paths.code)

@@ -32,6 +32,8 @@ ATTEMPTS_ANNOTATION: Final = f"{GROUP}/attempts-before"
 """On a Job: attempts that earlier Jobs of the run made."""
 REREAD_ANNOTATION: Final = f"{GROUP}/reread"
 """On a Job: which re-read of the result it is; 0 is the training itself."""
+OPENLINEAGE_SECRET: Final = "slipway-openlineage"  # noqa: S105 - a name, not a secret
+"""A Secret of this name in a namespace holds, as ``token``, what the OpenLineage endpoint asks of its pods."""
 SPEC_LIMIT: Final = 100 * 1024
 """Bytes of the ``TrainSpec``: Linux takes at most 128 KiB in one environment variable (``MAX_ARG_STRLEN``)."""
 
@@ -44,6 +46,8 @@ class Defaults:
     image_pull_policy: str = "IfNotPresent"
     scratch_size: str = "20Gi"
     """Room for data, checkpoints and output on the node."""
+    openlineage_url: str = ""
+    """Where the pod tells OpenLineage events; empty: nowhere."""
 
 
 def train_spec(
@@ -86,6 +90,17 @@ def train_spec(
         outputStore=spec.output.store,
         reproduce=_compared(spec, original),
     )
+
+
+def _listener(defaults: Defaults) -> list[dict[str, Any]]:
+    """Variables that say whom the pod tells OpenLineage events."""
+    if not defaults.openlineage_url:
+        return []
+    token = {"name": OPENLINEAGE_SECRET, "key": "token", "optional": True}
+    return [
+        pods.env_var(contract.Env.OPENLINEAGE_URL, defaults.openlineage_url),
+        {"name": contract.Env.OPENLINEAGE_TOKEN, "valueFrom": {"secretKeyRef": token}},
+    ]
 
 
 def _compared(spec: TrainingRunSpec, original: Manifest | None) -> contract.ReproduceSpec | None:
@@ -247,6 +262,7 @@ def _pod(
             *pods.identity_env_vars(),
             *pods.scratch_env_vars(contract.WORK_DIR),
             *pods.store_env_vars(places(spec, original, pins, parent)),
+            *_listener(defaults),
         ],
         "ports": [{"name": "progress", "containerPort": contract.PROGRESS_PORT, "protocol": "TCP"}],
         "resources": pods.requirements(

@@ -48,6 +48,10 @@ def register(registry: kopf.OperatorRegistry, wake: Wake) -> None:
 
 def room(options: Settings) -> Room[Observed]:
     """Observe, decide, act for TrainingRuns."""
-    defaults = Defaults(trainer_image=options.trainer_image, image_pull_policy=options.image_pull_policy)
+    defaults = Defaults(
+        trainer_image=options.trainer_image,
+        image_pull_policy=options.image_pull_policy,
+        openlineage_url=options.openlineage_url,
+    )
     look = functools.partial(observe, defaults=defaults, progress=HttpProgress())
     return Room(TRAINING_RUNS, look, decide, lambda observed: observed.run)

@@ -7,7 +7,7 @@ import itertools
 import sys
 import threading
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -34,6 +34,7 @@ from slipway_trainer.context import TrainedModel
 from slipway_trainer.failures import TrainerError
 from slipway_trainer.fake_store import MemoryStore
 from slipway_trainer.manifest import file_digest
+from slipway_trainer.openlineage import Listener
 from slipway_trainer.paths import Paths
 from slipway_trainer.progress import ProgressBoard
 from slipway_trainer.report import Outcome
@@ -138,7 +139,12 @@ class Pod:
             change_folder=self.folders.append,
             now=lambda: datetime(2026, 11, 22, 1, 2, 3, tzinfo=UTC),
         )
+        self.outside = outside
         self.attempt = Attempt(self.spec, outside, self.board, self.outcome)
+
+    def listen(self, listener: Listener) -> None:
+        """Before it runs: tell somebody how it goes."""
+        self.attempt = Attempt(self.spec, replace(self.outside, listener=listener), self.board, self.outcome)
 
     def open_place(self, name: str) -> tuple[Place, Store]:
         assert name == "default"

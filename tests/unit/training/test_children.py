@@ -193,3 +193,13 @@ def test_labels_lead_back_to_the_run() -> None:
     (owner,) = made["metadata"]["ownerReferences"]
     assert (owner["uid"], owner["controller"]) == ("run-uid", True)
     assert made["metadata"]["annotations"][children.ATTEMPTS_ANNOTATION] == "2"
+
+
+def test_the_pod_tells_openlineage_only_where_the_installation_names_an_endpoint() -> None:
+    assert not [name for name in env(job()) if "OPENLINEAGE" in name]
+    url = "http://marquez:5000/api/v1/lineage"
+    told = env(job(defaults=Defaults("trainer:1", openlineage_url=url)))
+    assert told["SLIPWAY_OPENLINEAGE_URL"] == url
+    assert told["SLIPWAY_OPENLINEAGE_TOKEN"] == {
+        "secretKeyRef": {"name": "slipway-openlineage", "key": "token", "optional": True}
+    }

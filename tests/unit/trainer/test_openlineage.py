@@ -1,0 +1,181 @@
+"""OpenLineage events, told to a real HTTP server and read with OpenLineage's own types."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import attr
+import pytest
+from openlineage.client import event_v2
+
+from slipway.contract import CodeResult, GitSpec
+from slipway_trainer import openlineage
+from slipway_trainer.openlineage import Endpoint, event
+from tests.support.builders import DIGEST, train_result
+from tests.unit.trainer.helpers import data, spec
+from tests.unit.trainer.test_runner import FileStore, Pod
+
+UID = "0c2f9d4e-7b1a-4a53-9d0e-5a8f6f0a1b2c"
+SPEC = spec(runUid=UID, data=[data(digest=DIGEST)])
+FACETS = {
+    "version": "dataset_version_dataset",
+    "inputStatistics": "input_statistics_input_dataset",
+    "outputStatistics": "output_statistics_output_dataset",
+    "errorMessage": "error_message_run",
+    "processing_engine": "processing_engine_run",
+    "sourceCodeLocation": "source_code_location_job",
+}
+
+
+class Listening:
+    """An OpenLineage endpoint on loopback."""
+
+    def __init__(self, status: int = 201) -> None:
+        self.events: list[dict[str, Any]] = []
+        self.tokens: list[str | None] = []
+        listening = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                listening.tokens.append(self.headers.get("Authorization"))
+                listening.events.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+                self.send_response(status)
+                self.send_header("Content-Length", "0")
+                self.end_headers()
+
+            def log_message(self, *_: Any) -> None:
+                return
+
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self.server.server_port}/api/v1/lineage"
+        self.thread = threading.Thread(target=self.server.serve_forever, kwargs={"poll_interval": 0.01})
+        self.thread.start()
+
+    @property
+    def told(self) -> list[str]:
+        return [e["eventType"] for e in self.events]
+
+    def close(self) -> None:
+        self.server.shutdown()
+        self.server.server_close()
+        self.thread.join()
+
+
+@pytest.fixture
+def endpoint() -> Iterator[Listening]:
+    made = Listening()
+    yield made
+    made.close()
+
+
+def read(document: dict[str, Any]) -> event_v2.RunEvent:
+    """The event by the library's own types, which refuse a field that they do not know."""
+
+    def facets(found: dict[str, Any]) -> dict[str, Any]:
+        made = {}
+        for key, facts in found.items():
+            module = importlib.import_module(f"openlineage.client.generated.{FACETS[key]}")
+            schema = facts["_schemaURL"]
+            kind = getattr(module, schema.rpartition("/")[2])
+            assert schema == kind._get_schema()
+            made[key] = kind(**{k: v for k, v in facts.items() if not k.startswith("_")})
+        return made
+
+    made = event_v2.RunEvent(
+        eventTime=document["eventTime"],
+        eventType=event_v2.RunState[document["eventType"]],
+        producer=document["producer"],
+        run=event_v2.Run(document["run"]["runId"], facets(document["run"]["facets"])),
+        job=event_v2.Job(document["job"]["namespace"], document["job"]["name"], facets(document["job"]["facets"])),
+        inputs=[
+            event_v2.InputDataset(i["namespace"], i["name"], facets(i["facets"]), facets(i["inputFacets"]))
+            for i in document["inputs"]
+        ],
+        outputs=[
+            event_v2.OutputDataset(o["namespace"], o["name"], facets(o["facets"]), facets(o["outputFacets"]))
+            for o in document["outputs"]
+        ],
+    )
+    assert document["schemaURL"] == made.schemaURL
+    assert set(document) == {f.name for f in attr.fields(event_v2.RunEvent)}
+    return made
+
+
+def test_a_run_that_is_done_says_what_it_read_and_made() -> None:
+    found = read(event(SPEC, "COMPLETE", "2026-01-01T00:01:00Z", result=train_result()))
+    assert (found.run.runId, found.job.namespace, found.job.name) == (UID, "ns", "train.digits")
+    (source,) = found.inputs or ()
+    assert (source.namespace, source.name) == ("s3://data", "digits")
+    assert source.facets is not None
+    assert source.facets["version"].datasetVersion == DIGEST  # type: ignore[attr-defined]
+    assert source.inputFacets is not None
+    assert source.inputFacets["inputStatistics"].fileCount == 2  # type: ignore[attr-defined]
+    (model,) = found.outputs or ()
+    assert (model.namespace, model.name) == ("s3://models", "digits/runs/1/model.onnx")
+    assert model.outputFacets is not None
+    assert model.outputFacets["outputStatistics"].size == 17432  # type: ignore[attr-defined]
+
+
+def test_code_by_git_is_named_with_its_commit() -> None:
+    by_git = spec(runUid=UID, codeGit=GitSpec("https://git.example/digits.git", "main", "train"))
+    document = event(by_git, "COMPLETE", "2026-01-01T00:01:00Z", result=train_result(code=CodeResult("c" * 40)))
+    location = read(document).job.facets["sourceCodeLocation"]  # type: ignore[index]
+    assert (location.version, location.branch, location.path) == ("c" * 40, "main", "train")  # type: ignore[attr-defined]
+
+
+def test_a_failure_says_why() -> None:
+    found = read(event(SPEC, "FAIL", "2026-01-01T00:01:00Z", message="the training code raised ValueError"))
+    assert found.run.facets is not None
+    assert found.run.facets["errorMessage"].message == "the training code raised ValueError"  # type: ignore[attr-defined]
+    assert found.outputs == []
+
+
+def test_an_attempt_tells_its_beginning_and_its_end(tmp_path: Path, endpoint: Listening) -> None:
+    pod = Pod(tmp_path / "pod", FileStore())
+    pod.listen(Endpoint(endpoint.url, pod.spec, "letmein"))
+    assert pod.attempt.run() == 0
+    assert endpoint.told == ["START", "COMPLETE"]
+    assert endpoint.tokens == ["Bearer letmein"] * 2
+    made = endpoint.events[1]["outputs"][0]["facets"]["version"]["datasetVersion"]
+    assert made == pod.result.artifact.digest
+
+
+def test_a_failed_and_an_interrupted_attempt_are_told(tmp_path: Path, endpoint: Listening) -> None:
+    pod = Pod(tmp_path / "raises", FileStore(), code="def train(context):\n    raise ValueError('too warm')\n")
+    pod.listen(Endpoint(endpoint.url, pod.spec))
+    assert pod.attempt.run() == 1
+    assert endpoint.told == ["START", "FAIL"]
+    assert "too warm" in endpoint.events[1]["run"]["facets"]["errorMessage"]["message"]
+    assert endpoint.tokens == [None, None]
+    stopped = Pod(tmp_path / "stopped", FileStore())
+    stopped.listen(Endpoint(endpoint.url, stopped.spec))
+    assert stopped.attempt.stop() == 1
+    assert endpoint.told[2:] == ["ABORT"]
+    # a result that counts already is not taken back
+    done = Pod(tmp_path / "done", FileStore())
+    done.listen(Endpoint(endpoint.url, done.spec))
+    assert (done.attempt.run(), done.attempt.stop()) == (0, 0)
+    assert endpoint.told[3:] == ["START", "COMPLETE"]
+
+
+def test_an_endpoint_that_is_away_refuses_or_hangs_fails_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(openlineage, "TIMEOUT", 0.2)
+    refusing = Listening(status=500)
+    try:
+        for name, url in (("refuses", refusing.url), ("away", "http://127.0.0.1:1/"), ("no address", "http://")):
+            pod = Pod(tmp_path / name, FileStore())
+            pod.listen(Endpoint(url, pod.spec))
+            assert pod.attempt.run() == 0, name
+    finally:
+        refusing.close()
+    assert refusing.told == ["START", "COMPLETE"]
+    assert "the OpenLineage endpoint refused event=START status=500" in caplog.text
+    assert "the OpenLineage endpoint was not told event=COMPLETE" in caplog.text
