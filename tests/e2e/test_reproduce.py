@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Any
+import json
+from collections.abc import Callable, Iterator
+from typing import Any, Final
 
 import pytest
 
+from localcluster import images
+from localcluster.cluster import Local
+from localcluster.images import Image
 from slipway.api.reproduce import run_manifest
 from slipway.kube.objects import CONFIG_MAPS, JOBS, MODEL_VERSIONS, TRAINING_RUNS
 from tests.support.api_server import Object
 from tests.support.e2e import EXAMPLES, Tenant, World, condition
+
+TAG: Final = "localhost/slipway/e2e-trainer:1"
 
 
 @pytest.fixture
@@ -109,3 +116,50 @@ def test_another_seed_and_other_data_come_out_different_and_are_named(
 def lineage_digest(version: Object) -> str:
     (data,) = version["status"]["lineage"]["data"]
     return str(data["digest"])
+
+
+@pytest.fixture
+def moving_tag() -> Iterator[Callable[[], None]]:
+    """An image with the trainer under a tag of its own; a call moves the tag to another image, as somebody who pushes
+    does. On the local cluster only, whose node this machine is."""
+    cluster = Local()
+    node = cluster._node()
+    trainer, store = images.ensure(["trainer"])["trainer"], images.layout()
+    manifest = json.loads(store.blob(trainer.digest).read_text())
+    changed = json.loads(store.blob(manifest["config"]["digest"]).read_text())
+    changed["config"]["Labels"] = {"pushed": "again"}
+    other = f"{TAG}-pushed-again"
+
+    def move() -> None:
+        digest = store.adopt_image(json.dumps(changed, sort_keys=True).encode())
+        with cluster.alone():
+            node.load([Image(other, digest)])
+        done = node.ctr("images", "tag", "--force", other, TAG)
+        assert done.returncode == 0, done.stderr
+
+    with cluster.alone():
+        node.load([Image(TAG, trainer.digest)])
+    yield move
+    for name in (TAG, other):
+        node.ctr("images", "remove", name)
+
+
+def test_a_tag_that_was_moved_is_named_and_does_not_matter_to_who_asks_by_digest(
+    world: World, tenant: Tenant, moving_tag: Callable[[], None]
+) -> None:
+    world.digits()
+    tenant.code("digits-code", {"train.py": (EXAMPLES / "quickstart" / "train.py").read_text()})
+    tenant.give("quickstart/run-1.yaml", image=TAG)
+    tenant.trained("digits-1")
+    version = tenant.version_ready("digits-v1")
+    before = version["status"]["lineage"]["code"]["image"]
+    moving_tag()
+    # by its tag: another image, which is named; that it made the same file all the same is said too
+    tenant.give("reproduce/run.yaml", image=TAG)
+    by_tag = ended(tenant, "digits-v1-again")
+    assert before["digest"] in whats(by_tag)["image"]
+    assert by_tag["status"]["reproduction"]["verdict"] == "Identical"
+    # by its digest: the image of then
+    by_digest = reproduce(tenant, version, "digits-v1-pinned")
+    assert whats(by_digest) == {}
+    assert by_digest["status"]["reproduction"]["verdict"] == "Identical"

@@ -112,6 +112,16 @@ def test_code_by_git_is_named_by_its_commit() -> None:
     json_format.ParseDict(made["predicate"], provenance_pb2.Provenance())
 
 
+def test_the_weights_that_it_began_with_are_named() -> None:
+    made = statement(begun(parent={"modelVersion": "digits-v2", "digest": f"sha256:{'b' * 64}"}))
+    build = made["predicate"]["buildDefinition"]
+    assert build["externalParameters"]["from"] == {"modelVersion": "digits-v2"}
+    assert {"name": "parent", "uri": "modelversion:digits-v2", "digest": {"sha256": "b" * 64}} in build[
+        "resolvedDependencies"
+    ]
+    json_format.ParseDict(made["predicate"], provenance_pb2.Provenance())
+
+
 def test_a_model_that_was_trained_elsewhere_has_none() -> None:
     with pytest.raises(NotReproducible, match="was trained elsewhere"):
         statement(model_version("digits-v3"))

@@ -112,6 +112,18 @@ def test_code_by_git_is_asked_for_by_its_commit() -> None:
     assert told.message == f"the code: commit {'c' * 40} of train then, commit {'d' * 40} of train now"
 
 
+def test_a_version_that_was_fine_tuned_begins_with_the_same_weights() -> None:
+    parent = {"modelVersion": "digits-v2", "digest": DIGEST}
+    assert run_manifest(version(parent=parent), name="again", code=CODE)["spec"]["from"] == {
+        "modelVersion": "digits-v2"
+    }
+    other = lineage(parent={"modelVersion": "digits-v2", "digest": IMAGE_DIGEST})
+    (told,) = differences(Lineage.model_validate(lineage(parent=parent)), Lineage.model_validate(other))
+    assert told.message == (
+        f"the weights that it began with: {DIGEST} of digits-v2 then, {IMAGE_DIGEST} of digits-v2 now"
+    )
+
+
 def test_an_image_without_a_registry_is_asked_for_by_its_name() -> None:
     spec = run_manifest(version(code=code(digest=IMAGE_DIGEST)), name="again", code=CODE)["spec"]
     assert spec["image"] == "registry.example/trainer:1"

@@ -42,6 +42,7 @@ def statement(version: Mapping[str, Any], builder: str = BUILDER) -> dict[str, A
         "entrypoint": code.entrypoint,
         "command": code.command,
         "code": _code(code),
+        "from": {"modelVersion": lineage.parent.model_version} if lineage.parent else None,
         "data": [{"name": d.name, "uri": d.uri, "store": d.store} for d in lineage.data],
         "parameters": dict(lineage.parameters),
         "seed": lineage.seed,
@@ -100,6 +101,14 @@ def _dependencies(lineage: Lineage, code: CodeLineage) -> list[dict[str, Any]]:
     if held and held.digest:
         made.append({"name": "code", "uri": f"configmap:{held.name}", "digest": _manifest(held.digest)})
     made += [{"name": f"data.{d.name}", "uri": d.uri, "digest": _manifest(d.digest)} for d in lineage.data]
+    if lineage.parent:
+        made.append(
+            {
+                "name": "parent",
+                "uri": f"modelversion:{lineage.parent.model_version}",
+                "digest": _sha256(lineage.parent.digest),
+            }
+        )
     if lineage.environment and lineage.environment.packages:
         made.append({"name": "packages", "digest": _sha256(lineage.environment.packages)})
     return made

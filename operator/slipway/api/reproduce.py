@@ -59,6 +59,7 @@ def run_manifest(
             "entrypoint": with_code.entrypoint,
             "command": with_code.command,
             "code": _code(with_code, code, before),
+            "from": {"modelVersion": lineage.parent.model_version} if lineage.parent else None,
             "data": [{"name": d.name, "uri": d.uri, "store": d.store, "digest": d.digest} for d in lineage.data],
             "parameters": lineage.parameters,
             "seed": lineage.seed,
@@ -130,6 +131,7 @@ def differences(then: Lineage, now: Lineage) -> list[Difference]:
         ),
         ("image", "the image", _image_id(then), _image_id(now)),
         *_data(then, now),
+        ("parent", "the weights that it began with", _parent(then), _parent(now)),
         ("parameters", "the parameters", *_parameters(then.parameters, now.parameters)),
         ("seed", "the seed", then.seed, now.seed),
         ("packages", "the list of packages", _packages(then), _packages(now)),
@@ -225,6 +227,10 @@ def _image_id(lineage: Lineage) -> str | None:
 
 def _packages(lineage: Lineage) -> str | None:
     return lineage.environment.packages if lineage.environment else None
+
+
+def _parent(lineage: Lineage) -> str | None:
+    return f"{lineage.parent.digest} of {lineage.parent.model_version}" if lineage.parent else None
 
 
 def _data(then: Lineage, now: Lineage) -> list[tuple[str, str, str | None, str | None]]:

@@ -28,6 +28,7 @@ from slipway.contract import (
     loads,
 )
 from tests.support.image_root import ImageRoot, writable
+from tests.support.openlineage import Listening
 from tests.support.s3_server import S3Server
 
 _numbers = itertools.count(1)
@@ -190,6 +191,31 @@ def test_a_pod_that_is_killed_hands_over_too(pods: Pods) -> None:
     second = pods.start(slow, run)
     assert accuracy(second.result) > 0.9
     assert "checkpoint restored" in second.log.read_text()
+
+
+NOSY = """
+import os
+import urllib.request
+def train(context):
+    told = [name for name in os.environ if "OPENLINEAGE" in name or "STORE" in name]
+    raise ValueError(f"the code sees {told}")
+"""
+
+
+def test_openlineage_is_told_by_the_pod_and_not_by_its_code(pods: Pods) -> None:
+    endpoint = Listening()
+    try:
+        env = {Env.OPENLINEAGE_URL: endpoint.url, Env.OPENLINEAGE_TOKEN: "letmein"}
+        made = pods.start(_QUICKSTART.read_text(), spec(parameters={"epochs": "1"}), env).result
+        nosy = pods.start(NOSY, spec(), env)
+        assert "the code sees []" in nosy.failure.message
+        assert endpoint.told == ["START", "COMPLETE", "START", "FAIL"]
+    finally:
+        endpoint.close()
+    assert set(endpoint.tokens) == {"Bearer letmein"}
+    (model,) = endpoint.events[1]["outputs"]
+    assert model["facets"]["version"]["datasetVersion"] == made.artifact.digest
+    assert "letmein" not in nosy.log.read_text()
 
 
 STUCK = """
