@@ -21,7 +21,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote, unquote, urlsplit
 
 from slipway.contract import GitKeys, GitSpec, git_env, is_ssh
 
@@ -312,11 +312,16 @@ class Repository:
     def _refuse_elsewhere(self, begins: str) -> None:
         """Credentials go to whom their Secret names, and not to whom a run does."""
         url = self._code.url
-        if url != begins and not url.startswith(begins.rstrip("/") + "/"):
+        asked, given = urlsplit(url), urlsplit(begins)
+        same = bool(given.netloc) and (asked.scheme, asked.netloc) == (given.scheme, given.netloc)
+        below = asked.path == given.path or asked.path.startswith(given.path.rstrip("/") + "/")
+        # curl takes a folder and '..' out of an address before it asks.
+        leaves = bool({".", ".."} & set(unquote(asked.path).split("/")))
+        if not same or not below or leaves:
             raise TrainerError(
                 failures.GIT_ACCESS_DENIED,
-                f"the Secret {self._code.secret} is not for {url}: correct spec.code.git.url, or, where user and "
-                f"password may be sent there, {GitKeys.URL} in the Secret (it is {begins!r})",
+                f"the Secret {self._code.secret} is not for {url}: correct spec.code.git.url (without '..'), or, where "
+                f"user and password may be sent there, {GitKeys.URL} in the Secret (it is {begins!r})",
             )
 
     def _ssh(self, credentials: Credentials) -> str:

@@ -224,6 +224,10 @@ def test_credentials_are_used_and_seen_by_nobody_else(origin: Origin, tmp_path: 
         ("https://git.example.com.evil.example/team/digits", "https://git.example.com", False),
         ("http://git.example.com/team/digits", "https://git.example.com", False),
         ("https://git.example.com/team/digits", "", False),
+        ("https://git.example.com/team/digits", "https://", False),
+        ("https://git.example.com/team/../other/digits", "https://git.example.com/team", False),
+        ("https://git.example.com/team/%2e%2E/other/digits", "https://git.example.com/team", False),
+        ("https://git.example.com/team/v1..2", "https://git.example.com/team", True),
     ],
 )
 def test_credentials_go_nowhere_but_where_their_secret_says(tmp_path: Path, url: str, begins: str, sent: bool) -> None:
