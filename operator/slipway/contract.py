@@ -293,6 +293,7 @@ class ReproduceSpec:
     uid: str
     artifact: Artifact
     metrics: list[Metric] = field(default_factory=list)
+    metricsCut: int = 0
     absolute: str = "0"
     relative: str = "0"
 

@@ -4,6 +4,7 @@ sentence that each of them reads who is refused."""
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -13,7 +14,7 @@ from typing import Any, Final
 import pytest
 
 from localcluster.paths import REPOSITORY
-from slipway.kube.objects import DEPLOYMENTS, MODEL_VERSIONS, TRAINING_RUNS
+from slipway.kube.objects import CONFIG_MAPS, DEPLOYMENTS, MODEL_VERSIONS, TRAINING_RUNS
 from tests.support.api_server import NAMESPACES, POLICIES, POLICY_BINDINGS, Api, Object, Refusal, eventually
 from tests.support.chart import Chart, render
 from tests.support.control_plane import Cluster, make_namespace
@@ -234,10 +235,39 @@ def test_a_namespace_in_which_every_version_waits(world: World, people: People) 
     team.version_until("AwaitingApproval")
 
 
+def test_whose_signature_counts_is_said_by_who_may_approve(world: World, people: People) -> None:
+    api, meta = world.api, {"name": "slipway-signing", "namespace": FREE}
+    for user in ("ann", "kim"):
+        bind(api, FREE, user, "edit")  # Kubernetes' own, with every right on ConfigMaps
+    named = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": meta, "data": {"publicKey": "PEM"}}
+    words = "may not decide whose signature counts (ConfigMap slipway-signing)"
+
+    def settled() -> bool:
+        # Rights, too, are known a moment after they are given.
+        try:
+            people.kim.create(named, dry_run=True)
+        except Refusal:
+            return False
+        try:
+            people.ann.create(named, dry_run=True)
+        except Refusal as refusal:
+            return f"ann {words}" in refusal.message
+        return False
+
+    eventually(settled, what="kim may, ann may not")
+    people.kim.create(named)
+    with pytest.raises(Refusal, match=re.escape(words)):
+        people.ann.merge(CONFIG_MAPS, FREE, "slipway-signing", {"data": {"publicKey": "another"}})
+    with pytest.raises(Refusal, match=re.escape(words)):
+        people.ann.delete(CONFIG_MAPS, FREE, "slipway-signing")
+    people.ann.create({**named, "metadata": {**meta, "name": "another"}})
+    people.kim.delete(CONFIG_MAPS, FREE, "slipway-signing")
+
+
 def test_the_policies_are_optional_and_keep_to_their_namespaces() -> None:
     assert not render(**{"approvals.policy": False}).of("ValidatingAdmissionPolicy", "ValidatingAdmissionPolicyBinding")
     everywhere = render().of("ValidatingAdmissionPolicyBinding")
-    assert [b["spec"].get("matchResources") for b in everywhere] == [None, None]
+    assert [b["spec"].get("matchResources") for b in everywhere] == [None] * 3
     somewhere = render(watchNamespaces=("a", "b")).of("ValidatingAdmissionPolicyBinding")
     for binding in somewhere:
         (only,) = binding["spec"]["matchResources"]["namespaceSelector"]["matchExpressions"]

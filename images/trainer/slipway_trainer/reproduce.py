@@ -84,7 +84,8 @@ def _metrics(asked: ReproduceSpec, trained: Trained) -> list[Difference]:
     """One sentence about the metrics that are not as they were; none where all are."""
     then: dict[str, Metric] = {m.name: m for m in asked.metrics}
     told = []
-    for name in sorted({*then, *trained.metrics}):
+    # Where the list of then was cut, nobody knows what the others were.
+    for name in sorted(then if asked.metricsCut else {*then, *trained.metrics}):
         old = float(then[name].value) if name in then else math.nan
         # As it will be written, because the other one was.
         new = float(number_text(as_number(name, trained.metrics[name]))) if name in trained.metrics else math.nan

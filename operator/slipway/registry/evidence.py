@@ -102,6 +102,9 @@ def judge(seen: Observed, now: datetime, *, written: bool) -> Ruling:
 
 def _recorded(seen: Observed, found: Evidence) -> Ruling:
     words = f"signed by the key {found.key.removeprefix('sha256:')[:16]}"
+    known = seen.status.lineage is not None and seen.status.lineage.code is not None
+    if found.provenance is None and known:
+        words += ", without its provenance"
     return Ruling("True", words=words, changes=_delete(seen, seen.sign_job))
 
 

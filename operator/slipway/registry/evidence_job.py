@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from slipway import contract, pods
@@ -30,6 +30,9 @@ TRY_ANNOTATION: Final = f"{GROUP}/sign-try"
 ASKED_ANNOTATION: Final = f"{GROUP}/signing"
 """On the Job: a digest of what the ConfigMap said when it was made; where it says something else now, another Job is
 made at once."""
+SPEC_LIMIT: Final = 100 * 1024
+"""Bytes of the ``EvidenceSpec``: Linux takes at most 128 KiB in one environment variable (``MAX_ARG_STRLEN``), and a
+provenance with very long parameters is more."""
 BACKOFF_LIMIT: Final = 2
 DEADLINE: Final = 1800
 
@@ -95,13 +98,16 @@ def spec_of(version: Manifest, spec: ModelVersionSpec, asked: Signing) -> contra
         statement = json.dumps(provenance.statement(version), sort_keys=True, separators=(",", ":"))
     except NotReproducible:
         statement = None  # trained elsewhere: nothing is known of its making
-    return contract.EvidenceSpec(
+    asked_for = contract.EvidenceSpec(
         namespace=meta["namespace"],
         modelVersion=meta["name"],
         artifact=contract.Artifact(artifact.uri, artifact.digest, artifact.size, artifact.store),
         publicKey=asked.public_key,
         statement=statement,
     )
+    # The file is signed all the same, and the status says that this is missing.
+    fits = len(contract.dumps(asked_for).encode()) <= SPEC_LIMIT
+    return asked_for if fits else replace(asked_for, statement=None)
 
 
 def job(version: Manifest, spec: ModelVersionSpec, asked: Signing, defaults: Defaults, number: int) -> dict[str, Any]:

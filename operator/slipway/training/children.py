@@ -115,6 +115,7 @@ def _compared(spec: TrainingRunSpec, original: Manifest | None) -> contract.Repr
         uid=original["metadata"]["uid"],
         artifact=contract.Artifact(artifact.uri, artifact.digest, artifact.size, artifact.store),
         metrics=[contract.Metric(m.name, m.value) for m in (measured.metrics if measured else [])],
+        metricsCut=(measured.metrics_cut or 0) if measured else 0,
         absolute=tolerance.absolute,
         relative=tolerance.relative,
     )

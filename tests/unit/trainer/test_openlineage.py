@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import importlib
+import socket
+import threading
+import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -155,3 +159,24 @@ def test_an_endpoint_that_is_away_refuses_or_hangs_fails_nothing(
     assert refusing.told == ["START", "COMPLETE"]
     assert "the OpenLineage endpoint refused event=START status=500" in caplog.text
     assert "the OpenLineage endpoint was not told event=COMPLETE" in caplog.text
+
+
+def test_an_endpoint_that_drips_is_left_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(openlineage, "TIMEOUT", 0.1)
+    over = threading.Event()
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def drip() -> None:
+            connection, _ = server.accept()
+            with connection, suppress(OSError):
+                connection.sendall(b"HTTP/1.1 200 OK\r\n")
+                while not over.wait(0.02):
+                    connection.sendall(b"X-Drop: 1\r\n")
+
+        dripping = threading.Thread(target=drip)
+        dripping.start()
+        began = time.monotonic()
+        Endpoint(f"http://127.0.0.1:{server.getsockname()[1]}/", spec()).started("2026-01-01T00:00:00Z")
+        assert time.monotonic() - began < 5
+        over.set()
+        dripping.join()

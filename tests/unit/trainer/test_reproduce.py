@@ -61,9 +61,10 @@ class Bench:
         example: Mapping[str, Any] | None = None,
         absolute: str = "0.01",
         relative: str = "0",
+        cut: int = 0,
     ) -> Reproduction:
         metrics = [Metric(name, value) for name, value in (then or {}).items()]
-        asked = ReproduceSpec("digits-v1", "uid", self.artifact, metrics, absolute, relative)
+        asked = ReproduceSpec("digits-v1", "uid", self.artifact, metrics, cut, absolute, relative)
         signature = signature_of(open_model(self.model))
         found = compare(asked, Trained(self.model, signature, now or {}, example=example), self.open, self.scratch)
         assert not self.scratch.exists()
@@ -130,6 +131,12 @@ def test_many_metrics_are_cut(tmp_path: Path) -> None:
     bench = Bench(tmp_path, scaled(1), scaled(1))
     told = whats(bench.compare(now={f"m{i}": 1.0 for i in range(9)}))["metrics"]
     assert told.endswith(" and 5 more")
+
+
+def test_metrics_that_were_not_kept_are_not_compared(tmp_path: Path) -> None:
+    bench = Bench(tmp_path, scaled(1), scaled(1.0001))
+    assert bench.compare(then={"a": "1"}, now={"a": 1.0, "b": 2.0}, cut=1).verdict == "WithinTolerance"
+    assert bench.compare(then={"a": "1"}, now={"b": 2.0}, cut=1).verdict == "Different"
 
 
 def test_whole_numbers_are_compared_by_their_value(tmp_path: Path) -> None:
