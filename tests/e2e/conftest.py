@@ -46,6 +46,13 @@ def tenant(world: World) -> Iterator[Tenant]:
         yield made
 
 
+@pytest.fixture(scope="module")
+def module_tenant(world: World) -> Iterator[Tenant]:
+    """A namespace for all tests of a file: for a long story that is told once and looked at from many sides."""
+    with world.tenant(f"{_PREFIX}-{next(_numbers)}") as made:
+        yield made
+
+
 @pytest.fixture
 def new_tenant(world: World) -> Iterator[Callable[[], Tenant]]:
     """Further namespaces, as many as the test asks for."""

@@ -5,24 +5,17 @@ Both run on the node, beside the kubelet: pods reach them by the node's address.
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import pytest
 
-from localcluster import addresses
-from localcluster.namespaces import Namespaces
 from slipway.kube.objects import MODEL_VERSIONS, PODS, TRAINING_RUNS
-from tests.support import git_server
+from tests.support import node
 from tests.support.api_server import Object, eventually
 from tests.support.e2e import EXAMPLES, IS_TRUE, Tenant, World, condition
-from tests.support.git_server import Origin, answers, open_folder
+from tests.support.git_server import Origin, open_folder
 from tests.support.http_server import free_port
 from tests.support.ssh_server import SshServer, ssh_server
 
@@ -75,10 +68,6 @@ class Servers:
 @pytest.fixture(scope="module")
 def servers(world: World) -> Iterator[Servers]:
     """A repository with the quickstart's code, given out on the node."""
-    state = Path(world.environment["KUBECONFIG"]).parent
-    node = urlsplit(world.gateway).hostname
-    assert node is not None
-    enter = Namespaces(state, addresses.of(state / "addresses.json")).enter()
     with open_folder() as folder:
         (folder / "served").mkdir()
         (folder / "sshd").mkdir()
@@ -92,24 +81,10 @@ def servers(world: World) -> Iterator[Servers]:
             }
         )
         with (
-            over_http(folder / "served", enter, node) as http,
-            ssh_server(folder / "sshd", host=node, port=free_port(), prefix=enter) as ssh,
+            node.git_over_http(world, folder / "served", user=f"anna:{TOKEN}") as http,
+            ssh_server(folder / "sshd", host=node.address(world), port=free_port(), prefix=node.enter(world)) as ssh,
         ):
             yield Servers(http, ssh, origin)
-
-
-@contextmanager
-def over_http(root: Path, enter: tuple[str, ...], node: str) -> Iterator[str]:
-    """The http server, as a process on the node."""
-    port = free_port()
-    command = [sys.executable, git_server.__file__, node, str(port), str(root), f"anna:{TOKEN}"]
-    process = subprocess.Popen(["setpriv", "--pdeathsig", "KILL", *enter, *command], stdin=subprocess.DEVNULL)
-    try:
-        eventually(lambda: answers(node, port), seconds=30, what="the git server answering")
-        yield f"http://{node}:{port}"
-    finally:
-        process.kill()
-        process.wait(10)
 
 
 def give_secrets(tenant: Tenant, servers: Servers) -> None:

@@ -34,7 +34,7 @@ def test_a_version_that_somebody_has_to_agree_to(world: World, tenant: Tenant) -
     tenant.give("registry/run.yaml")
     tenant.trained("digits-approved")
     waiting = tenant.until(
-        MODEL_VERSIONS, "digits-v1", lambda v: v["status"].get("phase") == "AwaitingApproval", what="waiting"
+        MODEL_VERSIONS, "digits-v1", lambda v: v.get("status", {}).get("phase") == "AwaitingApproval", what="waiting"
     )
     assert condition(waiting, "Ready")["status"] == "False"
     # When somebody speaks for another, the API server refuses; when he speaks for himself, it is Ready
@@ -64,7 +64,7 @@ def test_a_training_that_must_not_fall_behind_the_champion(world: World, tenant:
     tenant.give("registry/gated.yaml", name="digits-again")
     # Then the first of them is stopped at the gate with both numbers, and the other is a version
     short = tenant.until(
-        TRAINING_RUNS, "digits-short", lambda r: r["status"].get("phase") == "Failed", what="stopped", seconds=240
+        TRAINING_RUNS, "digits-short", lambda r: r.get("status", {}).get("phase") == "Failed", what="stopped", seconds=240
     )
     assert condition(short, "Stalled")["reason"] == "GateMissed"
     assert "worse than the" in short["status"]["message"] or "below the gate's min" in short["status"]["message"]
