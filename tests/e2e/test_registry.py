@@ -64,7 +64,11 @@ def test_a_training_that_must_not_fall_behind_the_champion(world: World, tenant:
     tenant.give("registry/gated.yaml", name="digits-again")
     # Then the first of them is stopped at the gate with both numbers, and the other is a version
     short = tenant.until(
-        TRAINING_RUNS, "digits-short", lambda r: r.get("status", {}).get("phase") == "Failed", what="stopped", seconds=240
+        TRAINING_RUNS,
+        "digits-short",
+        lambda r: r.get("status", {}).get("phase") == "Failed",
+        what="stopped",
+        seconds=240,
     )
     assert condition(short, "Stalled")["reason"] == "GateMissed"
     assert "worse than the" in short["status"]["message"] or "below the gate's min" in short["status"]["message"]
