@@ -74,7 +74,7 @@ def build(
     controllers: list[Controller[Any]] = []
 
     def add(room: Room[Any], register: Register) -> None:
-        queue = WorkQueue()
+        queue = WorkQueue(group=room.group)
         register(registered, queue.add)
         metrics.queue(room.resource, queue.__len__)
         controllers.append(

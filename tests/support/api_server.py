@@ -7,7 +7,7 @@ import json
 import ssl
 import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -200,6 +200,17 @@ class Api:
         except Refusal as refusal:
             if refusal.code != 404:
                 raise
+
+    def watch(self, resource: Resource, namespace: str, since: str) -> Iterator[tuple[str, Object]]:
+        """Every change after a resourceVersion, in the order in which the API server made them: ADDED, MODIFIED or
+        DELETED, and the object."""
+        query = {"watch": "1", "resourceVersion": since}
+        with self._http.stream(
+            "GET", resource.path(namespace), params=query, timeout=httpx.Timeout(30, read=600)
+        ) as got:
+            for line in got.iter_lines():
+                event = json.loads(line)
+                yield event["type"], event["object"]
 
     def table(self, resource: Resource, namespace: str) -> Object:
         """What ``kubectl get`` prints."""

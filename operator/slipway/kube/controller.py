@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Hashable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Generic, Protocol, TypeVar
@@ -33,6 +33,8 @@ class Room(Generic[O]):
         decide: every choice, pure.
         subject: the reconciled object as it was observed.
         measure: is told what each pass that succeeded wanted, or None once the object is gone, for the metrics.
+        group: objects of one group are looked at one after another (each by itself is one of its own): what a pass
+            reads of the others stays true until it has written.
     """
 
     resource: Resource
@@ -40,6 +42,7 @@ class Room(Generic[O]):
     decide: Callable[[O, datetime], Plan]
     subject: Callable[[O], Manifest]
     measure: Callable[[Key, Plan | None], None] | None = None
+    group: Callable[[Key], Hashable] = lambda key: key
 
 
 class Watcher(Protocol):

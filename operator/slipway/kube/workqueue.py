@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+from collections.abc import Callable, Hashable
 from typing import Final
 
 from slipway.kube.objects import Key
@@ -21,7 +22,11 @@ BACKOFF_MOST: Final = 300.0
 class WorkQueue:
     """Keys to look at. Not safe for threads: everything runs on one event loop."""
 
-    def __init__(self, jitter: random.Random | None = None) -> None:
+    def __init__(self, jitter: random.Random | None = None, group: Callable[[Key], Hashable] = lambda key: key) -> None:
+        """
+        Args:
+            group: keys of one group are worked on one after another; by itself, each key is a group.
+        """
         self._ready: asyncio.Queue[Key] = asyncio.Queue()
         self._waiting: set[Key] = set()
         """In ``_ready``, each once."""
@@ -30,6 +35,11 @@ class WorkQueue:
         """Added while a worker had them."""
         self._timers: dict[Key, tuple[float, asyncio.TimerHandle]] = {}
         self._failures: dict[Key, int] = {}
+        self._group = group
+        self._busy: set[Hashable] = set()
+        """Groups of which a worker has a key."""
+        self._held: dict[Hashable, list[Key]] = {}
+        """Keys whose group is busy: in ``_waiting`` still, and out of ``_ready``."""
         self._jitter = jitter or random.Random()  # noqa: S311 - spreads retries, guards nothing
 
     def __len__(self) -> int:
@@ -62,7 +72,9 @@ class WorkQueue:
 
     async def take(self) -> Key:
         """The next key; its worker must call ``done`` or ``failed``."""
-        key = await self._ready.get()
+        while (group := self._group(key := await self._ready.get())) in self._busy:
+            self._held.setdefault(group, []).append(key)
+        self._busy.add(group)
         self._waiting.discard(key)
         self._working.add(key)
         return key
@@ -82,6 +94,10 @@ class WorkQueue:
 
     def _release(self, key: Key, again: float | None) -> None:
         self._working.discard(key)
+        group = self._group(key)
+        self._busy.discard(group)
+        for held in self._held.pop(group, ()):
+            self._ready.put_nowait(held)
         if key in self._again:
             self._again.discard(key)
             self.add(key)

@@ -22,6 +22,7 @@ from slipway.api.reasons import Reason
 from slipway.kube.drift import differs
 from slipway.kube.plan import Apply, Event, Plan
 from slipway.registry import aliases, approval, children, evidence, lineage, reproductions, verification
+from slipway.registry.aliases import Names
 from slipway.registry.approval import Ruling
 from slipway.registry.observe import Observed
 from slipway.registry.verification import Outlook, Verdict
@@ -29,6 +30,8 @@ from slipway.registry.verification import Outlook, Verdict
 DEPLOYMENTS: Final = 100
 """Deployments that a status lists."""
 MESSAGE_LIMIT: Final = 4096
+ALIAS_EVERY: Final = 1.0
+"""Seconds between two looks for an alias that another version has still to let go; its change wakes this one too."""
 
 State = Literal["True", "False", "Unknown"]
 Phase = Literal["Verifying", "AwaitingApproval", "Ready", "Rejected", "Archived", "Failed"]
@@ -85,30 +88,30 @@ def decide(observed: Observed, now: datetime) -> Plan:
 
 def _plan(view: View) -> Plan:
     seen, old, file = view.seen, view.seen.status, view.file
-    ready = view.phase == "Ready"
-    elsewhere = aliases.rivals(seen.siblings, seen.spec.version, seen.spec.aliases) if ready else {}
+    names = aliases.settle(seen.siblings, seen.spec) if view.phase == "Ready" else Names()
     origin, broken = _lineage(seen)
-    message = f"{_words(view)}{_held_elsewhere(elsewhere)}{broken}"[:MESSAGE_LIMIT]
+    message = f"{_words(view)}{_names(names)}{broken}"[:MESSAGE_LIMIT]
     runners = _runners(seen)
     facts: dict[str, Any] = {
         "observed_generation": seen.version["metadata"]["generation"],
         "phase": view.phase,
         "message": message,
         "approval": approval.record(seen.spec, old.approval, view.now),
-        "held_aliases": [a for a in seen.spec.aliases if a not in elsewhere] if ready else [],
+        "held_aliases": list(names.held),
         "lineage": origin,
         "deployments": runners[:DEPLOYMENTS],
         "deployments_cut": max(0, len(runners) - DEPLOYMENTS) or None,
-        "conditions": _conditions(view, message, elsewhere),
+        "conditions": _conditions(view, message, names),
         **file.facts,
         **view.signed.facts,
     }
     status = old.model_copy(update=facts)
+    waits = (file.again, view.signed.again, ALIAS_EVERY if names.coming else None)
     return Plan(
         changes=(*file.changes, *view.signed.changes),
         status=status,
-        events=_events(view, message, elsewhere, broken),
-        again=min((wait for wait in (file.again, view.signed.again) if wait is not None), default=None),
+        events=_events(view, message, names, broken),
+        again=min((wait for wait in waits if wait is not None), default=None),
     )
 
 
@@ -128,18 +131,20 @@ def _words(view: View) -> str:
             return file
 
 
-def _held_elsewhere(elsewhere: dict[str, str]) -> str:
-    return "".join(f'; the alias "{a}" is held by {name}, which has the higher number' for a, name in elsewhere.items())
+def _names(names: Names) -> str:
+    """What is to be said of the aliases that the version lists and does not hold."""
+    said = [f'; the alias "{a}" is held by {name}, which has the higher number' for a, name in names.elsewhere.items()]
+    return "".join([*said, *(f'; the alias "{a}" comes over from {name}' for a, name in names.coming.items())])
 
 
-def _events(view: View, message: str, elsewhere: dict[str, str], broken: str) -> tuple[Event, ...]:
-    """One Event a decision: when the sentence is a new one."""
+def _events(view: View, message: str, names: Names, broken: str) -> tuple[Event, ...]:
+    """One Event a decision: when the sentence is a new one. An alias on its way is there in a moment."""
     old, file = view.seen.status, view.file
-    if old.message == message or file.quiet:
+    if old.message == message or file.quiet or names.coming:
         return ()
     stuck = file.warning or view.signed.stalled or file.outlook in ("stalled", "failed")
     bad = stuck or view.phase == "Rejected" or bool(broken)
-    reason = Reason.ALIAS_HELD_ELSEWHERE if elsewhere else view.reason
+    reason = Reason.ALIAS_HELD_ELSEWHERE if names.elsewhere else view.reason
     if view.phase == "Ready" and view.approval.state == "Approved" and old.phase == "AwaitingApproval":
         reason = Reason.APPROVED
     return (Event("Warning" if bad else "Normal", reason, message),)
@@ -173,7 +178,7 @@ def _runners(seen: Observed) -> list[DeploymentRef]:
     return sorted(found, key=lambda ref: (ref.name, ref.role))
 
 
-def _conditions(view: View, message: str, elsewhere: dict[str, str]) -> list[Condition]:
+def _conditions(view: View, message: str, names: Names) -> list[Condition]:
     seen, file, reason = view.seen, view.file, view.reason
     ready, unsigned = view.phase == "Ready", not view.signed.lets_pass
     stuck = view.phase == "Rejected" or file.outlook in ("stalled", "failed") or (unsigned and view.signed.stalled)
@@ -192,7 +197,7 @@ def _conditions(view: View, message: str, elsewhere: dict[str, str]) -> list[Con
     if seen.spec.aliases and ready:
         states.append(
             ("AliasesHeld", "False", Reason.ALIAS_HELD_ELSEWHERE)
-            if elsewhere
+            if names.elsewhere or names.coming
             else ("AliasesHeld", "True", Reason.READY)
         )
     wanted = [

@@ -89,4 +89,13 @@ def room(options: Settings, runs: Runs) -> Room[Observed]:
         image_pull_policy=options.image_pull_policy,
     )
     look = functools.partial(observe, defaults=defaults, runs=runs)
-    return Room(MODEL_VERSIONS, look, decide, lambda observed: observed.version)
+    return Room(MODEL_VERSIONS, look, decide, lambda observed: observed.version, group=model_of)
+
+
+def model_of(key: Key) -> Hashable:
+    """The model of a version, by the version's name: an alias never moves while another version of it is looked at.
+
+    >>> model_of(Key("team", "llama-v2-v3"))
+    ('team', 'llama-v2')
+    """
+    return key.namespace, key.name.rpartition("-v")[0]

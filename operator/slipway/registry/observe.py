@@ -76,7 +76,12 @@ async def observe(kube: Reader, key: Key, *, defaults: Defaults, runs: Runs) -> 
     if spec.aliases:
         # Not by label: a version that a person made carries none.
         found = await kube.list(MODEL_VERSIONS, key.namespace)
-        siblings = [v for v in found if v["spec"]["model"] == spec.model and v["metadata"]["name"] != key.name]
+        # One that is on its way out is not looked at any more, by itself neither: it holds nothing.
+        siblings = [
+            v
+            for v in found
+            if v["spec"]["model"] == spec.model and v["metadata"]["name"] != key.name and not podfacts.leaving(v)
+        ]
     again = [await kube.get(TRAINING_RUNS, run.namespace, run.name) for run in runs.of(key)]
     return Observed(
         version,

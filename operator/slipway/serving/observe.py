@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from slipway import contract
+from slipway.api import aliases
 from slipway.api.common import Label
 from slipway.api.deployment import DeploymentSpec, DeploymentStatus, Route
 from slipway.api.model_version import ModelVersionSpec, ModelVersionStatus
@@ -104,16 +105,16 @@ async def _target(kube: Reader, namespace: str, spec: DeploymentSpec) -> tuple[T
         found = await kube.get(MODEL_VERSIONS, namespace, spec.model_version)
         return _judge(spec.model_version, found), {spec.model_version: found} if found else {}
     every = await kube.list(MODEL_VERSIONS, namespace)
-    holders = [v for v in every if v["spec"]["model"] == spec.model and spec.alias in _status(v).held_aliases]
-    if not holders:
+    assert spec.alias is not None, "the schema wants modelVersion or alias"
+    held = aliases.holder((v for v in every if v["spec"]["model"] == spec.model), spec.alias)
+    if held is None:
         message = (
             f"no ModelVersion of {spec.model} holds the alias {spec.alias}: list it in spec.aliases of one that is "
             "Ready"
         )
         return Target(None, False, Reason.MODEL_VERSION_MISSING, message, stalled=True), {}
-    newest = max(holders, key=lambda v: int(v["spec"]["version"]))
-    name = newest["metadata"]["name"]
-    return _judge(name, newest), {name: newest}
+    name = held["metadata"]["name"]
+    return _judge(name, held), {name: held}
 
 
 def _judge(name: str, found: Manifest | None) -> Target:

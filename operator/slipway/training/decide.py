@@ -32,8 +32,6 @@ PROGRESS_EVERY: Final = 3.0
 """Seconds between two questions to a running pod."""
 MISSING_EVERY: Final = 10.0
 """Seconds between two looks for an object that a user has still to make and that carries no label of ours."""
-ALIAS_EVERY: Final = 1.0
-"""Seconds between two looks for an alias that is between two versions."""
 REREADS: Final = 2
 """How often a result is asked for again."""
 MESSAGE_LIMIT: Final = 4096
@@ -155,9 +153,6 @@ def _result(view: View) -> Verdict | None:
     number = ledger.claims.get(view.uid)
     judged = gate.judge(spec.gate, gate.Measured.of(ended.result), view.seen.versions)
     # A run that has its number has passed: the champion may have changed since, and no number is left out.
-    if number is None and (alias := gate.moving(spec.gate, view.seen.versions)):
-        waits = f"the training ended; {alias}, which its gate compares with, is between two versions"
-        return Verdict("Running", Reason.RECORDING, waits, facts={"metrics": metrics}, again=ALIAS_EVERY, quiet=True)
     if number is None and (why := gate.missed(judged)):
         return Verdict(
             "Failed",

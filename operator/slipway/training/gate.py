@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from decimal import Context, Decimal, InvalidOperation, localcontext
 
 from slipway import contract
+from slipway.api import aliases
 from slipway.api.model_version import Champion, GateLineage, ModelVersionStatus
 from slipway.api.training_run import Gate, NotWorseThan
 from slipway.kube.objects import Manifest
@@ -67,17 +68,6 @@ def missed(judged: Iterable[Judged]) -> str | None:
     return "; ".join(j.message for j in judged if not j.passed) or None
 
 
-def moving(gates: Iterable[Gate], versions: Iterable[Manifest]) -> str | None:
-    """An alias that a gate compares with and that is just now between two versions: it is asked for again."""
-    known = list(versions)
-    for gate in gates:
-        if gate.not_worse_than and _holder(known, gate.not_worse_than.alias) is None:
-            alias = gate.not_worse_than.alias
-            if any(_status(v).phase == "Ready" and alias in v["spec"].get("aliases", ()) for v in known):
-                return alias
-    return None
-
-
 def _one(gate: Gate, run: Measured, versions: Sequence[Manifest]) -> Judged:
     name = gate.metric
     value = _number(run.metrics.get(name))
@@ -102,7 +92,7 @@ def _one(gate: Gate, run: Measured, versions: Sequence[Manifest]) -> Judged:
 
 def _compared(gate: Gate, asked: NotWorseThan, run: Measured, versions: Sequence[Manifest], kept: str) -> Judged:
     name, text = gate.metric, run.metrics[gate.metric]
-    champion = _holder(versions, asked.alias)
+    champion = aliases.holder(versions, asked.alias)
     if champion is None:
         words = f"no version holds {asked.alias}: {name} {text} was compared with none"
         return _judged(gate, True, f"{kept}; {words}" if kept else words, Champion(alias=asked.alias))
@@ -144,10 +134,6 @@ def _number(text: str | None) -> Decimal | None:
     except InvalidOperation:
         return None
     return None if value is None or value.is_nan() else value
-
-
-def _holder(versions: Iterable[Manifest], alias: str) -> Manifest | None:
-    return next((v for v in versions if alias in _status(v).held_aliases), None)
 
 
 def _status(version: Manifest) -> ModelVersionStatus:

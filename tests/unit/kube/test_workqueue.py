@@ -82,3 +82,23 @@ async def test_a_pass_that_went_well_forgets_the_failures_before_it(queue: WorkQ
     queue.add(A)
     await queue.take()
     assert queue.failed(A) <= 1.25 * BACKOFF_FIRST
+
+
+async def test_keys_of_one_group_are_worked_on_one_after_another() -> None:
+    queue = WorkQueue(random.Random(0), group=lambda key: key.name[0])
+    a1, a2, b1 = (Key("team", name) for name in ("a1", "a2", "b1"))
+    for key in (a1, a2, b1):
+        queue.add(key)
+    assert (await queue.take(), await queue.take()) == (a1, b1)
+    queue.add(a2)  # it waits already
+    assert len(queue) == 1
+    last = asyncio.create_task(queue.take())
+    await asyncio.sleep(0)
+    assert not last.done()
+    queue.done(b1)
+    await asyncio.sleep(0)
+    assert not last.done()
+    queue.failed(a1)
+    assert await last == a2
+    queue.done(a2)
+    assert len(queue) == 0

@@ -16,7 +16,7 @@ from slipway.api.reasons import Reason
 from slipway.kube.objects import owner_reference
 from slipway.kube.plan import Apply, Create, Delete, Plan
 from slipway.registry.children import TRY_ANNOTATION, Defaults
-from slipway.registry.decide import decide
+from slipway.registry.decide import ALIAS_EVERY, decide
 from slipway.registry.observe import Observed
 from slipway.registry.verification import FIRST_WAIT, LAST_WAIT, STORE_EVERY
 from slipway_server import reasons as server
@@ -411,6 +411,23 @@ def test_who_holds_an_alias(case: str) -> None:
     else:
         assert (condition.status, condition.reason) == ("False", Reason.ALIAS_HELD_ELSEWHERE)
         assert status.message == f'{LOADS}; the alias "champion" is held by {holder}, which has the higher number'
+
+
+def test_an_alias_is_taken_only_when_nobody_shows_it_any_more() -> None:
+    before = {**sibling(0, "champion"), "status": {**VERIFIED, "heldAliases": ["champion"]}}
+    plan = decide(seen(spec={"aliases": ["champion", "newest"]}, status=VERIFIED, siblings=(before,)), NOW)
+    status = status_of(plan)
+    assert (status.phase, status.held_aliases) == ("Ready", ["newest"])
+    assert status.message == f'{LOADS}; the alias "champion" comes over from digits-v0'
+    assert (plan.events, plan.again) == ((), ALIAS_EVERY)
+    # The other one sees that a higher number is Ready, and lets go.
+    higher = {**sibling(2, "champion"), "status": status.wire()}
+    old = {**VERIFIED, "heldAliases": ["champion"]}
+    other = decide(seen(spec={"aliases": ["champion"]}, status=old, siblings=(higher,)), NOW)
+    assert status_of(other).held_aliases == []
+    let_go = {**before, "status": VERIFIED}
+    after = decide(seen(spec={"aliases": ["champion", "newest"]}, status=status.wire(), siblings=(let_go,)), NOW)
+    assert status_of(after).held_aliases == ["champion", "newest"]
 
 
 def test_a_version_that_is_not_ready_holds_no_alias() -> None:

@@ -53,7 +53,10 @@ def new_world() -> World:
 
 
 def invariants(world: World) -> None:
-    """After every write: Ready only what was verified; a Job is deleted only after what it said is recorded."""
+    """After every write: Ready only what was verified; no alias at two versions; a Job is deleted only after what it
+    said is recorded."""
+    held = [a for v in world.kube.all(MODEL_VERSIONS) for a in v.get("status", {}).get("heldAliases", [])]
+    assert len(held) == len(set(held)), f"an alias has two holders: {held}"
     for version in world.kube.all(MODEL_VERSIONS):
         status = version.get("status", {})
         assert (
@@ -116,6 +119,14 @@ def says(part: str, name: str = "digits-v1") -> Callable[[World], bool]:
     def ready(world: World) -> bool:
         found = world.kube.find(MODEL_VERSIONS, NAMESPACE, name)
         return bool(found) and part in (found or {}).get("status", {}).get("message", "")
+
+    return ready
+
+
+def holds(name: str, alias: str = "champion") -> Callable[[World], bool]:
+    def ready(world: World) -> bool:
+        found = world.kube.find(MODEL_VERSIONS, NAMESPACE, name) or {}
+        return alias in found.get("status", {}).get("heldAliases", [])
 
     return ready
 
@@ -232,6 +243,12 @@ STORIES: dict[str, list[Step]] = {
         pod_runs(SIGN),
         pod_ends(0, SIGNED, SIGN),
     ],
+    "three versions and one alias": [
+        *(register(f"digits-v{n}", aliases=["champion"]) for n in (1, 2, 3)),
+        *(step for n in (2, 3, 1) for step in verified(f"digits-v{n}")),
+        Step("v3 is deleted", lambda w: w.kube.remove(MODEL_VERSIONS, NAMESPACE, "digits-v3"), holds("digits-v3")),
+        Step("v2 gives it up", edit("digits-v2", "takes the alias from digits-v2", aliases=[]).act, holds("digits-v2")),
+    ],
     "archived and taken back": [
         register(),
         *verified("digits-v1"),
@@ -243,8 +260,6 @@ STORIES: dict[str, list[Step]] = {
 
 def the_end(world: World) -> Any:
     versions = {v["metadata"]["name"]: timeless(v["status"]) for v in world.kube.all(MODEL_VERSIONS)}
-    held = [a for v in versions.values() for a in v.get("heldAliases", [])]
-    assert len(held) == len(set(held)), "an alias has two holders"
     return versions, [j["metadata"]["name"] for j in world.kube.all(JOBS)]
 
 

@@ -118,13 +118,12 @@ def test_what_was_compared_is_kept_for_the_lineage() -> None:
     }
 
 
-def test_an_alias_between_two_versions_is_waited_for() -> None:
+def test_an_alias_between_two_versions_means_the_one_that_is_about_to_take_it() -> None:
     letting_go, taking = champion(heldAliases=[]), model_version("digits-v3", aliases=["champion"])
-    assert gate.moving([asked()], [letting_go, taking]) is None, "digits-v3 is not Ready: nobody is about to hold it"
-    ready = {**taking, "status": {"phase": "Ready"}}
-    assert gate.moving([asked()], [letting_go, ready]) == "champion"
-    assert gate.moving([asked()], [champion(), ready]) is None
-    assert gate.moving([Gate(metric="accuracy", min="0")], [letting_go, ready]) is None
+    taking["status"] = {"phase": "Ready", "lineage": champion("0.5")["status"]["lineage"]}
+    (judged,) = gate.judge([asked()], Measured({"accuracy": "0.6"}, {}), [letting_go, taking])
+    assert judged.lineage.against is not None
+    assert judged.lineage.against.model_version == "digits-v3"
 
 
 def test_a_metric_is_taken_from_what_the_trainer_reported() -> None:

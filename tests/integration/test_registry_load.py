@@ -1,0 +1,122 @@
+"""Twenty runs of one model that end together, while the operator is killed again and again and people move an alias: as
+a watcher sees it, who is told of every write."""
+
+from __future__ import annotations
+
+import contextlib
+import random
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+import httpx
+
+from slipway.kube.objects import MODEL_VERSIONS, TRAINING_RUNS
+from tests.support.api_server import LEASES, Api, Object, eventually
+from tests.support.chart import RELEASE_NAMESPACE
+from tests.support.control_plane import Cluster
+from tests.support.operator_process import operator
+from tests.support.world import Team, World, neighbours
+
+RUNS, KILLS, SEED = 20, 10, 20261122
+ALIAS = "champion"
+LAST = "end-v1"
+"""Registered at the end: when the watcher sees it, it has seen all."""
+
+
+@dataclass
+class Seen:
+    """What a watcher of the ModelVersions was told, in order."""
+
+    made: list[str] = field(default_factory=list)
+    holders: list[frozenset[str]] = field(default_factory=list)
+    """Who showed the alias, after each change of any version."""
+    whole: bool = False
+
+    def told(self, kind: str, version: Object, held: set[str]) -> None:
+        name = version["metadata"]["name"]
+        if kind == "ADDED":
+            self.made.append(name)
+        shows = kind != "DELETED" and ALIAS in version.get("status", {}).get("heldAliases", ())
+        (held.add if shows else held.discard)(name)
+        self.holders.append(frozenset(held))
+
+
+@contextmanager
+def watching(cluster: Cluster, namespace: str) -> Iterator[Seen]:
+    """A watch of a namespace's versions in a thread; at the end of the block it has seen everything."""
+    seen, held, api = Seen(), set[str](), Api(cluster.kubeconfig)
+    since = api.call("GET", MODEL_VERSIONS.path(namespace))["metadata"]["resourceVersion"]
+
+    def look() -> None:
+        with contextlib.suppress(httpx.TransportError):  # the test failed before it came to its end
+            for kind, version in api.watch(MODEL_VERSIONS, namespace, since):
+                if version["metadata"]["name"] == LAST:
+                    seen.whole = True
+                    return
+                seen.told(kind, version, held)
+
+    thread = threading.Thread(target=look, name="watcher", daemon=True)
+    thread.start()
+    try:
+        yield seen
+        thread.join(30)
+        assert seen.whole, "the watcher never saw the end"
+    finally:
+        api.close()
+
+
+def people(team: Team, dice: random.Random) -> None:
+    """Every version that is there is made champion sooner or later; now and then one is archived, or taken back."""
+    for version in team.all(MODEL_VERSIONS):
+        spec, name = version["spec"], version["metadata"]["name"]
+        wish: Object = {}
+        if not spec.get("aliases") and dice.random() < 0.5:
+            wish = {"aliases": [ALIAS]}
+        elif dice.random() < 0.1:
+            wish = {"archived": not spec["archived"]}
+        elif dice.random() < 0.05:
+            wish = {"aliases": None}
+        if wish:
+            team.api.merge(MODEL_VERSIONS, team.namespace, name, {"spec": wish})
+
+
+def test_numbers_and_aliases_while_the_operator_is_killed(cluster: Cluster) -> None:
+    dice = random.Random(SEED)
+    with neighbours(cluster) as played, operator(cluster, user="load", identity="load-0") as process:
+        team = World(cluster, process, played).team()
+        with watching(cluster, team.namespace) as seen:
+            for number in range(RUNS):
+                team.run(f"digits-{number}", parameters={"accuracy": f"0.{900 + number}"})
+            for _ in range(KILLS):
+                for _ in range(dice.randrange(1, 12)):
+                    people(team, dice)
+                    time.sleep(dice.uniform(0, 0.15))
+                process.kill()
+                people(team, dice)
+                # A dead leader's Lease lasts a quarter of a minute, and nobody wants to wait for that.
+                team.api.delete(LEASES, RELEASE_NAMESPACE, "slipway")
+                process.start(ready=False)
+                eventually(process.is_ready, seconds=120, what="the operator being ready", show=process.tail)
+            made = [team.run_until("Succeeded", f"digits-{n}")["status"]["modelVersion"] for n in range(RUNS)]
+            for version in team.all(MODEL_VERSIONS):
+                name = version["metadata"]["name"]
+                team.api.merge(MODEL_VERSIONS, team.namespace, name, {"spec": {"aliases": [ALIAS], "archived": False}})
+            newest = f"digits-v{RUNS}"
+            team.version_until("Ready", newest, check=lambda v: v["status"].get("heldAliases") == [ALIAS])
+            team.register("end", 1)
+
+        # No number twice, none missing, and each run its own.
+        names = [f"digits-v{n}" for n in range(1, RUNS + 1)]
+        assert sorted(made) == sorted(names)
+        assert sorted(seen.made) == sorted(names), "a version was made twice, or was deleted"
+        by_run = {v["spec"].get("trainingRun"): v["metadata"]["name"] for v in team.all(MODEL_VERSIONS)}
+        assert all(by_run[r["metadata"]["name"]] == r["status"]["modelVersion"] for r in team.all(TRAINING_RUNS))
+
+        # One holder at any time.
+        assert max(len(held) for held in seen.holders) == 1
+        assert seen.holders[-1] == {newest}
+        assert len({name for held in seen.holders for name in held}) > 3, "the alias hardly moved: this shows little"
+        eventually(lambda: process.metric("slipway_queue_length") == 0, what="the queues being empty")
