@@ -46,7 +46,11 @@ def api_reference() -> str:
             schema = structural(model, defaults=defaults)
             rows = list(_fields(schema, "", required=defaults))
             parts.append(f"\n### {kind.kind} `{title}`\n\n" + _table(("field", "type", "default", "meaning"), rows))
-            refused = [*((f"`metadata.name`: {r.message}") for r in kind.rules)] if defaults else []
+            refused = (
+                [f"`{(r.field_path or 'metadata.name').lstrip('.')}`: {r.message}" for r in kind.rules]
+                if defaults
+                else []
+            )
             refused += list(_refusals(schema, ""))
             if refused:
                 parts.append("\nRefused:\n\n" + "".join(f"- {sentence}\n" for sentence in refused))

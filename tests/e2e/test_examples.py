@@ -30,6 +30,7 @@ APPLIED = {
     "registry/gated.yaml": "test_registry",
     "registry/imported.yaml": "test_registry",
     "reproduce/run.yaml": "test_reproduce",
+    "registry/promoted.yaml": "test_registry",
     "registry/run.yaml": "test_registry",
     "signing/signing.yaml": "test_signing",
     "shadow/deployment.yaml": "test_shadow",

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import asdict
 
 import pytest
 
-from slipway.kube.objects import MODEL_VERSIONS, TRAINING_RUNS
+from slipway.kube.objects import MODEL_VERSIONS, NAMESPACES, TRAINING_RUNS
 from tests.support import onnx_models
 from tests.support.api_server import Refusal
 from tests.support.e2e import EXAMPLES, Tenant, World, condition
@@ -76,3 +77,26 @@ def test_a_training_that_must_not_fall_behind_the_champion(world: World, tenant:
     assert again["status"]["modelVersion"] == "digits-v2"
     (told,) = tenant.version_ready("digits-v2")["status"]["lineage"]["gates"]
     assert told["against"]["modelVersion"] == "digits-v1"
+
+
+def test_a_version_goes_to_another_namespace(world: World, new_tenant: Callable[[], Tenant]) -> None:
+    # Given a version that is Ready in one namespace
+    staging, prod = new_tenant(), new_tenant()
+    staging.versions(1)
+    file = asdict(world.copy(1, f"s3://models/{prod.name}/digits.onnx"))
+    origin = {"namespace": staging.name, "modelVersion": "digits-v1"}
+    # When it is promoted to one that nobody allowed it to go to
+    prod.give("registry/promoted.yaml", artifact=file, promotedFrom=origin)
+    # Then it waits, with a sentence; and when both namespaces allow it, it is a version like any other
+    prod.until(
+        MODEL_VERSIONS,
+        "digits-v1",
+        lambda v: "takes no versions from" in v.get("status", {}).get("message", ""),
+        what="refused",
+    )
+    for tenant, key, other in ((staging, "to", prod), (prod, "from", staging)):
+        annotation = {f"slipway.dev/promote-{key}": other.name}
+        world.api.merge(NAMESPACES, None, tenant.name, {"metadata": {"annotations": annotation}})
+    lineage = prod.version_ready("digits-v1")["status"]["lineage"]
+    assert (lineage["origin"], lineage["promotions"][0]["namespace"]) == ("Promoted", staging.name)
+    assert lineage["artifact"]["uri"] == world.artifact(1).uri

@@ -12,6 +12,7 @@ from slipway.kube.objects import (
     DEPLOYMENTS,
     HTTP_ROUTES,
     JOBS,
+    MODEL_VERSIONS,
     SERVICES,
     TRAFFIC_POLICIES,
     TRAINING_RUNS,
@@ -79,6 +80,10 @@ def live_a_life(world: World) -> None:
     training.run("failed")
     training.run_until("Failed", "failed")
     training.version_until("Ready")
+
+    copied = world.team()
+    copied.register(promotedFrom={"namespace": training.namespace, "modelVersion": "digits-v1"})
+    copied.until(MODEL_VERSIONS, "digits-v1", reason="PromotionRefused")
 
     team = serving(world)
     team.deploy(version="digits-v2", replicas=2, strategy=CANARY)

@@ -295,6 +295,12 @@ IMPORTED: Final = {
 }
 """A model that was trained elsewhere."""
 
+PROMOTED: Final = {
+    "spec.trainingRun": GONE,
+    "spec.promotedFrom": {"namespace": "staging", "modelVersion": "digits-v3"},
+}
+"""A copy of another namespace's version."""
+
 # ------------------------------------------------------------------------------------------------ what is accepted
 
 ACCEPTED: Final[dict[str, Given]] = {
@@ -331,6 +337,7 @@ ACCEPTED: Final[dict[str, Given]] = {
         model_version(), {"spec.approval": {"state": "Rejected", "by": "system:serviceaccount:ci:gate"}}
     ),
     "an imported ModelVersion": Given(model_version(), IMPORTED),
+    "a promoted ModelVersion": Given(model_version(), PROMOTED),
     "a source that is a page": Given(model_version(), {**IMPORTED, "spec.source": {"url": "http://example.com"}}),
     "a Deployment that says no more than it must": Given(deployment(), {"spec": {"modelVersion": "digits-v3"}}),
     "a run that makes a version once more": Given(reproduction()),
@@ -912,6 +919,14 @@ _IMPORTED: Final[dict[str, _One]] = {
     "a page of too long an address": ("spec.source.url", "https://x/" + "x" * 1020, "more than 1024 bytes"),
     "a source and a TrainingRun": ("spec.trainingRun", "digits-1", "or source for one that was trained elsewhere"),
 }
+_PROMOTED: Final[dict[str, _One]] = {
+    "from no namespace": ("spec.promotedFrom.namespace", GONE, "Required value"),
+    "from a namespace with a dot": ("spec.promotedFrom.namespace", "a.b", NAME),
+    "from a namespace of too long a name": _too_long("spec.promotedFrom.namespace", 63),
+    "from no version": ("spec.promotedFrom.modelVersion", GONE, "Required value"),
+    "from a model's name": ("spec.promotedFrom.modelVersion", "digits", VERSION_NAME),
+    "from a version of too long a name": ("spec.promotedFrom.modelVersion", "m" * 61 + "-v3", "more than 63 bytes"),
+}
 
 _DEPLOYMENT: Final[dict[str, _One]] = {
     "no spec": ("spec", GONE, "Required value"),
@@ -1305,6 +1320,7 @@ def _refused() -> Iterator[tuple[str, Refused]]:
         ("reproduction", reproduction(), {}, _REPRODUCTION),
         ("ModelVersion", model_version(), {}, _MODEL_VERSION),
         ("imported ModelVersion", model_version(), IMPORTED, _IMPORTED),
+        ("promoted ModelVersion", model_version(), PROMOTED, _PROMOTED),
         ("Deployment", deployment(), {}, _DEPLOYMENT),
         ("Deployment", deployment(), follower, _ALIAS),
         ("blue/green Deployment", blue_green(), {}, _BLUE_GREEN),
@@ -1404,6 +1420,7 @@ def _changes() -> Iterator[tuple[str, Refused]]:
         },
         "trainingRun": GONE,
         "source": {"description": "elsewhere"},
+        "promotedFrom": {"namespace": "dev", "modelVersion": "digits-v3"},
         "version": 4,
         "model": "cats",
     }.items():
@@ -1411,7 +1428,12 @@ def _changes() -> Iterator[tuple[str, Refused]]:
         yield f"ModelVersion: another {name}", Refused(model_version(), edit, "", f"{name} {_REGISTERED}")
 
 
-CHANGES: Final = dict(_changes())
+CHANGES: Final = {
+    **dict(_changes()),
+    "ModelVersion: archived while it serves": Refused(
+        model_version(), {"spec.archived": True}, "", "archived cannot be set while Deployments run this version"
+    ),
+}
 
 MAY_CHANGE: Final[dict[str, Given]] = {
     "Dataset: it moves": Given(dataset(), {"spec.uri": "s3://data/digits-2026/", "spec.refresh": GONE}),
@@ -1420,7 +1442,6 @@ MAY_CHANGE: Final[dict[str, Given]] = {
     "ModelVersion: another alias": Given(model_version(), {"spec.aliases": ["challenger"]}),
     "ModelVersion: no alias": Given(model_version(), {"spec.aliases": GONE}),
     "ModelVersion: approval taken back": Given(model_version(), {"spec.approval": {"required": True}}),
-    "ModelVersion: archived": Given(model_version(), {"spec.archived": True}),
     "Deployment: another version": Given(deployment(), {"spec.modelVersion": "digits-v4"}),
     "Deployment: from a version to an alias": Given(
         deployment(), {"spec.modelVersion": GONE, "spec.model": "digits", "spec.alias": "champion"}
@@ -1449,8 +1470,11 @@ def place(api: Api) -> None:
 
 @pytest.fixture(scope="module")
 def standing(api: Api, place: None) -> dict[str, Object]:
-    """One object of each kind that exists, to be changed."""
-    return {m["kind"]: api.apply(m) for m in (dataset(), training_run(), model_version(), deployment())}
+    """One object of each kind that exists, to be changed; the ModelVersion is served."""
+    made = {m["kind"]: api.apply(m) for m in (dataset(), training_run(), model_version(), deployment())}
+    served = {"status": {"deployments": [{"name": "digits", "role": "stable"}]}}
+    made["ModelVersion"] = api.merge(MODEL_VERSIONS, NAMESPACE, "digits-v3", served, subresource="status")
+    return made
 
 
 @pytest.fixture(scope="module")

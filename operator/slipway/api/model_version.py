@@ -20,6 +20,8 @@ from slipway.api.common import (
     Kind,
     Model,
     ModelName,
+    ModelVersionName,
+    Name,
     ObjectName,
     PlaceName,
     Rule,
@@ -142,6 +144,14 @@ class Source(Model):
     """A page about it. Slipway never fetches it."""
 
 
+class PromotedFrom(Model):
+    """The version of another namespace that this one is a copy of. Both Namespaces must allow it: the other by the
+    annotation slipway.dev/promote-to, this one by slipway.dev/promote-from."""
+
+    namespace: Name
+    model_version: ModelVersionName
+
+
 class Approval(Model):
     """Whether somebody has to agree before the version may be used, and what was said. Who may write it is the chart's
     admission policy's business: the verb ``approve`` on ``modelversions``."""
@@ -178,18 +188,22 @@ class ModelVersionSpec(Model):
     """The TrainingRun that made it; absent for a model that was trained elsewhere."""
     source: Source | None = None
     """For a model that was trained elsewhere: where it comes from."""
+    promoted_from: PromotedFrom | None = None
+    """For a copy of a version of another namespace: model, version, digest, size and signature must be the same; the
+    file may lie elsewhere."""
     approval: Approval | None = None
     """Absent: the version is Ready as soon as its file is verified."""
     aliases: list[AliasName] = Field(default=[], max_length=8, json_schema_extra=LIST_SET)
     """Names that move: of all versions of a model that list an alias, the highest number that is Ready holds it."""
     archived: bool = False
-    """True: no new Deployment may take this version."""
+    """True: no new Deployment may take this version. Refused while a Deployment runs it."""
 
 
 ModelVersionSpec.model_config["json_schema_extra"] = rules(
     Rule(
-        "!has(self.source) || !has(self.trainingRun)",
-        "write trainingRun for a model that was trained here, or source for one that was trained elsewhere, not both",
+        "[has(self.trainingRun), has(self.source), has(self.promotedFrom)].filter(one, one).size() <= 1",
+        "write trainingRun for a model that was trained here, or source for one that was trained elsewhere, or "
+        "promotedFrom for a copy of another namespace's: one of them, or none",
     ),
     *immutable(
         ModelVersionSpec,
@@ -341,12 +355,24 @@ class WeightsLineage(Model):
     store: str = "default"
 
 
+class Promotion(Model):
+    """One step from a namespace to the next."""
+
+    namespace: str
+    """Where it came from."""
+    model_version: str
+    at: Time
+
+
 class Lineage(Model):
     """From the data to the file. What is not known of a model that was trained elsewhere is absent."""
 
-    origin: Literal["Trained", "Imported"] = "Trained"
+    origin: Literal["Trained", "Imported", "Promoted"] = "Trained"
     """``Trained``: a TrainingRun of this namespace made it, and what follows is what its pod reported. ``Imported``:
-    it was trained elsewhere, and nobody here knows of what."""
+    it was trained elsewhere, and nobody here knows of what. ``Promoted``: a copy of another namespace's version, whose
+    lineage this is."""
+    promotions: list[Promotion] = Field(default=[], max_length=16, json_schema_extra=list_map("namespace"))
+    """The namespaces that it came through, the first one first."""
     source: Source | None = None
     """Where an imported model comes from, by ``spec.source``."""
     training_run: RunLineage | None = None
@@ -468,6 +494,13 @@ MODEL_VERSION: Final = Kind(
             "self.metadata.name.startsWith(self.spec.model + '-v') && self.metadata.name.matches('-v[1-9][0-9]{0,8}$') "
             "&& int(self.metadata.name.substring(size(self.spec.model) + 2)) == self.spec.version",
             "metadata.name must be <spec.model>-v<spec.version>, for example digits-v3",
+        ),
+        Rule(
+            "!self.spec.archived || oldSelf.spec.archived || !has(self.status) || !has(self.status.deployments) || "
+            "size(self.status.deployments) == 0",
+            "archived cannot be set while Deployments run this version (status.deployments): let them name another "
+            "version first",
+            field_path=".spec.archived",
         ),
     ),
     columns=(

@@ -108,6 +108,12 @@ class Reason(StrEnum):
         "VerificationRetrying",
         "The verification ended without a word about the file; it is tried again after a while.",
     )
+    PROMOTION_REFUSED = (
+        "PromotionRefused",
+        "One of the two namespaces does not allow that a version goes from the one to the other.",
+    )
+    PROMOTION_DIFFERS = "PromotionDiffers", "The version is not a copy of the one that spec.promotedFrom names."
+    PROMOTION_WAITING = "PromotionWaiting", "The version that spec.promotedFrom names does not exist or is not Ready."
     AWAITING_APPROVAL = "AwaitingApproval", "The file is verified; somebody who may approve has not decided yet."
     APPROVED = "Approved", "Somebody who may approve has agreed to the version."
     REJECTED = "Rejected", "Somebody who may approve has said no: the version is not used."

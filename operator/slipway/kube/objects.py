@@ -60,6 +60,7 @@ TRAFFIC_POLICIES: Final = Resource(
     "gateway.envoyproxy.io", "v1alpha1", "backendtrafficpolicies", "BackendTrafficPolicy"
 )
 BUDGETS: Final = Resource("policy", "v1", "poddisruptionbudgets", "PodDisruptionBudget")
+NAMESPACES: Final = Resource("", "v1", "namespaces", "Namespace", namespaced=False)
 EVENTS: Final = Resource("events.k8s.io", "v1", "events", "Event")
 
 _ALL: Final = (
@@ -78,6 +79,7 @@ _ALL: Final = (
     GATEWAY_CLASSES,
     TRAFFIC_POLICIES,
     BUDGETS,
+    NAMESPACES,
     EVENTS,
 )
 BY_TYPE: Final = {(r.api_version, r.kind): r for r in _ALL}

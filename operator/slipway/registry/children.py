@@ -28,6 +28,8 @@ class Defaults:
     trainer_image: str = ""
     image_pull_policy: str = "IfNotPresent"
     cpu: str = "100m"
+    whole_cluster: bool = True
+    """False: the operator serves some namespaces only, and may look at no Namespace."""
 
 
 def job_name(version: str) -> str:

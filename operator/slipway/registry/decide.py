@@ -5,6 +5,7 @@
     approval       has somebody who may agreed to it?
     aliases        which of its names does it hold?
     lineage        where does it come from?
+    promotion      if from another namespace: may it, and is it the same?
 
 Facts in status that cannot be seen in the cluster: those of ``verification`` and ``evidence``, ``approval.at``, and
 ``lineage`` (copied once).
@@ -21,7 +22,7 @@ from slipway.api.model_version import LINEAGE_ANNOTATION, DeploymentRef, Lineage
 from slipway.api.reasons import Reason
 from slipway.kube.drift import differs
 from slipway.kube.plan import Apply, Event, Plan
-from slipway.registry import aliases, approval, children, evidence, lineage, reproductions, verification
+from slipway.registry import aliases, approval, children, evidence, lineage, promotion, reproductions, verification
 from slipway.registry.aliases import Names
 from slipway.registry.approval import Ruling
 from slipway.registry.observe import Observed
@@ -75,10 +76,10 @@ class View:
 
 def decide(observed: Observed, now: datetime) -> Plan:
     """What is to be done about a version."""
-    if mark := _unlabelled(observed):
+    if mark := _unlabelled(observed, now):
         # Before anything else, and in a pass of its own: it changes the very object whose status would be written.
         return Plan(changes=(mark,))
-    name, file = observed.version["metadata"]["name"], verification.judge(observed, now)
+    name, file = observed.version["metadata"]["name"], _file(observed, now)
     ruling = approval.rule(name, observed.spec)
     usable = file.outlook == "verified" and ruling.state != "Rejected"
     written = observed.status.lineage is not None or _lineage(observed)[0] is None
@@ -86,10 +87,15 @@ def decide(observed: Observed, now: datetime) -> Plan:
     return _plan(View(observed, now, file, signed, ruling))
 
 
+def _file(seen: Observed, now: datetime) -> Verdict:
+    """What is known of the file. Nobody reads that of a promotion before it is one."""
+    return promotion.holds_back(seen) or verification.judge(seen, now)
+
+
 def _plan(view: View) -> Plan:
     seen, old, file = view.seen, view.seen.status, view.file
     names = aliases.settle(seen.siblings, seen.spec) if view.phase == "Ready" else Names()
-    origin, broken = _lineage(seen)
+    origin, broken = _lineage(seen, view.now)
     message = f"{_words(view)}{_names(names)}{broken}"[:MESSAGE_LIMIT]
     runners = _runners(seen)
     facts: dict[str, Any] = {
@@ -150,19 +156,25 @@ def _events(view: View, message: str, names: Names, broken: str) -> tuple[Event,
     return (Event("Warning" if bad else "Normal", reason, message),)
 
 
-def _unlabelled(seen: Observed) -> Apply | None:
+def _unlabelled(seen: Observed, now: datetime) -> Apply | None:
     """The labels of the way back, where the version lacks one: it was registered by hand, or by an older operator."""
-    wanted = children.labelled(seen.version, seen.spec, _lineage(seen)[0])
+    wanted = children.labelled(seen.version, seen.spec, _lineage(seen, now)[0])
     return Apply(wanted, seen.version, guarded=True) if differs(wanted["metadata"], seen.version["metadata"]) else None
 
 
-def _lineage(seen: Observed) -> tuple[Lineage | None, str]:
+def _lineage(seen: Observed, now: datetime) -> tuple[Lineage | None, str]:
     """The lineage for the status, and a part of a sentence where the annotation is broken."""
     try:
-        found = seen.status.lineage or lineage.read(seen.version) or lineage.imported(seen.spec)
+        found = seen.status.lineage or _origin(seen, now)
     except lineage.Broken as error:
         return None, f"; its annotation {LINEAGE_ANNOTATION} is not a lineage and is ignored ({error})"
-    return reproductions.added(found, seen.version, seen.reproductions), ""
+    return (reproductions.added(found, seen.version, seen.reproductions) if found else None), ""
+
+
+def _origin(seen: Observed, now: datetime) -> Lineage | None:
+    if seen.spec.promoted_from is not None:
+        return promotion.lineage(seen, now)
+    return lineage.read(seen.version) or lineage.imported(seen.spec)
 
 
 def _runners(seen: Observed) -> list[DeploymentRef]:

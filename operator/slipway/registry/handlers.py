@@ -31,15 +31,17 @@ from slipway.settings import Settings
 
 def register(registry: kopf.OperatorRegistry, wake: Wake, runs: Runs) -> None:
     """Tell Kopf."""
-    models, runners, workloads = References(), References(), References()
+    models, runners, workloads, originals = References(), References(), References(), References()
 
     def version_changed(obj: Manifest, deleted: bool) -> None:
         key = key_of(obj)
         model: Hashable = (key.namespace, obj["spec"]["model"])
         # An alias moves between the versions of one model: whoever lists any must look again.
         models.update(key, [model] if obj["spec"].get("aliases") and not deleted else [])
-        for sibling in models.sources(model) | {key}:
-            wake(sibling)
+        asked = obj["spec"].get("promotedFrom")
+        originals.update(key, [Key(asked["namespace"], asked["modelVersion"])] if asked and not deleted else [])
+        for other in models.sources(model) | originals.sources(key) | {key}:
+            wake(other)
 
     def deployment_changed(obj: Manifest, deleted: bool) -> None:
         key, before = key_of(obj), runners.targets(key_of(obj))
@@ -87,6 +89,7 @@ def room(options: Settings, runs: Runs) -> Room[Observed]:
         server_image=options.server_image,
         trainer_image=options.trainer_image,
         image_pull_policy=options.image_pull_policy,
+        whole_cluster=not options.watch_namespaces,
     )
     look = functools.partial(observe, defaults=defaults, runs=runs)
     return Room(MODEL_VERSIONS, look, decide, lambda observed: observed.version, group=model_of)

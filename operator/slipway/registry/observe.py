@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from slipway import contract, podfacts
 from slipway.api.common import Label
@@ -13,6 +14,7 @@ from slipway.kube.objects import (
     DEPLOYMENTS,
     JOBS,
     MODEL_VERSIONS,
+    NAMESPACES,
     PODS,
     TRAINING_RUNS,
     WORKLOADS,
@@ -20,6 +22,7 @@ from slipway.kube.objects import (
     Manifest,
     owned_by,
 )
+from slipway.registry import borders
 from slipway.registry.children import Defaults, job_name
 from slipway.registry.evidence_job import CONFIG_MAP as SIGNING
 from slipway.registry.evidence_job import job_name as sign_job_name
@@ -40,6 +43,8 @@ class Observed:
         signing: the ConfigMap ``slipway-signing``; read only where no signature is recorded.
         sign_job: the Job of the name that signing has, whoever made it.
         sign_pods: pods of that Job, the newest first.
+        namespaces: of a promotion: its own Namespace and the one that it comes from, by name.
+        original: the version that it is to be a copy of; read only where both Namespaces allow it.
     """
 
     version: Manifest
@@ -55,6 +60,8 @@ class Observed:
     signing: Manifest | None = None
     sign_job: Manifest | None = None
     sign_pods: tuple[Manifest, ...] = ()
+    namespaces: Mapping[str, Manifest] = field(default_factory=dict)
+    original: Manifest | None = None
 
 
 async def observe(kube: Reader, key: Key, *, defaults: Defaults, runs: Runs) -> Observed | None:
@@ -95,7 +102,23 @@ async def observe(kube: Reader, key: Key, *, defaults: Defaults, runs: Runs) -> 
         await _runners(kube, key),
         tuple(run for run in again if run is not None),
         *await _signing(kube, key, spec, status),
+        *await _promotion(kube, key, spec, status, defaults),
     )
+
+
+async def _promotion(
+    kube: Reader, key: Key, spec: ModelVersionSpec, status: ModelVersionStatus, defaults: Defaults
+) -> tuple[Mapping[str, Manifest], Manifest | None]:
+    """The two Namespaces of a promotion that has still to be made, and, where both allow it, the original."""
+    asked = spec.promoted_from
+    if asked is None or not defaults.whole_cluster or borders.taken_over(status):
+        return {}, None
+    both = {name: await kube.get(NAMESPACES, "", name) for name in (key.namespace, asked.namespace)}
+    known = {name: found for name, found in both.items() if found is not None}
+    if borders.not_allowed(asked, key.namespace, known, defaults) is not None:
+        return known, None
+    original = await kube.get(MODEL_VERSIONS, asked.namespace, asked.model_version)
+    return known, None if original is None or podfacts.leaving(original) else original
 
 
 async def _signing(

@@ -1,0 +1,97 @@
+"""A version on its way to another namespace, and at its end, on a real API server."""
+
+from __future__ import annotations
+
+import pytest
+
+from slipway.kube.objects import DEPLOYMENTS, MODEL_VERSIONS, NAMESPACES
+from tests.support.api_server import Refusal
+from tests.support.world import Team, World, condition
+
+
+def annotate(team: Team, **annotations: str | None) -> None:
+    named = {f"slipway.dev/promote-{key}": value for key, value in annotations.items()}
+    team.api.merge(NAMESPACES, None, team.namespace, {"metadata": {"annotations": named}})
+
+
+def promote(world: World, there: Team, here: Team, name: str = "digits-v1") -> None:
+    """What ``kubectl slipway promote`` does: the same spec, and where it comes from."""
+    source = there.get(MODEL_VERSIONS, name)
+    assert source is not None
+    kept = {k: source["spec"][k] for k in ("model", "version", "artifact", "signature")}
+    origin = {"promotedFrom": {"namespace": there.namespace, "modelVersion": name}}
+    meta = {"name": name, "namespace": here.namespace}
+    world.api.create(
+        {"apiVersion": source["apiVersion"], "kind": "ModelVersion", "metadata": meta, "spec": kept | origin}
+    )
+
+
+def test_from_development_to_production(world: World) -> None:
+    dev, staging, prod = world.team(), world.team(), world.team()
+    dev.run(data=[{"name": "train", "uri": "s3://data/digits/"}])
+    dev.run_until("Succeeded")
+    trained = dev.version_until("Ready")["status"]["lineage"]
+
+    # Nobody allows anything at first, and each side has to.
+    promote(world, dev, staging)
+    refused = staging.until(MODEL_VERSIONS, "digits-v1", reason="PromotionRefused")
+    assert f"the namespace {staging.namespace} takes no versions from {dev.namespace}" in refused["status"]["message"]
+    assert condition(refused, "Stalled")["status"] == "True"
+    annotate(staging, **{"from": dev.namespace})
+    words = f"the namespace {dev.namespace} gives no versions to {staging.namespace}"
+    staging.until(MODEL_VERSIONS, "digits-v1", lambda v: words in v["status"]["message"])
+    annotate(dev, to=f"{staging.namespace}, {prod.namespace}")
+    first = staging.version_until("Ready")
+
+    # A copy of the copy keeps where it all began.
+    annotate(staging, to=prod.namespace)
+    annotate(prod, **{"from": staging.namespace})
+    promote(world, staging, prod)
+    lineage = prod.version_until("Ready")["status"]["lineage"]
+    assert lineage["origin"] == "Promoted"
+    assert [p["namespace"] for p in lineage["promotions"]] == [dev.namespace, staging.namespace]
+    for part in ("trainingRun", "code", "data", "artifact", "metrics"):
+        assert lineage[part] == trained[part]
+    data = "data.slipway.dev/" + "d" * 40
+    everywhere = world.api.list(MODEL_VERSIONS, None, data)
+    mine = {v["metadata"]["namespace"] for v in everywhere} & {t.namespace for t in (dev, staging, prod)}
+    assert len(mine) == 3, "a bad release of data is found wherever it was promoted to"
+
+    # What becomes of the original is its own namespace's business.
+    world.api.delete(MODEL_VERSIONS, staging.namespace, "digits-v1")
+    prod.deploy(routed=False)
+    prod.deployment_until("Healthy")
+    assert first["status"]["lineage"]["origin"] == "Promoted"
+
+
+def test_what_is_no_copy_is_no_promotion(world: World) -> None:
+    there, here = world.team(), world.team()
+    annotate(there, to=here.namespace)
+    annotate(here, **{"from": there.namespace})
+    there.ready_version(1)
+    digest = "sha256:" + "e" * 64
+    here.register(
+        artifact={"uri": "s3://models/x.onnx", "digest": digest, "size": 17432},
+        promotedFrom={"namespace": there.namespace, "modelVersion": "digits-v1"},
+    )
+    differs = here.until(MODEL_VERSIONS, "digits-v1", reason="PromotionDiffers")
+    assert f"spec.artifact.digest is {digest}, and there it is" in differs["status"]["message"]
+    assert condition(differs, "Stalled")["status"] == "True"
+
+
+def test_a_version_that_serves_is_not_archived(world: World) -> None:
+    team = world.team()
+    team.ready_version(1)
+    team.ready_version(2)
+    team.deploy(routed=False)
+    team.version_until("Ready", check=lambda v: v["status"].get("deployments"))
+    with pytest.raises(Refusal, match="archived cannot be set while Deployments run this version"):
+        team.api.merge(MODEL_VERSIONS, team.namespace, "digits-v1", {"spec": {"archived": True}})
+    # The other one is nobody's, and no Deployment takes it from then on.
+    team.api.merge(MODEL_VERSIONS, team.namespace, "digits-v2", {"spec": {"archived": True}})
+    archived = team.version_until("Archived", "digits-v2")
+    assert archived["status"]["lineage"]["origin"] == "Imported"
+    team.api.delete(DEPLOYMENTS, team.namespace, "digits")
+    team.version_until("Ready", check=lambda v: not v["status"].get("deployments"))
+    team.api.merge(MODEL_VERSIONS, team.namespace, "digits-v1", {"spec": {"archived": True}})
+    team.version_until("Archived")
