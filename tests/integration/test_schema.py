@@ -297,7 +297,8 @@ IMPORTED: Final = {
 
 PROMOTED: Final = {
     "spec.trainingRun": GONE,
-    "spec.promotedFrom": {"namespace": "staging", "modelVersion": "digits-v3"},
+    "spec.promotedFrom.namespace": "staging",
+    "spec.promotedFrom.modelVersion": "digits-v3",
 }
 """A copy of another namespace's version."""
 
@@ -395,7 +396,7 @@ ACCEPTED: Final[dict[str, Given]] = {
     "a gate with only a lower bound": Given(training_run(), {"spec.gate": [{"metric": "accuracy", "min": "-0.5"}]}),
     "a gate by the champion alone": Given(
         training_run(),
-        {"spec.gate": [{"metric": "loss", "notWorseThan": {"alias": "champion", "better": "Lower", "on": ["test"]}}]},
+        {"spec.gate": [{"metric": "loss", "notWorseThan": {"alias": "champion", "better": "Lower", "data": ["test"]}}]},
     ),
     "a gate whose one bound says what is better": Given(
         training_run(), {"spec.gate": [{"metric": "loss", "max": "1", "notWorseThan": {"alias": "a", "by": "0"}}]}
@@ -799,18 +800,18 @@ _TRAINING_RUN: Final[dict[str, _One]] = {
         "write better: Higher (for an accuracy) or better: Lower (for a loss)",
     ),
     "a comparison in which something else is better": ("spec.gate.0.notWorseThan.better", "More", "Unsupported value"),
-    "a comparison on data of no name": ("spec.gate.0.notWorseThan.on", ["Test"], "write a name of a-z"),
-    "a comparison on data of too long a name": ("spec.gate.0.notWorseThan.on", ["a" * 41], "more than 40 bytes"),
-    "a comparison on the same data twice": ("spec.gate.0.notWorseThan.on", ["test", "test"], "Duplicate value"),
+    "a comparison on data of no name": ("spec.gate.0.notWorseThan.data", ["Test"], "write a name of a-z"),
+    "a comparison on data of too long a name": ("spec.gate.0.notWorseThan.data", ["a" * 41], "more than 40 bytes"),
+    "a comparison on the same data twice": ("spec.gate.0.notWorseThan.data", ["test", "test"], "Duplicate value"),
     "a comparison on too many data sets": (
-        "spec.gate.0.notWorseThan.on",
+        "spec.gate.0.notWorseThan.data",
         [f"d{i}" for i in range(33)],
         "must have at most 32 items",
     ),
     "a comparison on data that are not the run's": (
-        "spec.gate.0.notWorseThan.on",
+        "spec.gate.0.notWorseThan.data",
         ["holdout"],
-        "name in notWorseThan.on only data sets that stand there",
+        "name in notWorseThan.data only data sets that stand there",
     ),
     "two gates of one metric": ("spec.gate.1.metric", "accuracy", "spec.gate[1]: Duplicate value"),
     "too many gates": (

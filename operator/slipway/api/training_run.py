@@ -207,7 +207,7 @@ class NotWorseThan(Model):
     better: Literal["Higher", "Lower"] | None = None
     """Which values are the better ones. May be left out where the gate has one bound, which says it: ``min`` for
     Higher, ``max`` for Lower."""
-    on: list[DataName] = Field(default=[], max_length=32, json_schema_extra=LIST_SET)
+    data: list[DataName] = Field(default=[], max_length=32, json_schema_extra=LIST_SET)
     """The data sets that the metric is measured on, by their names in ``spec.data``: their digests must be those of the
     other version's lineage. Absent: all of the run's."""
 
@@ -371,9 +371,9 @@ TrainingRunSpec.model_config["json_schema_extra"] = rules(
     Rule(
         # What is no name of a data set is refused by its own field; what is none of this run's, here.
         "!has(self.gate) || self.gate.all(g, !has(g.notWorseThan) || (has(self.data) && size(self.data) > 0 && "
-        "(!has(g.notWorseThan.on) || g.notWorseThan.on.all(n, self.data.exists(d, d.name == n)))))",
+        "(!has(g.notWorseThan.data) || g.notWorseThan.data.all(n, self.data.exists(d, d.name == n)))))",
         "notWorseThan compares what was measured on the same data: list in spec.data what the metric is measured on, "
-        "and name in notWorseThan.on only data sets that stand there",
+        "and name in notWorseThan.data only data sets that stand there",
         field_path=".gate",
     ),
     Rule(

@@ -10,7 +10,7 @@ from datetime import datetime
 from typing import Final
 
 from slipway.api.common import rfc3339
-from slipway.api.model_version import Lineage, ModelVersionSpec, ModelVersionStatus, Promotion
+from slipway.api.model_version import Lineage, ModelVersionSpec, ModelVersionStatus, PromotedFrom, Promotion
 from slipway.api.reasons import Reason
 from slipway.kube.objects import Manifest
 from slipway.registry.borders import not_allowed, taken_over
@@ -22,12 +22,35 @@ LOOK_EVERY: Final = 15.0
 
 
 def holds_back(seen: Observed) -> Verdict | None:
-    """Why the version is not a promotion yet; None where it is one, or was never meant to be."""
-    asked = seen.spec.promoted_from
-    if asked is None or taken_over(seen.status) or seen.spec.archived or seen.status.failure:
+    """Why the version is not a promotion yet; None where it is one, or was never meant to be, or is out of use."""
+    asked, status = seen.spec.promoted_from, seen.status
+    if asked is None or seen.spec.archived or status.failure:
         return None
-    here = str(seen.version["metadata"]["namespace"])
-    if refused := not_allowed(asked, here, seen.namespaces, seen.defaults):
+    if not taken_over(status):
+        return _examine(asked, seen)
+    assert status.lineage is not None
+    if status.lineage.artifact.digest != seen.spec.artifact.digest:
+        return Verdict(Reason.PROMOTION_DIFFERS, "its lineage is that of another file: make it anew", "stalled")
+    return None
+
+
+def lineage(seen: Observed, now: datetime) -> Lineage | None:
+    """The original's lineage, and the step that was taken; None while something holds it back.
+
+    A version that is out of use takes nothing over: it is examined when it is taken back.
+    """
+    asked = seen.spec.promoted_from
+    if asked is None or seen.original is None or seen.spec.archived or seen.status.failure or _examine(asked, seen):
+        return None
+    found = ModelVersionStatus.model_validate(seen.original["status"]).lineage
+    assert found is not None, "_examine waits for it"
+    step = Promotion(namespace=asked.namespace, model_version=asked.model_version, at=rfc3339(now))
+    return found.model_copy(update={"origin": "Promoted", "promotions": [*found.promotions, step]})
+
+
+def _examine(asked: PromotedFrom, seen: Observed) -> Verdict | None:
+    """Every question that must be answered before anything is taken over; None where all are."""
+    if refused := not_allowed(asked, str(seen.version["metadata"]["namespace"]), seen.namespaces, seen.defaults):
         return Verdict(Reason.PROMOTION_REFUSED, refused, "stalled", again=LOOK_EVERY)
     name, there = asked.model_version, asked.namespace
     if seen.original is None:
@@ -40,17 +63,6 @@ def holds_back(seen: Observed) -> Verdict | None:
         waits = f"it is promoted when {name} in {there} is Ready, and that is {status.phase} now"
         return Verdict(Reason.PROMOTION_WAITING, waits, again=60.0)
     return None
-
-
-def lineage(seen: Observed, now: datetime) -> Lineage | None:
-    """The original's lineage, and the step that was taken; None while something holds it back."""
-    asked = seen.spec.promoted_from
-    if asked is None or seen.original is None or holds_back(seen) is not None:
-        return None
-    found = ModelVersionStatus.model_validate(seen.original["status"]).lineage
-    assert found is not None, "holds_back waits for it"
-    step = Promotion(namespace=asked.namespace, model_version=asked.model_version, at=rfc3339(now))
-    return found.model_copy(update={"origin": "Promoted", "promotions": [*found.promotions, step]})
 
 
 def _differs(spec: ModelVersionSpec, original: Manifest) -> str | None:

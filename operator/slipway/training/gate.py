@@ -101,7 +101,7 @@ def _compared(gate: Gate, asked: NotWorseThan, run: Measured, versions: Sequence
     lineage = _status(champion).lineage
     theirs = {m.name: m.value for m in lineage.metrics} if lineage else {}
     measured = {d.name: d.digest for d in lineage.data} if lineage else {}
-    for data in asked.on or sorted(run.data):
+    for data in asked.data or sorted(run.data):
         if measured.get(data) != run.data.get(data):
             other = f"read {measured[data]}" if data in measured else "read no data set of that name"
             words = f"cannot be compared with {who}: it {other}, and this run read {run.data.get(data)} as {data}"
@@ -116,7 +116,7 @@ def _compared(gate: Gate, asked: NotWorseThan, run: Measured, versions: Sequence
     if not behind.is_finite():
         words = f"{name} {text} cannot be compared with {who}: nobody can say how far it is from {theirs[name]}"
         return _judged(gate, False, words, against)
-    same = f"on the same {', '.join(asked.on or sorted(run.data))}"
+    same = f"on the same {', '.join(asked.data or sorted(run.data))}"
     if behind > Decimal(asked.by):
         words = f"{name} {text} is more than {asked.by} worse than the {theirs[name]} of {who}, {same}"
         return _judged(gate, False, words, against)

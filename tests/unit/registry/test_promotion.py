@@ -149,3 +149,31 @@ async def test_the_lineage_is_taken_over_with_the_step(gone: str) -> None:
     world.kube.remove(NAMESPACES, "", THERE)
     await world.rest()
     assert copy(world.kube)["status"]["lineage"] == lineage
+
+
+@pytest.mark.parametrize("there", ["another file", "not Ready", "nothing"])
+async def test_nothing_is_taken_over_by_way_of_the_archive(there: str) -> None:
+    """Archived first, so that nobody looks at it; then taken back with the lineage of somebody else's file."""
+    world = new_world(HERE, GIVES, archived=True)
+    if there != "nothing":
+        forged = {**model_version()["spec"]["artifact"], "digest": OTHER}
+        world.kube.put(original(artifact=forged) if there == "another file" else original(status=NOT_READY))
+    await world.rest()
+    assert copy(world.kube)["status"]["phase"] == "Archived"
+    assert "lineage" not in copy(world.kube)["status"]
+    world.kube.edit(MODEL_VERSIONS, NAMESPACE, "digits-v1", lambda v: v["spec"].update(archived=False))
+    await world.rest()
+    status = copy(world.kube)["status"]
+    assert "lineage" not in status
+    reason = Reason.PROMOTION_DIFFERS if there == "another file" else Reason.PROMOTION_WAITING
+    assert next(c["reason"] for c in status["conditions"] if c["type"] == "Ready") == reason
+    assert not world.kube.all(JOBS)
+
+
+async def test_a_lineage_of_another_file_never_makes_it_ready() -> None:
+    world = new_world(HERE, GIVES, original())
+    foreign = {**GOOD, "origin": "Promoted", "artifact": {**GOOD["artifact"], "digest": OTHER}}
+    world.kube.edit(MODEL_VERSIONS, NAMESPACE, "digits-v1", lambda v: v.update(status={"lineage": foreign}))
+    await world.rest()
+    assert "its lineage is that of another file" in copy(world.kube)["status"]["message"]
+    assert not world.kube.all(JOBS)

@@ -67,11 +67,11 @@ CASES: dict[str, tuple[Gate, str, list[dict[str, Any]], bool, str]] = {
         f"accuracy cannot be compared with {WHO}: it read {OTHER}, and this run read {DIGEST} as train",
     ),
     "but was measured on the same": (
-        asked(terms={"on": ["test"]}), "0.99", [champion(data={"train": OTHER, "test": DIGEST})], True,
+        asked(terms={"data": ["test"]}), "0.99", [champion(data={"train": OTHER, "test": DIGEST})], True,
         f"accuracy 0.99 is no more than 0.01 worse than the 0.97 of {WHO}, on the same test",
     ),
     "the champion had no such data set": (
-        asked(terms={"on": ["test"]}), "0.99", [champion(data={"train": DIGEST})], False,
+        asked(terms={"data": ["test"]}), "0.99", [champion(data={"train": DIGEST})], False,
         f"accuracy cannot be compared with {WHO}: it read no data set of that name, and this run read {DIGEST} as test",
     ),
     "the champion was measured by something else": (
