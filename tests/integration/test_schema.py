@@ -150,6 +150,14 @@ def model_version() -> Object:
     }
 
 
+def promoted() -> Object:
+    """A copy of another namespace's version."""
+    made = model_version()
+    del made["spec"]["trainingRun"]
+    made["spec"]["promotedFrom"] = {"namespace": "staging", "modelVersion": "digits-v3"}
+    return made
+
+
 def deployment() -> Object:
     """Every field but ``alias`` and ``model``, which exclude ``modelVersion``."""
     return {
@@ -295,13 +303,6 @@ IMPORTED: Final = {
 }
 """A model that was trained elsewhere."""
 
-PROMOTED: Final = {
-    "spec.trainingRun": GONE,
-    "spec.promotedFrom.namespace": "staging",
-    "spec.promotedFrom.modelVersion": "digits-v3",
-}
-"""A copy of another namespace's version."""
-
 # ------------------------------------------------------------------------------------------------ what is accepted
 
 ACCEPTED: Final[dict[str, Given]] = {
@@ -338,7 +339,7 @@ ACCEPTED: Final[dict[str, Given]] = {
         model_version(), {"spec.approval": {"state": "Rejected", "by": "system:serviceaccount:ci:gate"}}
     ),
     "an imported ModelVersion": Given(model_version(), IMPORTED),
-    "a promoted ModelVersion": Given(model_version(), PROMOTED),
+    "a promoted ModelVersion": Given(promoted()),
     "a source that is a page": Given(model_version(), {**IMPORTED, "spec.source": {"url": "http://example.com"}}),
     "a Deployment that says no more than it must": Given(deployment(), {"spec": {"modelVersion": "digits-v3"}}),
     "a run that makes a version once more": Given(reproduction()),
@@ -1321,7 +1322,7 @@ def _refused() -> Iterator[tuple[str, Refused]]:
         ("reproduction", reproduction(), {}, _REPRODUCTION),
         ("ModelVersion", model_version(), {}, _MODEL_VERSION),
         ("imported ModelVersion", model_version(), IMPORTED, _IMPORTED),
-        ("promoted ModelVersion", model_version(), PROMOTED, _PROMOTED),
+        ("promoted ModelVersion", promoted(), {}, _PROMOTED),
         ("Deployment", deployment(), {}, _DEPLOYMENT),
         ("Deployment", deployment(), follower, _ALIAS),
         ("blue/green Deployment", blue_green(), {}, _BLUE_GREEN),

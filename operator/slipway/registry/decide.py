@@ -82,7 +82,7 @@ def decide(observed: Observed, now: datetime) -> Plan:
     name, file = observed.version["metadata"]["name"], _file(observed, now)
     ruling = approval.rule(name, observed.spec)
     usable = file.outlook == "verified" and ruling.state != "Rejected"
-    written = observed.status.lineage is not None or _lineage(observed)[0] is None
+    written = observed.status.lineage is not None or _lineage(observed, now)[0] is None
     signed = evidence.judge(observed, now, written=written) if usable else evidence.Ruling("Free")
     return _plan(View(observed, now, file, signed, ruling))
 
