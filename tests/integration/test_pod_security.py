@@ -19,7 +19,7 @@ from slipway.serving import children as serving
 from slipway.serving.observed import Defaults as ServingDefaults
 from slipway.serving.observed import Version
 from slipway.training import children as training
-from tests.integration.test_schema import blue_green, dataset, deployment, model_version, training_run
+from tests.integration.test_schema import blue_green, by_git, dataset, deployment, model_version, training_run
 from tests.support.api_server import Api, Object, Refusal
 from tests.support.chart import render
 
@@ -113,6 +113,7 @@ PODS: dict[str, Object] = {
     "a training from several places": _train(
         entrypoint="train:main", data=[{"name": "train", "uri": "s3://data/x", "store": "team-a"}]
     ),
+    "a training with code by git": _train(entrypoint="train:main", code=by_git()),
     "a check of data": _read(),
     "a verification": _verify(),
     "a signature": _sign(),

@@ -691,6 +691,16 @@ _TRAINING_RUN: Final[dict[str, _One]] = {
         by_git(url="https://git.example.com/digits?private_token=x"),
         "without spaces, '?' and '#'",
     ),
+    "an address that leads elsewhere": (
+        "spec.code",
+        by_git(url="https://git.example.com/team/../other/digits"),
+        "without '.' and '..' parts",
+    ),
+    "an address that leads elsewhere when it is decoded": (
+        "spec.code",
+        by_git(url="https://git.example.com/team/%2E%2e/other"),
+        "without encoded dots and slashes",
+    ),
     "an address that would be an option": (
         "spec.code",
         by_git(url="ssh://-oProxyCommand=x/digits"),

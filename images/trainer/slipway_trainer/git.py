@@ -21,7 +21,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
-from urllib.parse import quote, unquote, urlsplit
+from urllib.parse import quote, urlsplit
 
 from slipway.contract import GitKeys, GitSpec, git_env, is_ssh
 
@@ -40,6 +40,8 @@ _PART_OF_COMMIT: Final = re.compile("^[0-9a-f]{7,63}$")
 _NEEDS_ALL: Final = re.compile("unadvertised object|dumb http transport|does not support shallow", re.IGNORECASE)
 """Servers of before git's protocol v2 do not give a commit by its name."""
 _NO_SUCH_OBJECT: Final = re.compile(r"not our ref|upload-pack: not our|remote error:.*not found", re.IGNORECASE)
+_INDIRECT: Final = re.compile(r"/\.{1,2}(/|$)|%(2e|2f|5c|25)|\\", re.IGNORECASE)
+"""What curl or a server may take for another path than the one that is written."""
 _LFS: Final = b"version https://git-lfs.github.com/spec/"
 _LFS_SIZE: Final = 1024
 """Bytes: what Git LFS puts in a file's place is never larger (git-lfs: docs/spec.md)."""
@@ -312,12 +314,7 @@ class Repository:
     def _refuse_elsewhere(self, begins: str) -> None:
         """Credentials go to whom their Secret names, and not to whom a run does."""
         url = self._code.url
-        asked, given = urlsplit(url), urlsplit(begins)
-        same = bool(given.netloc) and (asked.scheme, asked.netloc) == (given.scheme, given.netloc)
-        below = asked.path == given.path or asked.path.startswith(given.path.rstrip("/") + "/")
-        # curl takes a folder and '..' out of an address before it asks.
-        leaves = bool({".", ".."} & set(unquote(asked.path).split("/")))
-        if not same or not below or leaves:
+        if not _covers(begins, url):
             raise TrainerError(
                 failures.GIT_ACCESS_DENIED,
                 f"the Secret {self._code.secret} is not for {url}: correct spec.code.git.url (without '..'), or, where "
@@ -372,6 +369,22 @@ class _GitError(TrainerError):
         super().__init__(told.reason, str(told))
         self.told = told
         self.words = words
+
+
+def _covers(begins: str, url: str) -> bool:
+    """Whether a repository lies where a Secret's ``url`` says.
+
+    >>> _covers("https://git.example.com/team", "https://git.example.com/team/digits")
+    True
+    >>> _covers("https://git.example.com/team", "https://git.example.com/team/../other")
+    False
+    >>> _covers("https://", "https://git.example.com/team")
+    False
+    """
+    allowed, asked = urlsplit(begins), urlsplit(url)
+    if not allowed.netloc or (allowed.scheme, allowed.netloc.lower()) != (asked.scheme, asked.netloc.lower()):
+        return False
+    return not _INDIRECT.search(url) and f"{asked.path}/".startswith(allowed.path.rstrip("/") + "/")
 
 
 def _is_unknown(host: str) -> bool:

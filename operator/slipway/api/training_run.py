@@ -51,6 +51,9 @@ _GIT_URL: Final = (
     rf"^(https?://{_HOST}{_PORT}/{_REPOSITORY}|ssh://([A-Za-z0-9._-]+@)?{_HOST}{_PORT}/{_REPOSITORY}"
     rf"|[A-Za-z0-9._-]+@{_HOST}:{_REPOSITORY})$"
 )
+_INDIRECT: Final = r"(?i)(/\.{1,2}(/|$)|%(2e|2f|5c|25)|\\)"
+"""What curl or a server may take for another path than the one that is written: the Secret's ``url`` is held against
+what is written."""
 _USER_IN_URL: Final = "^(https?://[^/]*@|ssh://[^/@]*:[^/@]*@|[^/@:]*:[^/@]+@)"
 
 
@@ -81,6 +84,10 @@ class GitCode(Model):
                     f"self.matches(r'{_USER_IN_URL}') || self.matches(r'{_GIT_URL}')",
                     "write https://HOST/PATH, http://HOST/PATH, ssh://git@HOST/PATH or git@HOST:PATH, "
                     "without spaces, '?' and '#'",
+                ),
+                Rule(
+                    f"!self.matches(r'{_INDIRECT}')",
+                    "write the address without '.' and '..' parts and without encoded dots and slashes",
                 ),
             ),
         ),

@@ -226,8 +226,10 @@ def test_credentials_are_used_and_seen_by_nobody_else(origin: Origin, tmp_path: 
         ("https://git.example.com/team/digits", "", False),
         ("https://git.example.com/team/digits", "https://", False),
         ("https://git.example.com/team/../other/digits", "https://git.example.com/team", False),
-        ("https://git.example.com/team/%2e%2E/other/digits", "https://git.example.com/team", False),
+        ("https://git.example.com/team/%2E%2e/other/digits", "https://git.example.com/team", False),
+        ("https://git.example.com/team/..%2fother/digits", "https://git.example.com/team", False),
         ("https://git.example.com/team/v1..2", "https://git.example.com/team", True),
+        ("https://git.example.com/My%20Team/digits", "https://git.example.com/My%20Team", True),
     ],
 )
 def test_credentials_go_nowhere_but_where_their_secret_says(tmp_path: Path, url: str, begins: str, sent: bool) -> None:
