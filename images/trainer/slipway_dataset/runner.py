@@ -42,7 +42,7 @@ from .partial import NotOfFormatError, Partial
 from .profile import document
 from .result import fit
 from .rows import RowChecks
-from .source import Source
+from .source import Source, StoppedError
 from .state import State
 from .total import Total
 
@@ -96,6 +96,8 @@ class Look:
             return self._outcome.succeed(fit(self._look()))
         except TrainerError as error:
             return self._outcome.fail(error)
+        except StoppedError:
+            return self._interrupted()
         except OSError as error:
             return self._outcome.fail(_of_disk(error, self._spec))
         except Exception as error:
@@ -111,6 +113,9 @@ class Look:
         self._stop.set()
         if self._state is not None:
             _keep(self._state)
+        return self._interrupted()
+
+    def _interrupted(self) -> int:
         return self._outcome.fail(
             TrainerError(
                 failures.INTERRUPTED, "the pod was told to stop (SIGTERM); the next one goes on with what was not read"

@@ -53,6 +53,7 @@ class State:
         self._attempt = attempt
         self._clock = clock
         self._lock = threading.Lock()
+        self._writing = threading.Lock()
         self._lines: list[bytes] = []
         self._size = 0
         self._written = 0
@@ -83,16 +84,16 @@ class State:
             self.flush()
 
     def flush(self) -> None:
-        """Write what waits."""
-        with self._lock:
-            lines, self._lines, self._size = self._lines, [], 0
-            self._flushed = self._clock()
-            if not lines:
-                return
-            key = self._next_key()
-        content = gzip.compress(b"".join([_json(self._head), *lines]), compresslevel=1, mtime=0)
-        self._store.write(self._bucket, key, content)
-        self._found.append(key)
+        """Write what waits, and wait for what another thread writes."""
+        with self._writing:
+            with self._lock:
+                lines, self._lines, self._size = self._lines, [], 0
+                self._flushed = self._clock()
+                key = self._next_key()
+            if lines:
+                content = gzip.compress(b"".join([_json(self._head), *lines]), compresslevel=1, mtime=0)
+                self._store.write(self._bucket, key, content)
+                self._found.append(key)
 
     def replace(self, records: Iterator[Known], scratch: Path) -> None:
         """Make one segment of all that is still true, then delete the others."""
@@ -124,15 +125,16 @@ class State:
             if json.loads(next(lines, b"null")) != self._head:
                 return
             for line in lines:
-                path, size, etag, sha256, reading, partial = json.loads(line)
-                yield Known(path, size, etag, sha256, reading, None if partial is None else json.dumps(partial))
+                facts, tab, partial = line.partition(b"\t")
+                path, size, etag, sha256, reading = json.loads(facts)
+                yield Known(path, size, etag, sha256, reading, partial.decode() if tab else None)
 
 
 def _line(record: Known) -> bytes:
-    """A record as a line; the partial is JSON already."""
+    """A record as a line: JSON, and after a tab (which JSON escapes) the partial, which is JSON already."""
     facts = [record.path, record.size, record.etag, record.sha256, record.reading]
     head = json.dumps(facts, ensure_ascii=False, separators=(",", ":"))
-    return f"{head[:-1]},{record.partial or 'null'}]\n".encode()
+    return f"{head}\n".encode() if record.partial is None else f"{head}\t{record.partial}\n".encode()
 
 
 def _json(value: Any) -> bytes:

@@ -13,10 +13,11 @@ import pytest
 
 from slipway.contract import CheckSpec, DatasetResult, DatasetSpec, DataSpec, loads
 from slipway_dataset.runner import Look, Surroundings
+from slipway_trainer.fake_store import MemoryStore
 from slipway_trainer.fetch import fetch
 from slipway_trainer.progress import ProgressBoard
 from slipway_trainer.report import Outcome
-from slipway_trainer.store import S3Store, place_from_env
+from slipway_trainer.store import Place, S3Store, place_from_env
 from tests.support.s3_server import S3Server
 
 _numbers = itertools.count(1)
@@ -100,3 +101,23 @@ def test_memory_does_not_grow_with_the_size_of_a_file(s3: S3Server, tmp_path: Pa
         )
         assert profile["columns"][7]["top"] == [{"value": "1234567", "count": rows}]
     assert peaks[1] < 1.3 * peaks[0] < 100 * 1024 * 1024
+
+
+def test_memory_does_not_grow_with_the_number_of_files(tmp_path: Path) -> None:
+    """In a store in memory: what is measured is the program, and 30,000 files come at once."""
+    place = Place("default", "http://s3", "models", "", "us-east-1", "", "")
+    peaks = []
+    for files in (3_000, 30_000):
+        store = MemoryStore("data", "models")
+        store.buckets["data"] = {f"n/{n // 1000}/{n}.bin": b"%d" % n for n in range(files)}
+        message = tmp_path / f"message-{files}"
+        outside = Surroundings(tmp_path / f"{files}", lambda _, store=store: (place, store), "try")  # type: ignore[misc]
+        tracemalloc.start()
+        assert (
+            Look(DatasetSpec("ns", "n", "uid", "s3://data/n/"), outside, ProgressBoard(), Outcome(message)).run() == 0
+        )
+        peaks.append(tracemalloc.get_traced_memory()[1] - sum(map(len, store.buckets["models"].values())))
+        tracemalloc.stop()
+        assert loads(DatasetResult, message.read_bytes()).files == files
+    # The lines that wait to be written to the state, and the fake's own listing, sorted in memory.
+    assert peaks[1] - peaks[0] < 30_000 * 300

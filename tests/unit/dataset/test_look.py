@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,15 +11,18 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from slipway.contract import CheckSpec, DataSpec, dumps
+from slipway.contract import CheckSpec, DataSpec, Failure, dumps, loads
 from slipway_dataset import state
+from slipway_dataset.runner import Look, Surroundings
 from slipway_trainer import failures
 from slipway_trainer.failures import TrainerError
 from slipway_trainer.fake_store import MemoryStore
 from slipway_trainer.fetch import fetch
 from slipway_trainer.manifest import FileDigest, manifest_digest
+from slipway_trainer.progress import ProgressBoard
+from slipway_trainer.report import Outcome
 from slipway_trainer.store import Entry
-from tests.unit.dataset.helpers import Looks, memory, spec
+from tests.unit.dataset.helpers import PLACE, Looks, memory, spec
 
 FILES = {f"{n:02}.csv": f"a,b\n{n},x{n % 3}\n{n * n},\n".encode() for n in range(12)} | {"README.md": b"about\n"}
 CSV = spec(format="Csv", checks=[CheckSpec("a", unique=True, max="100"), CheckSpec("b", allowed=["x0", "x1"])])
@@ -164,6 +168,53 @@ def test_a_look_that_dies_at_any_call_is_gone_on_with(tmp_path: Path, monkeypatc
             key for key in store.buckets["models"] if "/state/" in key
         }
         assert kept | set(store.reads) == set(FILES)
+
+
+def test_a_look_that_is_told_to_stop_keeps_what_it_read_before_it_ends(tmp_path: Path) -> None:
+    class Slow(Watched):
+        """Takes its time to write."""
+
+        def write(self, bucket: str, key: str, content: bytes | Path) -> None:
+            began.set()
+            if look.ended.wait(0.2):
+                late.append(key)
+            super().write(bucket, key, content)
+
+    class Board(ProgressBoard):
+        """The signal comes when five files are read."""
+
+        def tell(self, message: str) -> None:
+            if message.startswith("reading files, 5 "):
+                stops.append(threading.Thread(target=look.stop))
+                stops[0].start()
+                assert began.wait(10)
+
+    class Ending(Look):
+        ended = threading.Event()
+
+        def run(self) -> int:
+            try:
+                return super().run()
+            finally:
+                self.ended.set()
+
+    stops: list[threading.Thread] = []
+    late: list[str] = []
+    began = threading.Event()
+    store = Slow(dict(FILES))
+    message = tmp_path / "message"
+    outside = Surroundings(tmp_path / "scratch", lambda _: (PLACE, store), "stopped")
+    look = Ending(CSV, outside, Board(), Outcome(message))
+    assert look.run() == 1
+    stops[0].join()
+    assert loads(Failure, message.read_text()).reason == "Interrupted"
+    assert late == [], "the process would have ended before this was written"
+    kept = [key for key in store.buckets["models"] if "/state/" in key]
+    assert kept
+    again = Looks(Watched(dict(FILES)), tmp_path)
+    assert isinstance(again.store, Watched)
+    again.store.buckets = store.buckets
+    assert again.take(CSV).read <= 8
 
 
 def test_a_damaged_state_is_passed_over(tmp_path: Path) -> None:
