@@ -9,10 +9,11 @@ from typing import Final
 from slipway.api.model_version import Lineage, ReproductionRecord
 from slipway.api.training_run import TrainingRunStatus
 from slipway.kube.objects import Key, Manifest, key_of
-from slipway.kube.wake import References
 
 KEPT: Final = 20
 """Reproductions that a status lists."""
+ASKED: Final = 2 * KEPT
+"""Runs of one version that are read in a pass: somebody may make it once more every night for years."""
 _DETAIL: Final = 1024
 
 
@@ -24,21 +25,30 @@ class Runs:
     """
 
     def __init__(self) -> None:
-        self._index = References()
+        self._answers: dict[Key, dict[Key, str]] = {}
+        """By version: each of its runs and when it ended."""
+        self._versions: dict[Key, Key] = {}
 
     def changed(self, run: Manifest, deleted: bool) -> Key | None:
         """Take note of a run; the version to look at, if there is one."""
-        key, answer = key_of(run), (run.get("status") or {}).get("reproduction")
-        if deleted or not answer:
-            self._index.update(key, [])
+        key, status = key_of(run), run.get("status") or {}
+        answer, end = status.get("reproduction"), status.get("completionTime")
+        before = self._versions.pop(key, None)
+        if before is not None:
+            runs = self._answers[before]
+            del runs[key]
+            if not runs:
+                del self._answers[before]
+        if deleted or not answer or not end:
             return None
-        version = Key(key.namespace, answer["modelVersion"])
-        self._index.update(key, [version])
+        version = self._versions[key] = Key(key.namespace, answer["modelVersion"])
+        self._answers.setdefault(version, {})[key] = end
         return version
 
     def of(self, version: Key) -> list[Key]:
-        """The runs that made this version once more, by name."""
-        return sorted(self._index.sources(version))
+        """The runs that made this version once more, the newest first; as many as can matter, since each is read."""
+        runs = self._answers.get(version, {})
+        return sorted(runs, key=lambda run: (runs[run], run), reverse=True)[:ASKED]
 
 
 def record(run: Manifest) -> ReproductionRecord | None:

@@ -6,7 +6,7 @@ from typing import Any
 
 from slipway.api.model_version import Lineage
 from slipway.kube.objects import Key
-from slipway.registry.reproductions import KEPT, Runs, added
+from slipway.registry.reproductions import ASKED, KEPT, Runs, added
 from tests.support.builders import model_version, training_run
 from tests.unit.registry.test_lineage import GOOD
 
@@ -28,10 +28,23 @@ def test_only_versions_that_were_made_once_more_have_anybody_to_ask() -> None:
     assert runs.of(KEY) == []
     assert runs.changed(run(2), False) == KEY
     assert runs.changed(run(1), False) == KEY
-    assert runs.of(KEY) == [Key("team", "again-1"), Key("team", "again-2")]
+    assert runs.of(KEY) == [Key("team", "again-2"), Key("team", "again-1")], "the newest first"
     # what was recorded stays, so nobody has to look again
     assert runs.changed(run(1), True) is None
     assert runs.of(KEY) == [Key("team", "again-2")]
+    assert runs.changed(run(2), True) is None
+    assert runs.of(KEY) == []
+    # one that has not ended has nothing to say yet
+    assert runs.changed(run(3, ended=False), False) is None
+    assert runs.of(KEY) == []
+
+
+def test_however_many_there_are_only_the_newest_are_read() -> None:
+    runs = Runs()
+    for number in range(3 * ASKED):
+        runs.changed(run(number), False)
+    assert [key.name for key in runs.of(KEY)][:2] == [f"again-{3 * ASKED - 1}", f"again-{3 * ASKED - 2}"]
+    assert len(runs.of(KEY)) == ASKED
 
 
 def test_the_newest_are_kept_and_the_rest_is_counted() -> None:
