@@ -21,7 +21,7 @@ from tests.support.control_plane import Cluster, make_namespace
 from tests.support.operator_process import operator
 from tests.support.world import Team, World, condition, neighbours
 
-FREE, STRICT, DEMANDING = "approvals", "four-eyes", "demanding"
+FREE, STRICT, DEMANDING, ENDING = "approvals", "four-eyes", "demanding", "ending"
 LABELS: Final = {FREE: {}, STRICT: {"slipway.dev/four-eyes": "true"}, DEMANDING: {"slipway.dev/approval": "required"}}
 ROLES: Final = "slipway-slipway-system"
 APPROVED: Final = {"required": True, "state": "Approved", "comment": "good on the holdout"}
@@ -260,8 +260,36 @@ def test_whose_signature_counts_is_said_by_who_may_approve(world: World, people:
         people.ann.merge(CONFIG_MAPS, FREE, "slipway-signing", {"data": {"publicKey": "another"}})
     with pytest.raises(Refusal, match=re.escape(words)):
         people.ann.delete(CONFIG_MAPS, FREE, "slipway-signing")
+    with pytest.raises(Refusal, match="may not decide whose signature counts"):
+        # Who deletes a collection names no object.
+        people.ann.call("DELETE", f"{CONFIG_MAPS.path(FREE)}?fieldSelector=metadata.name%3Dslipway-signing")
     people.ann.create({**named, "metadata": {**meta, "name": "another"}})
     people.kim.delete(CONFIG_MAPS, FREE, "slipway-signing")
+
+
+def test_a_namespace_that_is_signed_in_can_be_deleted(world: World, people: People, chart: Chart) -> None:
+    """Who empties a namespace is the controller-manager, and has no verb of ours."""
+    api = world.api
+    make_namespace(api, ENDING)
+    bind(api, ENDING, "ann", "edit")
+    (held,) = [b for b in chart.of("ValidatingAdmissionPolicyBinding") if b["metadata"]["name"].endswith("-signing")]
+    only = {"key": "kubernetes.io/metadata.name", "operator": "In", "values": [ENDING]}
+    here = {**held["spec"], "matchResources": {"namespaceSelector": {"matchExpressions": [only]}}}
+    api.apply({**held, "metadata": {"name": ENDING}, "spec": here})
+    meta = {"name": "slipway-signing", "namespace": ENDING}
+    named = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": meta, "data": {"publicKey": "PEM"}}
+
+    def held_here() -> bool:
+        try:
+            people.ann.create(named, dry_run=True)
+        except Refusal as refusal:
+            return "may not decide whose signature counts" in refusal.message
+        return False
+
+    eventually(held_here, what="the policy being enforced there")
+    api.create(named)
+    api.delete(NAMESPACES, None, ENDING)
+    eventually(lambda: api.get(NAMESPACES, None, ENDING) is None, seconds=60, what="the namespace being gone")
 
 
 def test_the_policies_are_optional_and_keep_to_their_namespaces() -> None:
