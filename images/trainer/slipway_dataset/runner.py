@@ -132,8 +132,23 @@ class Look:
         place, source = outside.open_place(spec.store)
         out, store = outside.open_place(spec.outputStore)
         folder = out.key("datasets", spec.dataset)
+        if not alone and (place.endpoint, bucket) == (out.endpoint, out.bucket) and f"{folder}/".startswith(key):
+            raise TrainerError(
+                failures.SPEC_INVALID,
+                f"what is found out about {spec.uri} would be put there itself, below {out.uri(folder)}/, and change "
+                f"the data: name a prefix that holds the data only, or another outputStore",
+            )
+        log.info(
+            "looking at dataset=%s/%s uid=%s uri=%s format=%s",
+            spec.namespace,
+            spec.dataset,
+            spec.uid,
+            spec.uri,
+            spec.format,
+        )
         origin = f"{place.endpoint}/{bucket}/{key}"
-        state = self._state = State(store, out.bucket, f"{folder}/state", origin, outside.attempt)
+        name = hashlib.sha256(origin.encode()).hexdigest()[:12]  # the same data set may have lain elsewhere
+        state = self._state = State(store, out.bucket, f"{folder}/state/{name}", origin, outside.attempt)
         scratch = outside.scratch / "dataset"
         shutil.rmtree(scratch, ignore_errors=True)  # what an earlier container of this pod left half done
         work = _Work(spec, form, alone, scratch)

@@ -1,6 +1,6 @@
 """What earlier tries have read, kept beside the data set's results, so that nobody reads it again.
 
-    <prefix>/datasets/<dataset>/state/<try>-<number>.jsonl.gz
+    <prefix>/datasets/<dataset>/state/<where the data lie>/<try>-<number>.jsonl.gz
 
 A segment holds one line for each object that was read: path, size, the store's tag, sha256, what was asked, and what
 the object adds to the profile. Each line is true by itself as long as the object has that size and tag, so segments may

@@ -141,6 +141,7 @@ def test_another_address_is_read_anew(tmp_path: Path) -> None:
     looks = Looks(store, tmp_path)
     looks.take(CSV)
     assert looks.take(spec(uri="s3://data/other/")).read == 1
+    assert looks.take(CSV).read == 0, "what was known of the first one is still there"
 
 
 def test_a_look_that_dies_at_any_call_is_gone_on_with(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -264,6 +265,7 @@ def test_an_object_that_changes_while_it_is_read_is_told(tmp_path: Path) -> None
             "write 0.5 or 2026-01-31",
         ),
         ({"a": b"1"}, {"format": "Csv", "checks": [CheckSpec("a", maxMissing="2")]}, "SpecInvalid", "write 0 to 1"),
+        ({"a": b"1"}, {"uri": "s3://models/team/"}, "SpecInvalid", "name a prefix that holds the data only"),
         ({"a": b"1"}, {"format": "Csv", "checks": [CheckSpec()]}, "SpecInvalid", "write at least one"),
         ({"a": b"1"}, {"format": "Csv", "checks": [CheckSpec(min="1")]}, "SpecInvalid", "name the column"),
         ({"a": b"1"}, {"format": "Csv", "checks": [CheckSpec("a", minRows=1)]}, "SpecInvalid", "leave out column"),
