@@ -511,6 +511,7 @@ MODEL_VERSION: Final = Kind(
         Column("Run", ".spec.trainingRun"),
         Column("Age", ".metadata.creationTimestamp", "date"),
         Column("Digest", ".spec.artifact.digest", priority=1),
+        Column("Signer", ".status.evidence.key", priority=1),
         Column("Message", ".status.message", priority=1),
     ),
 )
