@@ -12,7 +12,7 @@ import pytest
 
 from localcluster import plugin
 from slipway.api.common import ACTION_ANNOTATION
-from slipway.kube.objects import DEPLOYMENTS
+from slipway.kube.objects import DEPLOYMENTS, MODEL_VERSIONS
 from tests.support import registry_scene as scene
 from tests.support.api_server import NAMESPACES, Api
 from tests.support.control_plane import Cluster, make_namespace
@@ -130,6 +130,17 @@ def test_an_answer_that_needs_more_rights_says_so(slipway: Plugin) -> None:
     assert done.returncode == 0
     assert done.stdout.startswith("unknown  digits-v1: whether the ConfigMap digits-code is still the same")
     assert "yes      image" in done.stdout
+
+
+def test_a_promotion_is_taken_by_the_api_server(slipway: Plugin, cluster: Cluster, api: Api) -> None:
+    """Whether the namespaces allow it is the operator's business, and none runs here; Anna may not write there."""
+    words = ("slipway", "promote", "digits-v1", "--to", STRANGERS, "--timeout", "0")
+    assert "may not create modelversions in the namespace plugin-strangers" in slipway(*words).stderr
+    done = slipway(*words, "--namespace", TEAM, config=cluster.kubeconfig)
+    assert "digits-v1 stands in plugin-strangers, and waits: the operator has not looked at it yet" in done.stderr
+    copy = api.get(MODEL_VERSIONS, STRANGERS, "digits-v1")
+    assert copy is not None
+    assert copy["spec"]["promotedFrom"] == {"namespace": TEAM, "modelVersion": "digits-v1"}
 
 
 def test_what_is_not_allowed_is_a_sentence(slipway: Plugin) -> None:

@@ -53,7 +53,8 @@ class FakeApi:
         if path.endswith("/selfsubjectreviews"):
             return {"status": {"userInfo": {"username": "anna"}}}
         made = copy.deepcopy(body)
-        if any(o["kind"] == made["kind"] and o["metadata"]["name"] == made["metadata"]["name"] for o in self.objects):
+        key = (made["kind"], made["metadata"]["namespace"], made["metadata"]["name"])
+        if any((o["kind"], o["metadata"]["namespace"], o["metadata"]["name"]) == key for o in self.objects):
             raise Changed("it exists already")
         made["metadata"]["resourceVersion"] = "1"
         self.objects.append(made)

@@ -71,7 +71,7 @@ def lineage(
         "result": f"s3://models/{model}/runs/{number}/result.json",
     }
     if parent:
-        made["parent"] = {"modelVersion": parent}
+        made["parent"] = {"modelVersion": parent, "digest": digest(f"weights of {parent}")}
     return made
 
 

@@ -350,6 +350,40 @@ def archive(
 
 
 @app.command()
+def promote(
+    version: AVersion,
+    to: Annotated[str, typer.Option("--to", metavar="NAME", help="The namespace that gets the copy.")],
+    uri: Annotated[
+        str | None, typer.Option("--uri", metavar="S3", help="Where the copy's file lies, if it was copied too.")
+    ] = None,
+    store: Annotated[
+        str | None, typer.Option("--store", metavar="PLACE", help="The S3 place of that namespace that reaches it.")
+    ] = None,
+    require_approval: Annotated[
+        bool, typer.Option("--require-approval", help="The copy waits for an approval there.")
+    ] = False,
+    timeout: Annotated[float, typer.Option("--timeout", min=0, help="Seconds to wait for the lineage.")] = 30,
+    namespace: Namespace = None,
+    context: Context = None,
+    kubeconfig: Kubeconfig = None,
+) -> None:
+    """Copy a version to another namespace.
+
+    With its lineage and its digests; both namespaces must allow it. The steps of a rollout are "rollout promote".
+
+    \b
+    Examples:
+      kubectl slipway promote digits-v3 --to prod -n staging
+    """
+    from slipway.cli import promoting
+    from slipway.cli.client import Cluster
+
+    place = {key: value for key, value in (("uri", uri), ("store", store)) if value is not None}
+    api = Cluster(kubeconfig, context)
+    promoting.promote(api, namespace, version, to, place, approval=require_approval, timeout=timeout)
+
+
+@app.command()
 def reproduce(
     version: AVersion,
     absolute: Annotated[

@@ -38,7 +38,7 @@ def alias(api: Api, namespace: str | None, name: str, given: str, remove: bool) 
     """Give an alias to a version, or take it from it.
 
     Of all versions that list an alias the highest number that is Ready holds it. So it is listed here first, and then
-    no longer by those with a higher number: at no time does nobody hold it.
+    no longer by those with a higher number: who has it lets go only where the other is there to take it.
     """
     where = namespace or api.namespace
     found = version(api, where, name)

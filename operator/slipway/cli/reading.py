@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
+from slipway.api.aliases import holder
 from slipway.api.common import Label
 from slipway.cli.client import CONFIG_MAPS, DATASETS, DEPLOYMENTS, RUNS, VERSIONS, Api, Object, Resource
 from slipway.cli.errors import Missing, Stop
@@ -39,14 +40,15 @@ def version(api: Api, namespace: str, name: str) -> Object:
     model, at, alias = name.partition("@")
     if not at:
         return get(api, VERSIONS, namespace, name)
-    held = [
-        row.name
-        for row in api.table(VERSIONS, namespace, selector=f"{Label.MODEL}={model}")
-        if f'"{alias}"' in row.text("Aliases")
-    ]
-    if not held:
+    selector = f"{Label.MODEL}={model}"
+    for row in api.table(VERSIONS, namespace, selector=selector):
+        if f'"{alias}"' in row.text("Aliases"):
+            return get(api, VERSIONS, namespace, row.name)
+    # Nobody shows it: it is nobody's, or it moves right now.
+    found = holder(api.pages(VERSIONS, namespace, selector=selector), alias)
+    if found is None:
         raise Missing(f"no version of {model} holds the alias {alias} in the namespace {namespace}")
-    return get(api, VERSIONS, namespace, held[0])
+    return dict(found)
 
 
 def place(api: Api, namespace: str | None, everywhere: bool) -> str | None:

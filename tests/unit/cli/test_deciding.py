@@ -6,9 +6,10 @@ from typing import Any
 
 import pytest
 
-from slipway.cli import deciding
+from slipway.cli import deciding, promoting
 from slipway.cli.client import Object
 from slipway.cli.errors import Missing, Stop
+from slipway.cli.reading import version
 from tests.support import registry_scene as scene
 from tests.support.fake_api import FakeApi
 
@@ -102,3 +103,44 @@ def test_a_version_that_is_not_there(api: FakeApi) -> None:
         deciding.archive(api, None, "digits-v8", False)
     with pytest.raises(Stop, match="no version of digits holds the alias nobody"):
         deciding.alias(api, None, "digits@nobody", "champion", False)
+
+
+def taking_over(api: FakeApi, **status: Any) -> None:
+    """The operator: what it says of a version that was just written."""
+    create = api._create
+
+    def plays(path: str, body: Object) -> Object:
+        made = create(path, body)
+        made["status"] = status
+        return made
+
+    api._create = plays  # type: ignore[method-assign]
+
+
+def test_a_promotion_is_a_copy_that_says_of_what(api: FakeApi, capsys: pytest.CaptureFixture[str]) -> None:
+    taking_over(api, phase="Verifying", message="a pod loads the file", lineage={"origin": "Promoted"})
+    place = {"uri": "s3://prod/digits.onnx"}
+    promoting.promote(api, None, "digits-v2", "prod", place, approval=True, timeout=0)
+    copy, original = api.objects[-1], spec(api, "digits-v2")
+    assert (copy["metadata"]["namespace"], copy["metadata"]["name"]) == ("prod", "digits-v2")
+    assert copy["spec"]["promotedFrom"] == {"namespace": "team", "modelVersion": "digits-v2"}
+    assert copy["spec"]["artifact"] == original["artifact"] | place
+    assert copy["spec"]["signature"] == original["signature"]
+    assert copy["spec"]["approval"] == {"required": True}
+    assert "digits-v2 is in prod, with its lineage. Verifying: a pod loads the file" in capsys.readouterr().out
+
+
+def test_a_promotion_that_is_not_allowed_says_so(api: FakeApi) -> None:
+    taking_over(api, message="the namespace prod does not take versions from team")
+    with pytest.raises(Stop, match="digits-v2 stands in prod, and waits: the namespace prod does not take"):
+        promoting.promote(api, None, "digits-v2", "prod", {}, approval=False, timeout=0)
+    with pytest.raises(Stop, match="prod has a digits-v2 already"):
+        promoting.promote(api, None, "digits-v2", "prod", {}, approval=False, timeout=0)
+    with pytest.raises(Stop, match="digits-v1 is in team already"):
+        promoting.promote(api, None, "digits-v1", "team", {}, approval=False, timeout=0)
+
+
+def test_while_an_alias_moves_the_one_that_is_about_to_hold_it_is_meant(api: FakeApi) -> None:
+    for made in api.objects:
+        made["status"]["heldAliases"] = []
+    assert version(api, "team", "digits@champion")["metadata"]["name"] == "digits-v3"
