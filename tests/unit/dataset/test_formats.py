@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import csv
 import gzip
 import io
+import threading
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -12,11 +15,18 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from PIL import Image
 
 from slipway.contract import CheckSpec, ColumnSpec
 from slipway_dataset import source
 from slipway_dataset.formats import csv_file, image_file, npz_file, parquet_file
+from slipway_dataset.formats.common import wanted
+from slipway_dataset.partial import Partial
+from slipway_dataset.rows import RowChecks
+from slipway_dataset.source import Source
+from slipway_dataset.texts import MISSING
 from tests.unit.dataset.helpers import Looks, column, memory, spec
 
 RNG = np.random.default_rng(3)
@@ -182,6 +192,28 @@ def test_where_a_file_is_cut_makes_no_difference(tmp_path: Path, monkeypatch: py
     looks = Looks(memory({"a.csv": content + b"1,2\r\n"}), tmp_path)
     (failure, *_) = looks.take(spec(format="Csv")).failures
     assert failure.message == "a.csv has 2 fields in row 61, and its first line names 3: '1,2'"
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    st.lists(st.text('a1.-"\n,; é', max_size=6), min_size=1, max_size=12),
+    st.integers(1, 40),
+    st.sampled_from(["\n", "\r\n"]),
+)
+def test_cells_are_those_that_pythons_own_reader_sees(cells: list[str], block: int, end: str) -> None:
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator=end)
+    writer.writerows([["c", "n"], *([cell, number] for number, cell in enumerate(cells))])
+    there = Counter(cell for cell in cells if cell not in MISSING)
+    into = Partial()
+    source = Source(iter([out.getvalue().encode()]), threading.Event())
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(csv_file, "BLOCK", block)
+        csv_file.read(source, "a.csv", 0, wanted([ColumnSpec("c", "String")], RowChecks([])), into)
+    assert into.rows == len(cells)
+    assert into.columns["c"].missing == len(cells) - there.total()
+    assert dict(into.columns["c"].frequent.top(99)) == there
+    assert source.finish()[0] == len(out.getvalue().encode())
 
 
 def test_a_set_without_a_file_of_the_format_is_told(tmp_path: Path) -> None:
