@@ -149,7 +149,9 @@ class PromotedFrom(Model):
     annotation slipway.dev/promote-to, this one by slipway.dev/promote-from."""
 
     namespace: Name
+    """Where the original is."""
     model_version: ModelVersionName
+    """The original: it must be Ready."""
 
 
 class Approval(Model):
@@ -355,6 +357,10 @@ class WeightsLineage(Model):
     store: str = "default"
 
 
+PROMOTIONS: Final = 16
+"""Steps from namespace to namespace that a lineage lists."""
+
+
 class Promotion(Model):
     """One step from a namespace to the next."""
 
@@ -371,8 +377,8 @@ class Lineage(Model):
     """``Trained``: a TrainingRun of this namespace made it, and what follows is what its pod reported. ``Imported``:
     it was trained elsewhere, and nobody here knows of what. ``Promoted``: a copy of another namespace's version, whose
     lineage this is."""
-    promotions: list[Promotion] = Field(default=[], max_length=16, json_schema_extra=list_map("namespace"))
-    """The namespaces that it came through, the first one first."""
+    promotions: list[Promotion] = Field(default=[], max_length=PROMOTIONS, json_schema_extra=LIST_ATOMIC)
+    """The namespaces that it came through, the newest last; one may come twice. The newest 16."""
     source: Source | None = None
     """Where an imported model comes from, by ``spec.source``."""
     training_run: RunLineage | None = None

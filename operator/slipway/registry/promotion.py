@@ -10,7 +10,7 @@ from datetime import datetime
 from typing import Final
 
 from slipway.api.common import rfc3339
-from slipway.api.model_version import Lineage, ModelVersionSpec, ModelVersionStatus, PromotedFrom, Promotion
+from slipway.api.model_version import PROMOTIONS, Lineage, ModelVersionSpec, ModelVersionStatus, PromotedFrom, Promotion
 from slipway.api.reasons import Reason
 from slipway.kube.objects import Manifest
 from slipway.registry.borders import not_allowed, taken_over
@@ -45,7 +45,15 @@ def lineage(seen: Observed, now: datetime) -> Lineage | None:
     found = ModelVersionStatus.model_validate(seen.original["status"]).lineage
     assert found is not None, "_examine waits for it"
     step = Promotion(namespace=asked.namespace, model_version=asked.model_version, at=rfc3339(now))
-    return found.model_copy(update={"origin": "Promoted", "promotions": [*found.promotions, step]})
+    return found.model_copy(
+        update={
+            "origin": "Promoted",
+            "promotions": [*found.promotions, step][-PROMOTIONS:],
+            # The runs that made it once more are the other namespace's: nobody can look them up here.
+            "reproductions": [],
+            "reproductions_cut": None,
+        }
+    )
 
 
 def _examine(asked: PromotedFrom, seen: Observed) -> Verdict | None:

@@ -177,3 +177,19 @@ async def test_a_lineage_of_another_file_never_makes_it_ready() -> None:
     await world.rest()
     assert "its lineage is that of another file" in copy(world.kube)["status"]["message"]
     assert not world.kube.all(JOBS)
+
+
+async def test_a_way_back_and_a_long_way_are_listed_and_the_other_sides_runs_are_not() -> None:
+    steps = [
+        {"namespace": ("dev", THERE)[n % 2], "modelVersion": "digits-v1", "at": f"2025-12-31T00:00:{n:02}Z"}
+        for n in range(16)
+    ]
+    again = {"trainingRun": "digits-again", "uid": "u", "verdict": "Identical", "at": "2026-01-01T00:00:00Z"}
+    lineage = {**GOOD, "origin": "Promoted", "promotions": steps, "reproductions": [again], "reproductionsCut": 3}
+    source = original(status={"lineage": lineage})
+    world = new_world(HERE, GIVES, source)
+    await world.rest()
+    made = copy(world.kube)["status"]["lineage"]
+    assert [p["at"] for p in made["promotions"][:-1]] == [s["at"] for s in steps[1:]]
+    assert len(made["promotions"]) == 16
+    assert not made.keys() & {"reproductions", "reproductionsCut"}
