@@ -660,6 +660,15 @@ class EvidenceResult:
     v: int = VERSION
 
 
+@dataclass(frozen=True)
+class DiscardResult:
+    """``discard`` deleted the file of this digest; ``was`` is False where none was there any more."""
+
+    digest: str
+    was: bool = True
+    v: int = VERSION
+
+
 # ----------------------------------------------------------------------------------------------------- documents
 
 

@@ -27,6 +27,7 @@ APPLIED = {
     "quickstart/run-1.yaml": "test_quickstart",
     "quickstart/run-2.yaml": "test_quickstart",
     "quickstart/store.yaml": "test_quickstart",
+    "registry/decommissioned.yaml": "test_registry",
     "registry/gated.yaml": "test_registry",
     "registry/imported.yaml": "test_registry",
     "reproduce/run.yaml": "test_reproduce",

@@ -100,3 +100,23 @@ def test_a_version_goes_to_another_namespace(world: World, new_tenant: Callable[
     lineage = prod.version_ready("digits-v1")["status"]["lineage"]
     assert (lineage["origin"], lineage["promotions"][0]["namespace"]) == ("Promoted", staging.name)
     assert lineage["artifact"]["uri"] == world.artifact(1).uri
+
+
+def test_the_end_of_a_version(world: World, tenant: Tenant) -> None:
+    # Given a version that nobody serves
+    uri = f"s3://models/{tenant.name}/old.onnx"
+    file = world.upload(uri, onnx_models.digits(seed=102).SerializeToString())
+    tenant.register(1, file)
+    tenant.version_ready("digits-v1")
+    # When it is decommissioned
+    tenant.give("registry/decommissioned.yaml", artifact=asdict(file))
+    # Then its file is gone, and what is known of it stays
+    gone = tenant.until(
+        MODEL_VERSIONS,
+        "digits-v1",
+        lambda v: "at" in v["status"].get("artifactDeletion", {}),
+        what="the file's end",
+    )
+    assert gone["status"]["lineage"]["artifact"]["digest"] == file.digest
+    key = uri.removeprefix("s3://models/")
+    assert key not in {o.object_name for o in world.store.list_objects("models", prefix=tenant.name, recursive=True)}

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from slipway.kube.objects import DEPLOYMENTS, MODEL_VERSIONS, NAMESPACES
+from slipway.api.common import Label
+from slipway.kube.objects import DEPLOYMENTS, JOBS, MODEL_VERSIONS, NAMESPACES
 from tests.support.api_server import Refusal
 from tests.support.world import Team, World, condition
 
@@ -95,3 +96,18 @@ def test_a_version_that_serves_is_not_archived(world: World) -> None:
     team.version_until("Ready", check=lambda v: not v["status"].get("deployments"))
     team.api.merge(MODEL_VERSIONS, team.namespace, "digits-v1", {"spec": {"archived": True}})
     team.version_until("Archived")
+
+
+def test_the_file_of_an_archived_version_is_deleted_where_its_policy_says_so(world: World) -> None:
+    team = world.team()
+    made = team.register(archived=False, artifactPolicy="Delete")
+    world.team().ready_version(1)  # the same file by name, but no namespace has a say in another's
+    team.version_until("Ready")
+    assert not team.all(JOBS, f"{Label.ROLE}=discard")
+    team.api.merge(MODEL_VERSIONS, team.namespace, "digits-v1", {"spec": {"archived": True}})
+    gone = team.version_until("Archived", check=lambda v: "at" in v["status"].get("artifactDeletion", {}))
+    assert "its file was deleted at" in gone["status"]["message"]
+    assert gone["status"]["lineage"]["artifact"]["digest"] == made["spec"]["artifact"]["digest"]
+    with pytest.raises(Refusal, match="archived cannot be taken back: the file was deleted"):
+        team.api.merge(MODEL_VERSIONS, team.namespace, "digits-v1", {"spec": {"archived": False}})
+    team.gone(JOBS, "digits-v1-discard")

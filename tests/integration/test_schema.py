@@ -146,6 +146,7 @@ def model_version() -> Object:
             "approval": {"required": True, "state": "Approved", "by": "jane", "comment": "good on the holdout"},
             "aliases": ["champion", "fallback"],
             "archived": False,
+            "artifactPolicy": "Keep",
         },
     }
 
@@ -155,6 +156,14 @@ def promoted() -> Object:
     made = model_version()
     del made["spec"]["trainingRun"]
     made["spec"]["promotedFrom"] = {"namespace": "staging", "modelVersion": "digits-v3"}
+    return made
+
+
+def discarded() -> Object:
+    """A version that was archived, and whose file is being deleted."""
+    made = model_version()
+    made["metadata"]["name"] = "digits-v19"
+    made["spec"] |= {"version": 19, "archived": True, "artifactPolicy": "Delete"}
     return made
 
 
@@ -332,7 +341,8 @@ ACCEPTED: Final[dict[str, Given]] = {
         training_run(), {"spec": {"model": "digits", "entrypoint": "train:main"}}
     ),
     "a ModelVersion that says no more than it must": Given(
-        model_version(), {f"spec.{name}": GONE for name in ("trainingRun", "approval", "aliases", "archived")}
+        model_version(),
+        {f"spec.{name}": GONE for name in ("trainingRun", "approval", "aliases", "archived", "artifactPolicy")},
     ),
     "a ModelVersion that waits for approval": Given(model_version(), {"spec.approval": {"required": True}}),
     "a ModelVersion that was rejected": Given(
@@ -890,6 +900,7 @@ _MODEL_VERSION: Final[dict[str, _One]] = {
     "an approval by too long a name": _too_long("spec.approval.by", 253),
     "an approval in a state of its own": ("spec.approval.state", "Maybe", "Unsupported value"),
     "an approval of too many words": _too_long("spec.approval.comment", 1024),
+    "a policy of its own": ("spec.artifactPolicy", "Burn", "Unsupported value"),
     "an alias in capitals": ("spec.aliases.0", "Champion", ALIAS),
     "an alias that is too long": _too_long("spec.aliases.0", 40),
     "an alias twice": ("spec.aliases.1", "champion", 'Duplicate value: "champion"'),
@@ -1442,6 +1453,9 @@ def _changes() -> Iterator[tuple[str, Refused]]:
 
 CHANGES: Final = {
     **dict(_changes()),
+    "ModelVersion: taken back without its file": Refused(
+        discarded(), {"spec.archived": False}, "", "archived cannot be taken back: the file was deleted"
+    ),
     "ModelVersion: archived while it serves": Refused(
         model_version(), {"spec.archived": True}, "", "archived cannot be set while Deployments run this version"
     ),
@@ -1453,6 +1467,7 @@ MAY_CHANGE: Final[dict[str, Given]] = {
     "TrainingRun: labelled": Given(training_run(), {"metadata.labels": {"team": "vision"}}),
     "ModelVersion: another alias": Given(model_version(), {"spec.aliases": ["challenger"]}),
     "ModelVersion: no alias": Given(model_version(), {"spec.aliases": GONE}),
+    "ModelVersion: the other policy for its file": Given(model_version(), {"spec.artifactPolicy": "Delete"}),
     "ModelVersion: approval taken back": Given(model_version(), {"spec.approval": {"required": True}}),
     "Deployment: another version": Given(deployment(), {"spec.modelVersion": "digits-v4"}),
     "Deployment: from a version to an alias": Given(
@@ -1486,7 +1501,15 @@ def standing(api: Api, place: None) -> dict[str, Object]:
     made = {m["kind"]: api.apply(m) for m in (dataset(), training_run(), model_version(), deployment())}
     served = {"status": {"deployments": [{"name": "digits", "role": "stable"}]}}
     made["ModelVersion"] = api.merge(MODEL_VERSIONS, NAMESPACE, "digits-v3", served, subresource="status")
+    api.apply(discarded())
+    gone = {"status": {"artifactDeletion": {"since": "2026-01-01T00:00:00Z"}}}
+    made["digits-v19"] = api.merge(MODEL_VERSIONS, NAMESPACE, "digits-v19", gone, subresource="status")
     return made
+
+
+def _live(standing: dict[str, Object], case: Given) -> Object:
+    """The object that a case changes: of its name, or else of its kind."""
+    return standing.get(case.base["metadata"]["name"], standing[case.base["kind"]])
 
 
 @pytest.fixture(scope="module")
@@ -1551,7 +1574,7 @@ def _concerns(found: str, expected: str) -> bool:
 def test_may_not_change(api: Api, standing: dict[str, Object], sentence: str) -> None:
     case = CHANGES[sentence]
     with pytest.raises(Refusal) as caught:
-        change(api, standing[case.base["kind"]], case.manifest())
+        change(api, _live(standing, case), case.manifest())
     assert case.words in caught.value.message
 
 
@@ -1571,7 +1594,7 @@ def test_no_rule_is_untested(api: Api, standing: dict[str, Object], schemas: dic
     for case in CHANGES.values():
         kind = case.base["kind"]
         with pytest.raises(Refusal) as caught:
-            change(api, standing[kind], case.manifest())
+            change(api, _live(standing, case), case.manifest())
         broken[kind] |= _rules(caught.value.causes, schemas[kind])
     untested = [f"{kind} {rule}" for kind, s in schemas.items() for rule in sorted(set(schema.rules(s)) - broken[kind])]
     assert not untested, "no case in this file is refused by:\n" + "\n".join(untested)
@@ -1626,11 +1649,11 @@ def test_defaults_of_a_training_run(api: Api) -> None:
 
 def test_defaults_of_a_model_version(api: Api) -> None:
     edits = {"metadata.name": "digits-v9", "spec.version": 9, "spec.artifact.store": GONE}
-    edits |= {f"spec.{name}": GONE for name in ("trainingRun", "approval", "aliases", "archived")}
+    edits |= {f"spec.{name}": GONE for name in ("trainingRun", "approval", "aliases", "archived", "artifactPolicy")}
     made = api.create(Given(model_version(), edits).manifest(), dry_run=True)["spec"]
     assert made["artifact"]["store"] == "default"
     assert made["archived"] is False
-    assert sorted(made) == ["archived", "artifact", "model", "signature", "version"]
+    assert sorted(made) == ["archived", "artifact", "artifactPolicy", "model", "signature", "version"]
 
 
 STRATEGY: Final = {"rollbackWindow": 0, "surge": True, "stableScale": "Keep"}

@@ -63,6 +63,16 @@ def fake_s3() -> Iterator[FakeS3]:
             self.end_headers()
             self.wfile.write(body)
 
+        def do_DELETE(self) -> None:
+            code, status = store.refuse or ("", 204)
+            if status == 204:
+                store.objects.pop(unquote(self.path.partition("?")[0]).lstrip("/"), None)
+            body = _error(code) if code else b""
+            self.send_response(status)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
         def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - named so in the standard library
             pass
 

@@ -118,6 +118,12 @@ def signs_well(pod: Object) -> Act:
     return Act(contract.EXIT_OK, contract.dumps(made))
 
 
+def discards(pod: Object) -> Act:
+    """A file that is there and goes."""
+    spec = contract.loads(contract.ServeSpec, environment(pod)[contract.Env.SPEC])
+    return Act(contract.EXIT_OK, contract.dumps(contract.DiscardResult(spec.artifact.digest)))
+
+
 def serves(_pod: Object) -> Act:
     """A server that is ready."""
     return Act()
@@ -134,6 +140,7 @@ _USUAL: Final[Mapping[str, Program]] = {
     "train": trains_well,
     "dataset": checks_well,
     "verify": verifies_well,
+    "discard": discards,
     "sign": signs_well,
     "serve": serves,
     "test": passes,

@@ -1,4 +1,4 @@
-"""Wiring: ``python3 -m slipway_server serve``, ``verify`` or ``examples``."""
+"""Wiring: ``python3 -m slipway_server serve``, ``verify``, ``discard`` or ``examples``."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def _run(arguments: list[str]) -> int:
 
     defaults = Options()
     parser = argparse.ArgumentParser(prog="slipway_server", description="The model server of Slipway.")
-    parser.add_argument("action", choices=["serve", "verify"], help="or examples, which has a --help")
+    parser.add_argument("action", choices=["serve", "verify", "discard"], help="or examples, which has a --help")
     parser.add_argument("--host", default=defaults.host, help="address to listen on (default: all)")
     parser.add_argument("--port", type=int, default=defaults.port, help="inference (default: %(default)s)")
     parser.add_argument("--metrics-port", type=int, default=defaults.metrics_port, help="default: %(default)s")
@@ -49,8 +49,8 @@ def _run(arguments: list[str]) -> int:
         termination_message=given.termination_message,
         memory=given.memory,
     )
-    action = lifecycle.serve if given.action == "serve" else lifecycle.verify
-    return lifecycle.run(action, options)
+    actions = {"serve": lifecycle.serve, "verify": lifecycle.verify, "discard": lifecycle.discard}
+    return lifecycle.run(actions[given.action], options)
 
 
 if __name__ == "__main__":

@@ -30,6 +30,7 @@ from slipway.contract import (
     TERMINATION_MESSAGE_LIMIT,
     TERMINATION_MESSAGE_PATH,
     ContractError,
+    DiscardResult,
     Env,
     Failure,
     ServeSpec,
@@ -106,6 +107,19 @@ def verify(spec: ServeSpec, options: Options) -> int:
         digest=spec.artifact.digest, provider=model.provider, onnxruntime=ort.__version__, opset=model.opset
     )
     _write(options.termination_message, result)
+    return EXIT_OK
+
+
+def discard(spec: ServeSpec, options: Options) -> int:
+    """Delete the model's file, if it is the one that was registered, and say so in the termination message.
+
+    Raises:
+        LoadError: it could not be done, or other bytes lie there.
+    """
+    place = store.Place.from_environment(spec.artifact.store, os.environ)
+    was = store.discard(spec.artifact, store.S3Source(place))
+    log.info("the file is gone", extra={"uri": spec.artifact.uri, "was": was})
+    _write(options.termination_message, DiscardResult(spec.artifact.digest, was))
     return EXIT_OK
 
 
@@ -289,7 +303,7 @@ def _log_ready(message: str, spec: ServeSpec, loaded: Loaded) -> None:
     )
 
 
-def _write(path: Path, document: Failure | VerifyResult) -> None:
+def _write(path: Path, document: Failure | VerifyResult | DiscardResult) -> None:
     """Write the termination message, which the kubelet cuts at ``TERMINATION_MESSAGE_LIMIT`` bytes."""
     text = dumps(document)
     while isinstance(document, Failure) and len(text.encode()) > TERMINATION_MESSAGE_LIMIT:

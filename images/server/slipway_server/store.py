@@ -113,6 +113,15 @@ class S3Source:
                 response.close()
                 response.release_conn()
 
+    def delete(self, bucket: str, key: str) -> None:
+        """Delete the object; it being gone already is no error.
+
+        Raises:
+            LoadError: the store does not do it.
+        """
+        with self._explained(bucket, key):
+            self._client.remove_object(bucket_name=bucket, object_name=key)
+
     @contextmanager
     def _explained(self, bucket: str, key: str) -> Iterator[None]:
         """Turn what minio and urllib3 raise into a reason and a sentence."""
@@ -204,6 +213,31 @@ def fetch(artifact: Artifact, directory: Path, source: Callable[[], Source]) -> 
         raise
     partial.rename(target)
     return target
+
+
+def discard(artifact: Artifact, source: S3Source) -> bool:
+    """Delete the artifact, if it is the one that was registered; whether there was one.
+
+    Raises:
+        LoadError: it could not be read or deleted, or other bytes lie there, which are left where they are.
+    """
+    bucket, key = split_uri(artifact.uri)
+    digest = hashlib.sha256()
+    try:
+        for chunk in source.chunks(bucket, key):
+            digest.update(chunk)
+    except LoadError as error:
+        if error.reason == reasons.ARTIFACT_NOT_FOUND:
+            return False
+        raise
+    found = f"sha256:{digest.hexdigest()}"
+    if found != artifact.digest:
+        raise LoadError(
+            reasons.DIGEST_MISMATCH,
+            f"{artifact.uri} has digest {found} and not {artifact.digest}: other bytes lie there now, and are left",
+        )
+    source.delete(bucket, key)
+    return True
 
 
 def file_digest(path: Path) -> str:

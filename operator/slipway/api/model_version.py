@@ -199,6 +199,8 @@ class ModelVersionSpec(Model):
     """Names that move: of all versions of a model that list an alias, the highest number that is Ready holds it."""
     archived: bool = False
     """True: no new Deployment may take this version. Refused while a Deployment runs it."""
+    artifact_policy: Literal["Keep", "Delete"] = "Keep"
+    """What becomes of the file once the version is archived. ``Delete`` cannot be taken back; the lineage stays."""
 
 
 ModelVersionSpec.model_config["json_schema_extra"] = rules(
@@ -209,7 +211,7 @@ ModelVersionSpec.model_config["json_schema_extra"] = rules(
     ),
     *immutable(
         ModelVersionSpec,
-        but=("approval", "aliases", "archived"),
+        but=("approval", "aliases", "archived", "artifactPolicy"),
         why="a ModelVersion is what was registered; register another version",
     ),
 )
@@ -423,6 +425,15 @@ class VerificationFailure(Model):
     message: Annotated[str, Field(max_length=4096)]
 
 
+class ArtifactDeletion(Model):
+    """The end of the file."""
+
+    since: Time
+    """When it began; from then on the version cannot be taken back."""
+    at: Time | None = None
+    """When the file was gone; absent while it is being deleted."""
+
+
 class ApprovalStatus(Model):
     """What was decided about the version, as the operator found it."""
 
@@ -476,6 +487,7 @@ class ModelVersionStatus(Model):
     back."""
     evidence_tries: int = 0
     """Signing Jobs that ended without a signature."""
+    artifact_deletion: ArtifactDeletion | None = None
     held_aliases: list[str] = Field(default=[], max_length=8, json_schema_extra=LIST_SET)
     """The aliases of the spec that this version holds."""
     lineage: Lineage | None = None
@@ -506,6 +518,11 @@ MODEL_VERSION: Final = Kind(
             "size(self.status.deployments) == 0",
             "archived cannot be set while Deployments run this version (status.deployments): let them name another "
             "version first",
+            field_path=".spec.archived",
+        ),
+        Rule(
+            "self.spec.archived || !oldSelf.spec.archived || !has(self.status) || !has(self.status.artifactDeletion)",
+            "archived cannot be taken back: the file was deleted (status.artifactDeletion)",
             field_path=".spec.archived",
         ),
     ),

@@ -128,6 +128,10 @@ class Reason(StrEnum):
         "SigningRetrying",
         "The pod that signs ended without a word; it is tried again after a while.",
     )
+    ARTIFACT_NOT_DELETED = (
+        "ArtifactNotDeleted",
+        "The file of an archived version could not be deleted; it is tried again after a while.",
+    )
     READY = "Ready", "Everything that was asked for stands."
     ALIAS_HELD_ELSEWHERE = (
         "AliasHeldElsewhere",

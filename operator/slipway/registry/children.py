@@ -85,21 +85,49 @@ def memory(size: int) -> str:
 
 def job(version: Manifest, spec: ModelVersionSpec, defaults: Defaults, number: int) -> dict[str, Any]:
     """The Job that verifies a version; ``number`` counts the tries from 0."""
+    made = _job(version, spec, defaults, "verify", memory(spec.artifact.size), 64 + 2 * (spec.artifact.size // _MIB))
+    made["metadata"]["annotations"] = {TRY_ANNOTATION: str(number)}
+    return made
+
+
+def discard_name(version: str) -> str:
+    """The Job that deletes a version's file.
+
+    >>> discard_name("digits-v3")
+    'digits-v3-discard'
+    """
+    return pods.child_name(version, "-discard")
+
+
+def discard(version: Manifest, spec: ModelVersionSpec, defaults: Defaults) -> dict[str, Any]:
+    """The Job that deletes a version's file: read in pieces, so it needs little."""
+    return _job(version, spec, defaults, "discard", "256Mi", 64)
+
+
+def _job(
+    version: Manifest, spec: ModelVersionSpec, defaults: Defaults, action: str, memory: str, scratch: int
+) -> dict[str, Any]:
+    """A Job that runs the server image once.
+
+    Args:
+        action: what it does, which is its role too.
+        scratch: MiB on the node.
+    """
     meta = version["metadata"]
-    labels = pods.managed(model=spec.model, model_version=meta["name"], role="verify")
-    volume, mount = pods.scratch("model", contract.MODEL_DIR, f"{64 + 2 * (spec.artifact.size // _MIB)}Mi")
+    labels = pods.managed(model=spec.model, model_version=meta["name"], role=action)
+    volume, mount = pods.scratch("model", contract.MODEL_DIR, f"{scratch}Mi")
     container = {
         "name": CONTAINER,
         "image": defaults.server_image,
         "imagePullPolicy": defaults.image_pull_policy,
-        "args": ["verify"],
+        "args": [action],
         "env": [
             pods.env_var(contract.Env.SPEC, contract.dumps(serve_spec(version, spec))),
             *pods.identity_env_vars(),
             *pods.scratch_env_vars(contract.MODEL_DIR),
             *pods.store_env_vars([spec.artifact.store]),
         ],
-        "resources": pods.requirements(defaults.cpu, memory(spec.artifact.size)),
+        "resources": pods.requirements(defaults.cpu, memory),
         "volumeMounts": [mount],
         **pods.container_base(),
     }
@@ -107,10 +135,9 @@ def job(version: Manifest, spec: ModelVersionSpec, defaults: Defaults, number: i
         "apiVersion": JOBS.api_version,
         "kind": JOBS.kind,
         "metadata": {
-            "name": job_name(meta["name"]),
+            "name": pods.child_name(meta["name"], f"-{action}"),
             "namespace": meta["namespace"],
             "labels": labels,
-            "annotations": {TRY_ANNOTATION: str(number)},
             "ownerReferences": [owner_reference(version)],
         },
         "spec": {

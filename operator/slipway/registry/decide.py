@@ -3,6 +3,7 @@
     verification   is the file what the spec says?
     evidence       is it signed, where the namespace insists?
     approval       has somebody who may agreed to it?
+    archive        what becomes of its file when it is out of use?
     aliases        which of its names does it hold?
     lineage        where does it come from?
     promotion      if from another namespace: may it, and is it the same?
@@ -22,7 +23,17 @@ from slipway.api.model_version import LINEAGE_ANNOTATION, DeploymentRef, Lineage
 from slipway.api.reasons import Reason
 from slipway.kube.drift import differs
 from slipway.kube.plan import Apply, Event, Plan
-from slipway.registry import aliases, approval, children, evidence, lineage, promotion, reproductions, verification
+from slipway.registry import (
+    aliases,
+    approval,
+    archive,
+    children,
+    evidence,
+    lineage,
+    promotion,
+    reproductions,
+    verification,
+)
 from slipway.registry.aliases import Names
 from slipway.registry.approval import Ruling
 from slipway.registry.observe import Observed
@@ -47,6 +58,7 @@ class View:
     file: Verdict
     signed: evidence.Ruling
     approval: Ruling
+    end: archive.Ruling
 
     @property
     def phase(self) -> Phase:
@@ -66,8 +78,8 @@ class View:
         """Why the phase is what it is."""
         if self.phase == "Verifying" and self.file.outlook == "verified":
             return self.signed.reason
-        by_phase: dict[Phase, Reason] = {
-            "Archived": Reason.ARCHIVED,
+        by_phase: dict[Phase, str] = {
+            "Archived": self.end.reason,
             "Rejected": Reason.REJECTED,
             "AwaitingApproval": Reason.AWAITING_APPROVAL,
         }
@@ -84,7 +96,7 @@ def decide(observed: Observed, now: datetime) -> Plan:
     usable = file.outlook == "verified" and ruling.state != "Rejected"
     written = observed.status.lineage is not None or _lineage(observed, now)[0] is None
     signed = evidence.judge(observed, now, written=written) if usable else evidence.Ruling("Free")
-    return _plan(View(observed, now, file, signed, ruling))
+    return _plan(View(observed, now, file, signed, ruling, archive.judge(observed, now)))
 
 
 def _file(seen: Observed, now: datetime) -> Verdict:
@@ -110,11 +122,12 @@ def _plan(view: View) -> Plan:
         "conditions": _conditions(view, message, names),
         **file.facts,
         **view.signed.facts,
+        **view.end.facts,
     }
     status = old.model_copy(update=facts)
-    waits = (file.again, view.signed.again, ALIAS_EVERY if names.coming else None)
+    waits = (file.again, view.signed.again, view.end.again, ALIAS_EVERY if names.coming else None)
     return Plan(
-        changes=(*file.changes, *view.signed.changes),
+        changes=(*file.changes, *view.signed.changes, *view.end.changes),
         status=status,
         events=_events(view, message, names, broken),
         again=min((wait for wait in waits if wait is not None), default=None),
@@ -126,9 +139,12 @@ def _words(view: View) -> str:
     file, said = view.file.message, view.approval.words
     if view.signed.words:
         file = f"{file}; {view.signed.words}"
+    end = f"; {view.end.words}" if view.end.words else ""
     match view.phase:
         case "Archived" if view.file.outlook == "verified":
-            return f"archived: no new Deployment may take it; {file}"
+            return f"archived: no new Deployment may take it{end}; {file}"
+        case "Archived":
+            return f"{file}{end}"
         case "Rejected":
             return f"{said}; {file}"
         case "Ready" | "AwaitingApproval" if said:
@@ -194,6 +210,7 @@ def _conditions(view: View, message: str, names: Names) -> list[Condition]:
     seen, file, reason = view.seen, view.file, view.reason
     ready, unsigned = view.phase == "Ready", not view.signed.lets_pass
     stuck = view.phase == "Rejected" or file.outlook in ("stalled", "failed") or (unsigned and view.signed.stalled)
+    stuck = stuck or view.end.stalled
     moving = file.outlook == "moving" or (unsigned and not view.signed.stalled)
     verified: dict[Outlook, State] = {"verified": "True", "failed": "False"}
     states: list[tuple[str, State, str]] = [

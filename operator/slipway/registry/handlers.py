@@ -70,6 +70,8 @@ def register(registry: kopf.OperatorRegistry, wake: Wake, runs: Runs) -> None:
     watch(registry, PODS, wake_by_label(wake, Label.MODEL_VERSION, **{Label.ROLE: "verify"}), name="verify-pod")
     watch(registry, JOBS, wake_by_label(wake, Label.MODEL_VERSION, **{Label.ROLE: "sign"}), name="sign-job")
     watch(registry, PODS, wake_by_label(wake, Label.MODEL_VERSION, **{Label.ROLE: "sign"}), name="sign-pod")
+    watch(registry, JOBS, wake_by_label(wake, Label.MODEL_VERSION, **{Label.ROLE: "discard"}), name="discard-job")
+    watch(registry, PODS, wake_by_label(wake, Label.MODEL_VERSION, **{Label.ROLE: "discard"}), name="discard-pod")
     watch(registry, DEPLOYMENTS, deployment_changed, name="version-runner")
     watch(registry, WORKLOADS, workload_changed, name="version-workload")
 

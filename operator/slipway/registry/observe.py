@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from slipway import contract, podfacts
+from slipway.api import wayback
 from slipway.api.common import Label
 from slipway.api.model_version import ModelVersionSpec, ModelVersionStatus
 from slipway.kube.client import Reader
@@ -20,10 +21,11 @@ from slipway.kube.objects import (
     WORKLOADS,
     Key,
     Manifest,
+    key_of,
     owned_by,
 )
 from slipway.registry import borders
-from slipway.registry.children import Defaults, job_name
+from slipway.registry.children import Defaults, discard_name, job_name
 from slipway.registry.evidence_job import CONFIG_MAP as SIGNING
 from slipway.registry.evidence_job import job_name as sign_job_name
 from slipway.registry.reproductions import Runs
@@ -39,6 +41,8 @@ class Observed:
         store: whether the ConfigMap of the artifact's S3 place exists.
         siblings: the other versions of this model; read only where this one lists an alias.
         deployments: the Deployments that have a workload of this version.
+        discard_job: the Job of the name that deletes the file, whoever made it; with its pods, the newest first.
+        sharers: other versions whose file is the same at the same place; read only where it may be deleted.
         reproductions: the TrainingRuns that made it once more and said what came of it.
         signing: the ConfigMap ``slipway-signing``; read only where no signature is recorded.
         sign_job: the Job of the name that signing has, whoever made it.
@@ -62,6 +66,9 @@ class Observed:
     sign_pods: tuple[Manifest, ...] = ()
     namespaces: Mapping[str, Manifest] = field(default_factory=dict)
     original: Manifest | None = None
+    discard_job: Manifest | None = None
+    discard_pods: tuple[Manifest, ...] = ()
+    sharers: tuple[Manifest, ...] = ()
 
 
 async def observe(kube: Reader, key: Key, *, defaults: Defaults, runs: Runs) -> Observed | None:
@@ -89,6 +96,7 @@ async def observe(kube: Reader, key: Key, *, defaults: Defaults, runs: Runs) -> 
             for v in found
             if v["spec"]["model"] == spec.model and v["metadata"]["name"] != key.name and not podfacts.leaving(v)
         ]
+    discard_job, discard_pods, sharers = await _archive(kube, key, spec, status, defaults)
     again = [await kube.get(TRAINING_RUNS, run.namespace, run.name) for run in runs.of(key)]
     return Observed(
         version,
@@ -103,7 +111,51 @@ async def observe(kube: Reader, key: Key, *, defaults: Defaults, runs: Runs) -> 
         tuple(run for run in again if run is not None),
         *await _signing(kube, key, spec, status),
         *await _promotion(kube, key, spec, status, defaults),
+        discard_job=discard_job,
+        discard_pods=discard_pods,
+        sharers=sharers,
     )
+
+
+async def _archive(
+    kube: Reader, key: Key, spec: ModelVersionSpec, status: ModelVersionStatus, defaults: Defaults
+) -> tuple[Manifest | None, tuple[Manifest, ...], tuple[Manifest, ...]]:
+    """Of a version whose file goes: the Job and the pods that delete it, and who needs the file still."""
+    if not spec.archived or (spec.artifact_policy == "Keep" and status.artifact_deletion is None):
+        return None, (), ()
+    job = await kube.get(JOBS, key.namespace, discard_name(key.name))
+    if status.artifact_deletion is not None and status.artifact_deletion.at is not None:
+        return job, (), ()
+    labels = {Label.MODEL_VERSION: key.name, Label.ROLE: "discard"}
+    pods = podfacts.newest_first(await kube.list(PODS, key.namespace, labels)) if job else []
+    # In this namespace, and wherever it was promoted to or from: no other namespace's versions have a say here.
+    where, held = None if defaults.whole_cluster else key.namespace, wayback.short(spec.artifact.digest)
+    others = await kube.list(MODEL_VERSIONS, where, {Label.ARTIFACT: held}) if held else []
+    sharers = [
+        v
+        for v in others
+        if key_of(v) != key
+        and _needs(v, spec)
+        and (v["metadata"]["namespace"] == key.namespace or _way(key, status) & _way(key_of(v), _status(v)))
+    ]
+    uid = job["metadata"]["uid"] if job else ""
+    return job, tuple(pod for pod in pods if owned_by(pod, uid)), tuple(sharers)
+
+
+def _way(key: Key, status: ModelVersionStatus) -> set[Key]:
+    """Itself, and every version that it is a copy of."""
+    return {key, *(Key(p.namespace, p.model_version) for p in (status.lineage.promotions if status.lineage else ()))}
+
+
+def _status(version: Manifest) -> ModelVersionStatus:
+    return ModelVersionStatus.model_validate(version.get("status") or {})
+
+
+def _needs(version: Manifest, spec: ModelVersionSpec) -> bool:
+    """Whether another version needs the very file: it is not about to lose its own."""
+    theirs = ModelVersionSpec.model_validate(version["spec"])
+    same = (theirs.artifact.uri, theirs.artifact.digest) == (spec.artifact.uri, spec.artifact.digest)
+    return same and not (theirs.archived and theirs.artifact_policy == "Delete")
 
 
 async def _promotion(

@@ -10,7 +10,16 @@ import onnx
 import pytest
 from onnx import TensorProto
 
-from slipway.contract import EXIT_ERROR, EXIT_OK, EXIT_USER_ERROR, ServeSpec, Signature, Tensor
+from slipway.contract import (
+    EXIT_ERROR,
+    EXIT_OK,
+    EXIT_USER_ERROR,
+    DiscardResult,
+    ServeSpec,
+    Signature,
+    Tensor,
+    loads,
+)
 from slipway_server import reasons
 from tests.support import onnx_models
 from tests.support.fake_s3 import FakeS3, fake_s3
@@ -185,3 +194,32 @@ def test_a_restarted_server_needs_no_store_and_still_checks_the_digest(s3: FakeS
     assert done.failure.reason == reasons.STORE_UNREACHABLE  # it was thrown away and asked for again
     s3.refuse = None
     assert run("verify", tmp_path, spec, s3.environment()).code == EXIT_OK
+
+
+# ---------------------------------------------------------------------------------------------------------- discard
+
+
+def test_a_file_is_discarded_once_and_its_being_gone_is_no_error(s3: FakeS3, tmp_path: Path) -> None:
+    spec = registered(s3, tmp_path, onnx_models.digits(), onnx_models.DIGITS)
+    s3.objects["models/m/v4/model.onnx"] = b"another version's"
+    for was in (True, False):
+        done = run("discard", tmp_path, spec, s3.environment())
+        assert done.code == EXIT_OK, done.log
+        assert loads(DiscardResult, done.message) == DiscardResult(spec.artifact.digest, was)
+        assert list(s3.objects) == ["models/m/v4/model.onnx"]
+
+
+def test_other_bytes_than_those_that_were_registered_are_left(s3: FakeS3, tmp_path: Path) -> None:
+    spec = registered(s3, tmp_path, onnx_models.digits(), onnx_models.DIGITS)
+    s3.objects["models/m/v3/model.onnx"] = b"somebody else's"
+    done = run("discard", tmp_path, spec, s3.environment())
+    assert (done.code, done.failure.reason) == (EXIT_USER_ERROR, reasons.DIGEST_MISMATCH)
+    assert "other bytes lie there now, and are left" in done.failure.message
+    assert s3.objects["models/m/v3/model.onnx"] == b"somebody else's"
+
+
+def test_a_store_that_is_down_is_asked_again(s3: FakeS3, tmp_path: Path) -> None:
+    spec = registered(s3, tmp_path, onnx_models.digits(), onnx_models.DIGITS)
+    s3.refuse = ("SlowDown", 400)
+    done = run("discard", tmp_path, spec, s3.environment())
+    assert (done.code, done.failure.reason) == (EXIT_ERROR, reasons.STORE_UNREACHABLE)
