@@ -36,9 +36,10 @@ IMAGE = "localhost/slipway/audited:1"
 USER, TOKEN = "anna", "an-access-token"
 V1, V2 = "digits-v1", "digits-v2"
 TRAIN = (EXAMPLES / "quickstart" / "train.py").read_text()
+FINE_TUNE = (EXAMPLES / "fine-tune" / "train.py").read_text()
 HELD_OUT, SPLIT_SEED = 360, 0
 """Of the quickstart's train.py: the rows that accuracy is measured on."""
-PARAMETERS = {1: {"epochs": "2", "learningRate": "0.01"}, 2: {"epochs": "6", "learningRate": "0.01"}}
+PARAMETERS = {1: {"epochs": "2", "learningRate": "0.01"}, 2: {"epochs": "3", "learningRate": "0.003"}}
 COMMENT = "good on the holdout"
 DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 
@@ -60,6 +61,8 @@ class Truth:
     parameters: Mapping[str, str]
     seed: int
     file: str
+    parent: str | None = None
+    """The version that it was fine-tuned from."""
 
 
 class Graph:
@@ -83,12 +86,17 @@ class Graph:
         """Whether data flow from each of these nodes to the next."""
         return all((a["id"], b["id"]) in self._edges for a, b in pairwise(path))
 
+    def into(self, kind: str, node: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+        """Nodes of a kind of which data flow straight into a node."""
+        return [n for n in self._nodes.values() if n["kind"] == kind and self.flows(n, node)]
+
     def made(self, version: str) -> dict[str, Any]:
-        """What it says of a version, in the words of ``Truth``; and every input flows into it."""
-        run, code, image, data = (self.one(kind) for kind in ("TrainingRun", "Code", "Image", "Data"))
+        """What it says of a version, in the words of ``Truth``."""
         came_out = self.one("ModelVersion", version)
-        for went_in in (code, image, data):
-            assert self.flows(went_in, run, came_out), f"{went_in['id']} does not flow into {version}: {self._edges}"
+        (run,) = self.into("TrainingRun", came_out)
+        (code,), (image,), (data,) = (self.into(kind, run) for kind in ("Code", "Image", "Data"))
+        parents = [n["name"] for n in self.into("ModelVersion", came_out)]
+        assert len(parents) <= 1, parents
         return {
             "version": came_out["name"],
             "run": run["name"],
@@ -100,6 +108,7 @@ class Graph:
             "parameters": run["parameters"],
             "seed": run["seed"],
             "file": came_out["artifact"]["digest"],
+            "parent": parents[0] if parents else None,
         }
 
 
@@ -222,11 +231,13 @@ class Team:
         return self.tenant.until(DATASETS, MODEL, checked, what=f"the check number {number}", seconds=60)
 
     def run(self, name: str, number: int) -> Object:
-        """Anna's TrainingRun, not yet given: the example's, for this repository, this Dataset and the image."""
+        """Anna's TrainingRun, not yet given: the example's, for this repository, this Dataset and the image. The second
+        one goes on from the first one's weights."""
         git = {"url": f"{self.git}/digits", "revision": "main", "path": "training", "secret": "digits-git"}
         (made,) = self.tenant.example(
             "git/run.yaml", code={"git": git}, data=[{"name": "train", "dataset": MODEL}], image=IMAGE,
             parameters=PARAMETERS[number], approval={"required": True},
+            **({"from": {"modelVersion": V1}} if number == 2 else {}),
         )  # fmt: skip
         made["metadata"]["name"] = name
         return made
@@ -245,7 +256,7 @@ class Team:
         return Truth(
             version=version, run=name, uid=uid, author=self.anna.user, commit=commit, image=image_of(self.tenant, name),
             data=of_data(csv), parameters=spec["parameters"], seed=spec["seed"],
-            file=sha256(read(self.world, place_of(self.world, uid))),
+            file=sha256(read(self.world, place_of(self.world, uid))), parent=spec.get("from", {}).get("modelVersion"),
         )  # fmt: skip
 
     def once_more(self, truth: Truth, name: str) -> None:
@@ -359,9 +370,9 @@ def story(world: World, team: Team, tmp_path_factory: pytest.TempPathFactory) ->
     answered_then, at_first, told_then = str(world.ask(tenant.host)["model_version"]), now(), host(ben, tenant)
     again, by_tag = ended(tenant, "digits-v1-again"), ended(tenant, "digits-v1-by-tag")
 
-    # And there is a second version: other data, other code, other parameters, and the tag stands for another image
+    # And the first version is fine-tuned: other data, other code, other parameters, and the tag is another image now
     team.publish(csv[2], 3)
-    team.origin.commit({"training/train.py": f"{TRAIN}\n# looked at again\n"})
+    team.origin.commit({"training/train.py": FINE_TUNE})
     second = team.train(2, csv[2])
     does(ben, "approve", V2, "--comment", COMMENT)
     does(anna, "alias", V2, "champion")
@@ -423,7 +434,7 @@ def test_what_made_the_model_that_answers_at_this_host_name(world: World, story:
     assert story.told_then.made(V1) == asdict(story.first)
     told = host(story.ben, story.tenant)
     assert told.made(V2) == asdict(story.second)
-    served = told.one("ModelVersion"), told.one("Deployment"), told.one("Host", story.tenant.host)
+    served = told.one("ModelVersion", V2), told.one("Deployment"), told.one("Host", story.tenant.host)
     assert told.flows(*served)
     # And trees and pictures say the same
     for output, begin in (("tree", story.tenant.host), ("dot", "digraph")):
@@ -433,12 +444,18 @@ def test_what_made_the_model_that_answers_at_this_host_name(world: World, story:
         assert all(word in done.stdout for word in wanted), done.stdout
 
 
+def depend_on(told: Graph, kind: str, thing: str, *versions: str) -> None:
+    """Says that these versions depend on it, one on another in this order, and the Deployment on the last of them."""
+    assert told.names("ModelVersion") == sorted(versions)
+    chain = [told.one("ModelVersion", version) for version in versions]
+    assert told.flows(told.one(kind, thing), *chain, told.one("Deployment", MODEL))
+
+
 def test_what_depends_on_a_version_of_the_data(story: Story) -> None:
-    first, second = story.first, story.second
-    for asked, truth, serving in ((first.data, first, []), (f"{MODEL}@{second.data}", second, [MODEL])):
-        told = Graph(story.ben.asks("lineage", "--data", asked))
-        assert (told.names("ModelVersion"), told.names("Deployment")) == ([truth.version], serving), asked
-        assert told.flows(told.one("Data", truth.data), told.one("ModelVersion"))
+    # Given the second version was not made of the first data, but of the first version
+    first, second = story.first.data, story.second.data
+    depend_on(Graph(story.ben.asks("lineage", "--data", first)), "Data", first, V1, V2)
+    depend_on(Graph(story.ben.asks("lineage", "--data", f"{MODEL}@{second}")), "Data", second, V2)
     # And nothing was made of the bad release
     versions = story.tenant.get(DATASETS, MODEL)["status"]["versions"]
     assert {v["digest"]: v["passed"] for v in versions} == {
@@ -447,31 +464,35 @@ def test_what_depends_on_a_version_of_the_data(story: Story) -> None:
     assert Graph(story.ben.asks("lineage", "--data", story.bad["status"]["digest"])).names("ModelVersion") == []
 
 
-@pytest.mark.parametrize("thing", ["commit", "image"])
-def test_what_depends_on_a_commit_and_on_an_image(story: Story, thing: str) -> None:
-    assert getattr(story.first, thing) != getattr(story.second, thing)
-    for truth, serving in ((story.first, []), (story.second, [MODEL])):
-        told = Graph(story.ben.asks("lineage", f"--{thing}", getattr(truth, thing)))
-        assert (told.names("ModelVersion"), told.names("Deployment")) == ([truth.version], serving)
+@pytest.mark.parametrize("kind", ["Code", "Image"])
+def test_what_depends_on_a_commit_and_on_an_image(story: Story, kind: str) -> None:
+    what = {"Code": "commit", "Image": "image"}[kind]
+    first, second = (getattr(truth, what) for truth in (story.first, story.second))
+    assert first != second
+    depend_on(Graph(story.ben.asks("lineage", f"--{what}", first)), kind, first, V1, V2)
+    depend_on(Graph(story.ben.asks("lineage", f"--{what}", second)), kind, second, V2)
 
 
 def test_what_changed_between_two_versions(world: World, story: Story) -> None:
     first, second = story.first, story.second
     told = {(d["what"], d["name"]): (d["first"], d["second"]) for d in story.ben.asks("diff", V1, V2)}
-    measured = {
-        truth.version: accuracy(read(world, place_of(world, truth.uid)), story.csv[number])
-        for number, truth in ((1, first), (2, second))
-    }
-    assert {key: told[key] for key in told if told[key][0] != told[key][1] and key[0] not in ("metric", "file")} == {
+    changed = {key: values for key, values in told.items() if values[0] != values[1]}
+    assert {key: values for key, values in changed.items() if key[0] not in ("metric", "file")} == {
         ("data", "train"): (first.data, second.data),
         ("code", "commit"): (first.commit, second.commit),
         ("image", "digest"): (first.image, second.image),
-        ("parameter", "epochs"): ("2", "6"),
+        ("parameter", "epochs"): ("2", "3"),
+        ("parameter", "learningRate"): ("0.01", "0.003"),
+        ("parent", ""): ("-", V1),
     }
-    assert told["file", "digest"] == (first.file, second.file)
     assert told["image", "ref"] == (IMAGE, IMAGE)
-    # And the accuracy is that of the files in the store, counted by onnxruntime
-    assert [float(v) for v in told["metric", "accuracy"]] == pytest.approx([measured[V1], measured[V2]], abs=1 / 720)
+    assert told["file", "digest"] == (first.file, second.file)
+    # And the metrics are those of the files in the store, counted by onnxruntime: so the weights that the second began
+    # with are the first one's
+    before, after = (read(world, place_of(world, truth.uid)) for truth in (first, second))
+    counted = [accuracy(before, story.csv[1]), accuracy(after, story.csv[2]), accuracy(before, story.csv[2])]
+    _, began = told["metric", "accuracyBefore"]
+    assert [float(v) for v in (*told["metric", "accuracy"], began)] == pytest.approx(counted, abs=1 / 720)
 
 
 def test_what_served_at_a_given_time(story: Story) -> None:
@@ -501,7 +522,8 @@ def test_whether_it_can_be_made_again(world: World, story: Story) -> None:
 
 
 def test_what_lies_in_the_store_is_what_the_lineage_names(world: World, story: Story) -> None:
-    lineage = Graph(story.ben.asks("lineage", V2)).one("ModelVersion")["lineage"]
+    told = Graph(story.ben.asks("lineage", V2))
+    lineage, before = (told.one("ModelVersion", version)["lineage"] for version in (V2, V1))
     environment = lineage["environment"]
     packages = read(world, environment["packagesUri"])
     assert sha256(packages) == environment["packages"]
@@ -516,6 +538,9 @@ def test_what_lies_in_the_store_is_what_the_lineage_names(world: World, story: S
     assert read(world, data["profile"])
     assert (data["files"], data["bytes"]) == (1, len(story.csv[2]))
     assert float(lineage["parity"]["maxAbsDiff"]) < 1e-4
+    # And the weights that it began with are those that lie beside the first version.
+    assert sha256(read(world, before["weights"]["uri"])) == before["weights"]["digest"]
+    assert lineage["parent"] == {"modelVersion": V1, "digest": before["weights"]["digest"]}
 
 
 # ------------------------------------------------------------------------------------------------ somebody tampers
