@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from slipway.api.common import API_VERSION
+from slipway.api.common import API_VERSION, Label
 from tests.support.builders import NAMESPACE, T0, model_version
 
 NAME = "digits"
@@ -15,7 +15,8 @@ HOST = "digits.example.com"
 
 def ready_version(name: str = "digits-v1", *, aliases: Sequence[str] = (), **spec: Any) -> dict[str, Any]:
     """A ModelVersion that was verified and holds its aliases."""
-    made = model_version(name, status=version_status("True", held=aliases), **spec)
+    labels = {Label.MODEL: name.rpartition("-v")[0]}
+    made = model_version(name, labels=labels, status=version_status("True", held=aliases), **spec)
     made["spec"]["aliases"] = list(aliases)
     return made
 

@@ -7,8 +7,10 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from slipway.api.common import API_VERSION
+from slipway.api.model_version import CREATED_BY_ANNOTATION
 from slipway.cli import show
 from slipway.cli.client import FIELD_MANAGER, VERSIONS, Api, Object
+from slipway.cli.deciding import who
 from slipway.cli.errors import Changed, Stop
 from slipway.cli.reading import get, lineage_of, version
 
@@ -40,7 +42,10 @@ def promote(
     found = version(api, where, name)
     shown = found["metadata"]["name"]
     try:
-        api.call("POST", VERSIONS.path(to), copy(found, to, place, approval), fieldManager=FIELD_MANAGER)
+        made = copy(found, to, place, approval)
+        # Where four eyes are asked for, a version must say who applies it; everywhere else it may.
+        made["metadata"]["annotations"] = {CREATED_BY_ANNOTATION: who(api)}
+        api.call("POST", VERSIONS.path(to), made, fieldManager=FIELD_MANAGER)
     except Changed:
         raise Stop(f"{to} has a {shown} already") from None
     until = time.monotonic() + timeout

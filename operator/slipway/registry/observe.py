@@ -88,8 +88,9 @@ async def observe(kube: Reader, key: Key, *, defaults: Defaults, runs: Runs) -> 
         store = await kube.get(CONFIG_MAPS, key.namespace, name) is not None
     siblings: list[Manifest] = []
     if spec.aliases:
-        # Not by label: a version that a person made carries none.
-        found = await kube.list(MODEL_VERSIONS, key.namespace)
+        # By label, or a thousand champions among ten thousand versions would be ten million objects at each start. A
+        # version that a person made carries none at first, and is not Ready before it has it (``decide``).
+        found = await kube.list(MODEL_VERSIONS, key.namespace, {Label.MODEL: spec.model})
         # One that is on its way out is not looked at any more, by itself neither: it holds nothing.
         siblings = [
             v

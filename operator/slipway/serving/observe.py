@@ -104,9 +104,10 @@ async def _target(kube: Reader, namespace: str, spec: DeploymentSpec) -> tuple[T
     if spec.model_version is not None:
         found = await kube.get(MODEL_VERSIONS, namespace, spec.model_version)
         return _judge(spec.model_version, found), {spec.model_version: found} if found else {}
-    every = await kube.list(MODEL_VERSIONS, namespace)
     assert spec.alias is not None, "the schema wants modelVersion or alias"
-    held = aliases.holder((v for v in every if v["spec"]["model"] == spec.model), spec.alias)
+    # By label: a version that a person made has it before it is Ready (the registry sees to that).
+    of_model = await kube.list(MODEL_VERSIONS, namespace, {Label.MODEL: spec.model})
+    held = aliases.holder((v for v in of_model if v["spec"]["model"] == spec.model), spec.alias)
     if held is None:
         message = (
             f"no ModelVersion of {spec.model} holds the alias {spec.alias}: list it in spec.aliases of one that is "

@@ -61,12 +61,16 @@ async def test_the_s3_place_is_looked_for_and_only_its_own_pods_are_read() -> No
     assert [p["metadata"]["name"] for p in found.pods] == ["mine"]
 
 
-async def test_siblings_are_the_other_versions_of_the_model_labelled_or_not() -> None:
-    kube = FakeKube([model_version("digits-v2"), model_version("digits-v3"), model_version("other-v1")])
-    kube.put(model_version("digits-v1"))
+async def test_siblings_are_the_other_versions_of_the_model() -> None:
+    kube = FakeKube([labelled("digits-v2", "digits"), labelled("digits-v3", "digits"), labelled("other-v1", "other")])
+    kube.put(labelled("digits-v1", "digits"))
     assert (await seen(kube)).siblings == ()
     kube.edit(MODEL_VERSIONS, "team", "digits-v1", lambda v: v["spec"].update(aliases=["champion"]))
     assert [v["metadata"]["name"] for v in (await seen(kube)).siblings] == ["digits-v2", "digits-v3"]
+
+
+def labelled(name: str, model: str) -> dict[str, Any]:
+    return model_version(name, labels={Label.MODEL: model})
 
 
 async def test_deployments_are_found_by_their_workloads() -> None:
