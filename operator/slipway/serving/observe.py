@@ -105,6 +105,7 @@ async def _target(kube: Reader, namespace: str, spec: DeploymentSpec) -> tuple[T
         found = await kube.get(MODEL_VERSIONS, namespace, spec.model_version)
         return _judge(spec.model_version, found), {spec.model_version: found} if found else {}
     assert spec.alias is not None, "the schema wants modelVersion or alias"
+    assert spec.model is not None, "the schema wants model beside alias"
     # By label: a version that a person made has it before it is Ready (the registry sees to that).
     of_model = await kube.list(MODEL_VERSIONS, namespace, {Label.MODEL: spec.model})
     held = aliases.holder((v for v in of_model if v["spec"]["model"] == spec.model), spec.alias)
