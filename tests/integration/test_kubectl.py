@@ -121,9 +121,19 @@ STATUS: dict[str, Object] = {
         "progress": {"percent": 40, "step": 8, "of": 20},
         "modelVersion": "digits-v3",
         "attempts": 1,
+        "reproduction": {"modelVersion": "digits-v2", "uid": "u", "verdict": "Identical"},
         "message": "step 8 of 20",
     },
-    "ModelVersion": {"phase": "Ready", "heldAliases": ["champion"], "message": "verified"},
+    "ModelVersion": {
+        "phase": "Ready",
+        "heldAliases": ["champion"],
+        "evidence": {
+            "key": "sha256:" + "b" * 64,
+            "signature": {"uri": "s3://models/digits/model.sig", "digest": "sha256:" + "c" * 64},
+            "verifiedAt": "2026-01-01T00:00:00Z",
+        },
+        "message": "verified",
+    },
     "Deployment": {
         "phase": "Progressing",
         "message": "digits-v4 at 10%",
@@ -150,6 +160,8 @@ SHOWN: dict[str, dict[str, object]] = {
         "Progress": 40,
         "Version": "digits-v3",
         "Attempts": 1,
+        "Reproduces": None,
+        "Verdict": "Identical",
         "Message": "step 8 of 20",
     },
     "ModelVersion": {
@@ -159,6 +171,7 @@ SHOWN: dict[str, dict[str, object]] = {
         "Aliases": '["champion"]',
         "Run": "digits-1",
         "Digest": "sha256:" + "a" * 64,
+        "Signer": "sha256:" + "b" * 64,
         "Message": "verified",
     },
     "Deployment": {
