@@ -61,7 +61,7 @@ def test_an_autoscaler_in_the_middle_of_a_rollout(world: World) -> None:
     found = team.until(AUTOSCALERS, "digits", lambda a: a["status"].get("desiredReplicas") == 4, seconds=SYNC)
     assert condition(found, "AbleToScale")["status"] == "True"
     selector = team.api.call("GET", DEPLOYMENTS.path(team.namespace, "digits", "scale"))["status"]["selector"]
-    assert len(team.all(PODS, selector)) == 6
+    eventually(lambda: len(team.all(PODS, selector)) == 6, what="six pods by the scale's selector")
     team.say("promote-full")
     promoted(team, "digits-v2")
     assert sizes(team) == {"digits-v2": 4}

@@ -41,6 +41,8 @@ class Operator:
             "PYTHONWARNINGS": "default",
         }
         self._process: subprocess.Popen[bytes] | None = None
+        # Operators of the same identity follow each other in one control plane, and in one file.
+        self._begun = log.stat().st_size if log.exists() else 0
 
     def start(self, *, ready: bool = True) -> Operator:
         """Start the process and, on wish, wait until its watches stand."""
@@ -115,7 +117,7 @@ class Operator:
     def complaints(self) -> list[str]:
         """Lines of its log that an operator in good order does not write."""
         words = ("ERROR", "CRITICAL", "Traceback", "Warning:")
-        lines = self.log.read_text(errors="replace").splitlines()
+        lines = self.log.read_bytes()[self._begun :].decode(errors="replace").splitlines()
         return ["\n".join(lines[i : i + 60]) for i, line in enumerate(lines) if any(w in line for w in words)]
 
 

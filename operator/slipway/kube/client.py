@@ -38,6 +38,10 @@ class Refused(KubeError):
     """The API server will not take it (400, 403, 422): the same request would be refused again."""
 
 
+class NamespaceEnds(KubeError):
+    """The namespace is being deleted: nothing can be made there any more, and what is there goes by itself."""
+
+
 class NotInstalled(KubeError):
     """The API server does not know this kind."""
 
@@ -218,10 +222,15 @@ class ApiServer:
 
 
 def _error(status: int, raw: bytes) -> KubeError:
+    causes: set[str] = set()
     try:
-        message = str(json.loads(raw)["message"])
-    except (ValueError, KeyError, TypeError):
+        told = json.loads(raw)
+        message = str(told["message"])
+        causes = {cause.get("reason") for cause in (told.get("details") or {}).get("causes", ())}
+    except (ValueError, KeyError, TypeError, AttributeError):
         message = raw.decode(errors="replace").strip() or f"HTTP status {status}"
+    if "NamespaceTerminating" in causes:
+        return NamespaceEnds(status, message)
     if status == 409:
         return Conflict(status, message)
     if status in (400, 403, 422):

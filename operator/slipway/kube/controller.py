@@ -12,7 +12,7 @@ from typing import Any, Generic, Protocol, TypeVar
 
 from slipway.api.reasons import Reason
 from slipway.kube.act import act, event_manifest
-from slipway.kube.client import Conflict, Kube, KubeError, Reader, Refused
+from slipway.kube.client import Conflict, Kube, KubeError, NamespaceEnds, Reader, Refused
 from slipway.kube.fence import LeadershipLost
 from slipway.kube.objects import Key, Manifest, Resource
 from slipway.kube.plan import Event, Plan
@@ -49,7 +49,7 @@ class Watcher(Protocol):
     """Is told about every pass (metrics)."""
 
     def passed(self, resource: Resource, outcome: str, seconds: float, writes: int) -> None:
-        """``outcome`` is ok, gone, conflict, refused or error."""
+        """``outcome`` is ok, gone, ending, conflict, refused or error."""
 
 
 class Controller(Generic[O]):
@@ -99,6 +99,11 @@ class Controller(Generic[O]):
             # Not an error: the world moved between observing and writing. Look again at once.
             outcome = "conflict"
             self.queue.done(key, 0)
+        except NamespaceEnds as error:
+            # Not an error either, and nothing to be done: the next pass finds the object gone.
+            outcome = "ending"
+            extra["retry_in"] = round(self.queue.failed(key), 1)
+            logger.info("the namespace is being deleted: %s", error, extra=extra)
         except Refused as error:
             outcome = "refused"
             extra["retry_in"] = round(self.queue.failed(key), 1)
@@ -139,5 +144,5 @@ class Controller(Generic[O]):
         """An Event with the API server's sentence (a quota, an admission policy): nothing else would show it to a
         person. Its name holds what it says, so that the retries do not repeat it."""
         event = Event("Warning", Reason.WRITE_REFUSED, f"the API server refused a write: {error}")
-        with contextlib.suppress(KubeError):  # a namespace that ends takes no Events either
+        with contextlib.suppress(KubeError):
             await self._kube.post_event(event_manifest(self.room.resource, subject, event, now, self._instance))

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from slipway.api.training_run import TrainingRunStatus
-from slipway.kube.client import Conflict, Reader, Refused
+from slipway.kube.client import Conflict, NamespaceEnds, Reader, Refused
 from slipway.kube.controller import Controller, Room
 from slipway.kube.fake import FakeKube
 from slipway.kube.objects import TRAINING_RUNS, Key, Manifest, Resource
@@ -75,6 +75,7 @@ async def test_an_object_that_is_gone_needs_nothing() -> None:
     ("error", "outcome", "at_once"),
     [
         (Conflict(409, "modified"), "conflict", True),
+        (NamespaceEnds(403, "it is being terminated"), "ending", False),
         (Refused(422, "spec.x: invalid"), "refused", False),
         (RuntimeError("a bug"), "error", False),
     ],
