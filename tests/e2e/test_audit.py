@@ -295,9 +295,11 @@ def team(world: World, module_tenant: Tenant, tmp_path_factory: pytest.TempPathF
     """Given a namespace that asks for four eyes, a repository, and an image by a tag."""
     tenant = module_tenant
     tenant.api.merge(NAMESPACES, None, tenant.name, {"metadata": {"labels": {"slipway.dev/four-eyes": "true"}}})
-    anna = person(tenant, "anna", "edit", APPROVER, folder=tmp_path_factory.mktemp("anna"))
     images = NodeImages(world)
-    with open_folder() as folder:
+    with (
+        person(tenant, "anna", "edit", APPROVER, folder=tmp_path_factory.mktemp("anna")) as anna,
+        open_folder() as folder,
+    ):
         (folder / "served").mkdir()
         origin = Origin.make(folder / "served" / "digits")
         origin.commit({"training/train.py": TRAIN, "README.md": "words"})
@@ -324,11 +326,18 @@ def trainer(world: World) -> str:
 
 
 @pytest.fixture(scope="module")
-def story(world: World, team: Team, tmp_path_factory: pytest.TempPathFactory) -> Story:
+def story(world: World, team: Team, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Story]:
     """From the first release of the data to the second version that serves."""
+    with (
+        person(team.tenant, "ben", "view", APPROVER, folder=tmp_path_factory.mktemp("ben")) as ben,
+        person(team.tenant, "carl", "edit", folder=tmp_path_factory.mktemp("carl")) as carl,
+    ):
+        yield tell(world, team, ben, carl)
+
+
+def tell(world: World, team: Team, ben: Person, carl: Person) -> Story:
+    """Tell it."""
     tenant, anna = team.tenant, team.anna
-    ben = person(tenant, "ben", "view", APPROVER, folder=tmp_path_factory.mktemp("ben"))
-    carl = person(tenant, "carl", "edit", folder=tmp_path_factory.mktemp("carl"))
     world.digits()
     good = read(world, "s3://data/digits/train.csv")
     rows = good.splitlines(keepends=True)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -56,8 +57,10 @@ class Person:
         return self.api.create(made)
 
 
-def person(tenant: Tenant, name: str, *roles: str, folder: Path) -> Person:
-    """A user who has these ClusterRoles in the tenant's namespace, once the API server knows of it.
+@contextmanager
+def person(tenant: Tenant, name: str, *roles: str, folder: Path) -> Iterator[Person]:
+    """A user who has these ClusterRoles in the tenant's namespace, once the API server knows of it; at the end of the
+    block his connections are closed.
 
     Args:
         folder: where the kubeconfig is written.
@@ -82,13 +85,17 @@ def person(tenant: Tenant, name: str, *roles: str, folder: Path) -> Person:
     kubeconfig = folder / f"{name}.kubeconfig"
     kubeconfig.touch(mode=0o600)
     kubeconfig.write_text(json.dumps(config))
-    made = Person(
-        f"system:serviceaccount:{tenant.name}:{name}",
-        Api(kubeconfig),
-        {**tenant.world.environment, "KUBECONFIG": str(kubeconfig)},
-    )
-    eventually(lambda: _may(made, "list", tenant.name), seconds=30, interval=0.25, what=f"the rights of {name}")
-    return made
+    api = Api(kubeconfig)
+    try:
+        made = Person(
+            f"system:serviceaccount:{tenant.name}:{name}",
+            api,
+            {**tenant.world.environment, "KUBECONFIG": str(kubeconfig)},
+        )
+        eventually(lambda: _may(made, "list", tenant.name), seconds=30, interval=0.25, what=f"the rights of {name}")
+        yield made
+    finally:
+        api.close()
 
 
 def _may(who: Person, verb: str, namespace: str) -> bool:
