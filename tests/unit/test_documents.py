@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from slipway.api.reasons import Reason
+from slipway_evidence import reasons as evidence_reasons
 from slipway_server import reasons as server_reasons
 from slipway_trainer import failures
 from slipway_trainer.failures import Reason as Failure
@@ -75,6 +76,6 @@ def test_each_design_note_has_a_number_of_its_own() -> None:
 def test_a_runbook_speaks_of_every_reason_that_asks_for_somebody() -> None:
     said = set(re.findall(r"`([A-Z][A-Za-z]+)`", "".join(p.read_text() for p in (ROOT / "docs/runbooks").glob("*.md"))))
     assert {str(reason) for reason in Reason} - {str(reason) for reason in AT_REST} <= said
-    of_pods = {f.name for f in vars(failures).values() if isinstance(f, Failure)}
+    of_pods = {f.name for of in (failures, evidence_reasons) for f in vars(of).values() if isinstance(f, Failure)}
     of_pods |= {value for name, value in vars(server_reasons).items() if name.isupper() and isinstance(value, str)}
     assert said <= {str(reason) for reason in Reason} | of_pods

@@ -9,8 +9,9 @@ from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from slipway_trainer import failures
 from slipway_trainer.failures import TrainerError
+
+from . import reasons
 
 HASHES: Final[dict[str, hashes.HashAlgorithm]] = {
     "secp256r1": hashes.SHA256(),
@@ -59,6 +60,6 @@ def fingerprint(key: ec.EllipticCurvePublicKey) -> str:
 
 def _invalid(what: str) -> TrainerError:
     return TrainerError(
-        failures.SIGNING_KEY_INVALID,
+        reasons.SIGNING_KEY_INVALID,
         f"{what}: use one of an elliptic curve (P-256, P-384 or P-521), such as {_MAKE} makes",
     )

@@ -20,11 +20,10 @@ from urllib.parse import urlsplit
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from slipway.contract import EvidenceResult, EvidenceSpec
-from slipway_trainer import failures
 from slipway_trainer.failures import TrainerError
 from slipway_trainer.store import ObjectMissingError, Store
 
-from . import bundle, keys, model_signature
+from . import bundle, keys, model_signature, reasons
 from .bundle import BundleError
 
 log = logging.getLogger(__name__)
@@ -115,7 +114,7 @@ class _Files:
             why = str(error)
         if why:
             raise TrainerError(
-                failures.SIGNATURE_INVALID,
+                reasons.SIGNATURE_INVALID,
                 f"the signature at {self.uri(ending)} does not verify with the key of slipway-signing: {why}. Find out "
                 f"who wrote it; where it is deleted, a namespace with the private key signs anew",
             )
@@ -140,7 +139,7 @@ def _private(pem: str, public: ec.EllipticCurvePublicKey) -> ec.EllipticCurvePri
     own, wanted = keys.fingerprint(key.public_key()), keys.fingerprint(public)
     if own != wanted:
         raise TrainerError(
-            failures.SIGNING_KEY_MISMATCH,
+            reasons.SIGNING_KEY_MISMATCH,
             f"the private key of the Secret that slipway-signing names has the public key sha256:{own}, and publicKey "
             f"of the ConfigMap is sha256:{wanted}: write the two of one pair there",
         )
@@ -153,11 +152,11 @@ def _check_file(spec: EvidenceSpec, store: Store, bucket: str, key: str) -> None
         for piece in store.read(bucket, key):
             digest.update(piece)
     except ObjectMissingError:
-        raise TrainerError(failures.MODEL_CHANGED, f"nothing lies at {spec.artifact.uri} any more") from None
+        raise TrainerError(reasons.MODEL_CHANGED, f"nothing lies at {spec.artifact.uri} any more") from None
     found = f"sha256:{digest.hexdigest()}"
     if found != spec.artifact.digest:
         raise TrainerError(
-            failures.MODEL_CHANGED,
+            reasons.MODEL_CHANGED,
             f"the file at {spec.artifact.uri} was changed: it has {found}, and {spec.artifact.digest} is registered",
         )
 
@@ -172,7 +171,7 @@ def _not_signed(spec: EvidenceSpec, store: Store, public: ec.EllipticCurvePublic
     )
     beside = f"; signatures of the keys {', '.join(others[:5])} lie there" if others else ""
     return TrainerError(
-        failures.NOT_SIGNED,
+        reasons.NOT_SIGNED,
         f"no signature of the key {keys.fingerprint(public)[:_SHORT]} lies beside {spec.artifact.uri}{beside}: have "
         f"the version signed where the private key is, or name the signer's publicKey in the ConfigMap slipway-signing",
     )

@@ -79,12 +79,6 @@ EXPORT_FAILED: Final = _final("ExportFailed", "The model cannot be written as ON
 PARITY_FAILED: Final = _final("ParityFailed", "The ONNX file answers differently from the torch model.")
 MODEL_REFUSED: Final = _final("ModelRefused", "The ONNX file is one that Slipway does not serve.")
 
-SIGNING_KEY_INVALID: Final = _final("SigningKeyInvalid", "The private or the public key cannot be used to sign.")
-SIGNING_KEY_MISMATCH: Final = _final("SigningKeyMismatch", "The private key is not that of the public key.")
-MODEL_CHANGED: Final = _final("ModelChanged", "The model file is not the one that was registered.")
-NOT_SIGNED: Final = _final("NotSigned", "No signature by the namespace's key lies beside the model file.")
-SIGNATURE_INVALID: Final = _final("SignatureInvalid", "A signature does not verify, or is of something else.")
-
 RESULT_TOO_LARGE: Final = _final("ResultTooLarge", "The result does not fit the termination message.")
 INTERRUPTED: Final = _passing("Interrupted", "The pod was told to stop; the next attempt goes on from there.")
 INTERNAL: Final = _passing("TrainerInternalError", "A fault of the trainer itself.")

@@ -111,7 +111,8 @@ def taking_over(api: FakeApi, **status: Any) -> None:
 
     def plays(path: str, body: Object) -> Object:
         made = create(path, body)
-        made["status"] = status
+        if made.get("kind") == "ModelVersion":
+            made["status"] = status
         return made
 
     api._create = plays  # type: ignore[method-assign]
@@ -127,6 +128,7 @@ def test_a_promotion_is_a_copy_that_says_of_what(api: FakeApi, capsys: pytest.Ca
     assert copy["spec"]["artifact"] == original["artifact"] | place
     assert copy["spec"]["signature"] == original["signature"]
     assert copy["spec"]["approval"] == {"required": True}
+    assert copy["metadata"]["annotations"] == {"slipway.dev/created-by": "anna"}, "what a namespace of four eyes asks"
     assert "digits-v2 is in prod, with its lineage. Verifying: a pod loads the file" in capsys.readouterr().out
 
 
