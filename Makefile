@@ -43,9 +43,9 @@ test: ## Every level of tests; brings the cluster up and deploys
 	$(LOCAL_CLUSTER) deploy
 	eval "$$($(LOCAL_CLUSTER) env)"
 	exec $(PYTHON) -m pytest tests/unit tests/image tests/integration tests/e2e $(ARGS)
-test-unit: ## Unit tests: no network, no root, under a minute
+test-unit: ## Unit tests: no network, no root, under a minute (all of them: ARGS="-m ''")
 	@$(LOCAL_CLUSTER) venv >/dev/null
-	exec $(PYTHON) -m pytest -n 2 tests/unit $(ARGS)
+	exec $(PYTHON) -m pytest -n 2 -m "not thorough" tests/unit $(ARGS)
 test-integration: ## Tests on a real control plane without a node, and inside the images
 	@$(LOCAL_CLUSTER) venv >/dev/null
 	$(LOCAL_CLUSTER) binaries >/dev/null

@@ -178,6 +178,7 @@ def answer(world: World, name: str = AGAIN) -> dict[str, Any]:
     return dict(run(world, name)["status"]["reproduction"])
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("name", STORIES)
 async def test_shuffled_and_crashing_it_ends_the_same(name: str) -> None:
     calm = new_world()

@@ -281,6 +281,7 @@ async def test_at_rest_nothing_is_written(name: str) -> None:
     assert world.kube.snapshot() == before
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("name", STORIES)
 async def test_shuffled(name: str) -> None:
     calm = new_world()

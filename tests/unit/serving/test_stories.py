@@ -98,6 +98,7 @@ def rearm(kube: FakeKube) -> None:
     kube.crash_after(1)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("name", "seed"),
     [(name, seed) for name in STORIES for seed in SEEDS] + [(MAIN, seed) for seed in MORE_SEEDS],
@@ -109,6 +110,7 @@ def test_shuffled(name: str, seed: int) -> None:
     assert end(world) == end(calm(name))
 
 
+@pytest.mark.thorough
 def test_an_operator_that_dies_once_after_any_write_of_a_rollout_comes_to_the_same_end() -> None:
     writes = len(calm(MAIN).kube.log)
     assert writes > 40, "a rollout has become shorter than it can be: is the log complete?"

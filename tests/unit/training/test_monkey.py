@@ -78,6 +78,7 @@ async def stumble(world: World, dice: random.Random) -> None:
         world.tell("operator", "DIES and starts again")
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("seed", range(40))
 async def test_everything_ends(seed: int) -> None:
     dice, world = random.Random(seed), new_world()
