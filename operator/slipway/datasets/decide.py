@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, Final, Literal
 
-from slipway import contract, podfacts
+from slipway import contract, jobfacts, podfacts
 from slipway.api.common import (
     ACTION_ANNOTATION,
     ACTION_LIMIT,
@@ -33,14 +33,10 @@ from slipway.datasets import children, versions
 from slipway.datasets.children import CONTAINER
 from slipway.datasets.observe import Observed
 from slipway.kube.objects import DATASETS, JOBS, Manifest, owned_by
-from slipway.kube.plan import Change, Create, Delete, Event, Plan
+from slipway.kube.plan import Change, Create, Event, Plan, delete
 
 MISSING_EVERY: Final = 10.0
 """Seconds between two looks for an S3 place: its ConfigMap carries no label of ours."""
-FIRST_WAIT: Final = 30.0
-LAST_WAIT: Final = 1800.0
-"""Seconds from a Job that said nothing about the data to the next one: doubled each time, from the first to the
-last."""
 PROGRESS_EVERY: Final = 3.0
 """Seconds between two questions to a pod that reads."""
 REFRESH_FLOOR: Final = 60.0
@@ -110,11 +106,6 @@ class View:
         if action is None or (last and last.pending and last.action == action[:ACTION_LIMIT]):
             return None
         return action
-
-    def job_condition(self, kind: str) -> dict[str, Any] | None:
-        """A condition of the Job that is True."""
-        found: list[dict[str, Any]] = (self.seen.job or {}).get("status", {}).get("conditions", [])
-        return next((c for c in found if c["type"] == kind and c["status"] == "True"), None)
 
     def last_failure(self) -> podfacts.Trouble | None:
         """Why the newest pod that failed did."""
@@ -196,10 +187,10 @@ def _wanted(view: View) -> Verdict | None:
 
 def _settled(view: View) -> Verdict | None:
     """It is recorded; now the Job may go."""
-    checked, job = view.status.checked, view.seen.job
+    checked = view.status.checked
     if checked is None or not view.status.settled(view.generation):
         return None
-    changes = (_delete(job),) if job is not None and owned_by(job, view.uid) and not podfacts.leaving(job) else ()
+    changes = jobfacts.drop(view.seen.job, view.uid)
     return replace(_found(view.status, checked), changes=changes, again=_until_refresh(view, checked))
 
 
@@ -257,12 +248,9 @@ def _result(view: View) -> Verdict | None:
 def _no_store(view: View) -> Verdict | None:
     if not view.seen.missing or view.seen.job is not None:
         return None
-    place, keys = view.seen.missing[0], contract.StoreKeys
     return Verdict(
         Reason.STORE_MISSING,
-        f'this namespace was not given the S3 place "{place}": make a ConfigMap and a Secret, both named '
-        f"{contract.store_object_name(place)}; the ConfigMap holds {keys.ENDPOINT} and {keys.BUCKET}, the Secret holds "
-        f"{keys.ACCESS_KEY} and {keys.SECRET_KEY}",
+        jobfacts.store_missing(view.seen.missing[0]),
         "stalled",
         again=MISSING_EVERY,
     )
@@ -283,10 +271,7 @@ def _not_our_job(view: View) -> Verdict | None:
         return Verdict(Reason.CHECKING, f"an earlier Job {name} is being removed", quiet=True)
     if owned_by(job, view.uid):
         return None
-    if any(
-        ref.get("kind") == DATASETS.kind and ref.get("name") == view.name
-        for ref in job["metadata"].get("ownerReferences", ())
-    ):
+    if jobfacts.of_an_earlier(job, DATASETS, view.name):
         return Verdict(Reason.CHECKING, f"the Job of an earlier Dataset {view.name} is being removed", again=5.0)
     return Verdict(
         Reason.NAME_TAKEN,
@@ -302,12 +287,12 @@ def _other_job(view: View) -> Verdict | None:
     assert job is not None
     if children.is_of(job, view.check):
         return None
-    return Verdict(Reason.CHECKING, "the data are about to be read anew", changes=(_delete(job),), quiet=True)
+    return Verdict(Reason.CHECKING, "the data are about to be read anew", changes=(delete(JOBS, job),), quiet=True)
 
 
 def _ended(view: View) -> Verdict | None:
     """The Job is over without a word about the data: a new Job tries again after a while."""
-    over = view.job_condition("Failed") or view.job_condition("Complete")
+    over = jobfacts.condition(view.seen.job, "Failed", "Complete")
     if over is None:
         return None
     why = view.last_failure()
@@ -320,19 +305,16 @@ def _ended(view: View) -> Verdict | None:
         why = podfacts.Trouble(Reason.RESULT_UNREADABLE, versions.unreadable(view.pods))
     elif why is None:
         why = podfacts.Trouble(Reason.CHECK_RETRYING, str(over.get("message") or over.get("reason")))
-    wait = min(LAST_WAIT, FIRST_WAIT * 2.0 ** min(view.check.tries, 16))
+    wait = jobfacts.wait(view.check.tries)
     message = f"the data could not be read: {why.message}. It is tried again {duration(wait)} later"
-    since = over.get("lastTransitionTime")
-    left = wait - (view.now - parse_time(since)).total_seconds() if since else 0.0
-    if left > 0:
+    if (left := jobfacts.left(over, wait, view.now)) > 0:
         return Verdict(why.reason, message, "stalled", again=left)
     tried = view.check.model_copy(update={"tries": view.check.tries + 1})
     return Verdict(why.reason, message, "stalled", facts={"check": tried})
 
 
 def _starting(view: View) -> Verdict | None:
-    live = (p for p in view.pods if podfacts.phase(p) in ("Pending", "Running") and not podfacts.leaving(p))
-    pod = next(live, None)
+    pod = jobfacts.live(view.pods)
     trouble = podfacts.waiting(pod, CONTAINER) if pod else None
     if trouble is None:
         return None
@@ -425,11 +407,6 @@ def _until_refresh(view: View, checked: Checked) -> float | None:
     if every is None:
         return None
     return max(REFRESH_FLOOR, seconds(every)) - (view.now - parse_time(checked.at)).total_seconds()
-
-
-def _delete(job: Manifest) -> Delete:
-    meta = job["metadata"]
-    return Delete(JOBS, meta["namespace"], meta["name"], meta["uid"])
 
 
 # ------------------------------------------------------------------------------------------------------ the plan

@@ -47,6 +47,12 @@ class Delete:
 Change = Apply | Create | Delete
 
 
+def delete(resource: Resource, live: Manifest) -> Delete:
+    """The end of an object as it was observed."""
+    meta = live["metadata"]
+    return Delete(resource, meta["namespace"], meta["name"], meta["uid"])
+
+
 @dataclass(frozen=True)
 class Event:
     """An Event about the reconciled object, posted only if the status write of its pass succeeded."""

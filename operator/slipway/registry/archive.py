@@ -15,12 +15,12 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final
 
-from slipway import contract, podfacts
+from slipway import contract, jobfacts, podfacts
 from slipway.api.common import parse_time, rfc3339
 from slipway.api.model_version import ArtifactDeletion
 from slipway.api.reasons import Reason
-from slipway.kube.objects import JOBS, Manifest, owned_by
-from slipway.kube.plan import Change, Create, Delete
+from slipway.kube.objects import owned_by
+from slipway.kube.plan import Change, Create
 from slipway.registry import children
 from slipway.registry.children import CONTAINER
 from slipway.registry.observe import Observed
@@ -50,7 +50,9 @@ def judge(seen: Observed, now: datetime) -> Ruling:
     if not seen.spec.archived:
         return Ruling()
     if deletion is not None and deletion.at is not None:
-        return Ruling(f"its file was deleted at {deletion.at}", changes=_delete(seen, job))
+        return Ruling(
+            f"its file was deleted at {deletion.at}", changes=jobfacts.drop(job, str(seen.version["metadata"]["uid"]))
+        )
     if seen.spec.artifact_policy == "Keep" and deletion is None:
         return Ruling()
     if seen.deployments or seen.sharers:
@@ -76,14 +78,7 @@ def _working(seen: Observed, now: datetime) -> Ruling:
         return Ruling(taken, Reason.NAME_TAKEN, stalled=True, again=LOOK_EVERY)
     if done := _result(seen, now):
         return done
-    over = next(
-        (
-            c
-            for c in job.get("status", {}).get("conditions", ())
-            if c["type"] in ("Failed", "Complete") and c["status"] == "True"
-        ),
-        None,
-    )
+    over = jobfacts.condition(job, "Failed", "Complete")
     trouble = next((t for p in seen.discard_pods if (t := podfacts.ended(p, CONTAINER, _MEMORY))), None)
     if over is None:
         waiting = next((t for p in seen.discard_pods[:1] if (t := podfacts.waiting(p, CONTAINER))), None)
@@ -93,7 +88,7 @@ def _working(seen: Observed, now: datetime) -> Ruling:
     if left > 0:
         told = f"its file could not be deleted: {why}. It is tried again every 5m"
         return Ruling(told, Reason.ARTIFACT_NOT_DELETED, stalled=True, again=left)
-    return Ruling(words, changes=_delete(seen, job))
+    return Ruling(words, changes=jobfacts.drop(job, str(seen.version["metadata"]["uid"])))
 
 
 def _result(seen: Observed, now: datetime) -> Ruling | None:
@@ -113,10 +108,3 @@ def _result(seen: Observed, now: datetime) -> Ruling | None:
         made = ArtifactDeletion(since=deletion.since, at=at)
         return Ruling(f"its file was deleted at {at}", facts={"artifact_deletion": made})
     return None
-
-
-def _delete(seen: Observed, job: Manifest | None) -> tuple[Change, ...]:
-    if job is None or podfacts.leaving(job) or not owned_by(job, str(seen.version["metadata"]["uid"])):
-        return ()
-    meta = job["metadata"]
-    return (Delete(JOBS, meta["namespace"], meta["name"], meta["uid"]),)

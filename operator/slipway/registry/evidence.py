@@ -11,21 +11,18 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final, Literal
 
-from slipway import contract, podfacts
+from slipway import contract, jobfacts, podfacts
 from slipway.api.common import duration, parse_time, rfc3339
 from slipway.api.model_version import Evidence, SignedDocument
 from slipway.api.reasons import Reason
-from slipway.kube.objects import JOBS, Manifest, owned_by
-from slipway.kube.plan import Change, Create, Delete
+from slipway.kube.objects import Manifest, owned_by
+from slipway.kube.plan import Change, Create
 from slipway.registry import evidence_job
 from slipway.registry.evidence_job import CONTAINER, Signing
 from slipway.registry.observe import Observed
 
 LOOK_EVERY: Final = 10.0
 """Seconds between two looks at the ConfigMap while it is wrong, or while a try waits: it carries no label of ours."""
-FIRST_WAIT: Final = 30.0
-LAST_WAIT: Final = 1800.0
-"""Seconds from a Job that failed to the next one: doubled each time, from the first to the last."""
 _MEMORY: Final = "the 256Mi that a signing pod gets"
 
 
@@ -105,30 +102,23 @@ def _recorded(seen: Observed, found: Evidence) -> Ruling:
     known = seen.status.lineage is not None and seen.status.lineage.code is not None
     if found.provenance is None and known:
         words += ", without its provenance"
-    return Ruling("True", words=words, changes=_delete(seen, seen.sign_job))
+    return Ruling("True", words=words, changes=jobfacts.drop(seen.sign_job, str(seen.version["metadata"]["uid"])))
 
 
 def _result(view: View) -> Ruling | None:
     """A pod signed it, or found its signature good."""
-    for pod in view.seen.sign_pods:
-        end = podfacts.terminated(pod, CONTAINER)
-        if end.get("exitCode") != contract.EXIT_OK:
-            continue
-        try:
-            said = contract.loads(contract.EvidenceResult, str(end.get("message", "")))
-        except contract.ContractError:
-            continue
-        at = end.get("finishedAt")
-        made = Evidence(
-            key=said.key,
-            signature=SignedDocument(uri=said.signature, digest=said.signatureDigest),
-            provenance=SignedDocument(uri=said.provenance, digest=said.provenanceDigest or "")
-            if said.provenance
-            else None,
-            verified_at=rfc3339(parse_time(at) if at else view.now),
-        )
-        return Ruling("True", words=_recorded(view.seen, made).words, facts={"evidence": made, "evidence_tries": 0})
-    return None
+    found = jobfacts.result(contract.EvidenceResult, view.seen.sign_pods, CONTAINER)
+    if found is None:
+        return None
+    said, pod = found
+    at = podfacts.terminated(pod, CONTAINER).get("finishedAt")
+    made = Evidence(
+        key=said.key,
+        signature=SignedDocument(uri=said.signature, digest=said.signatureDigest),
+        provenance=SignedDocument(uri=said.provenance, digest=said.provenanceDigest or "") if said.provenance else None,
+        verified_at=rfc3339(parse_time(at) if at else view.now),
+    )
+    return Ruling("True", words=_recorded(view.seen, made).words, facts={"evidence": made, "evidence_tries": 0})
 
 
 def _no_job(view: View) -> Ruling | None:
@@ -162,7 +152,7 @@ def _asked_anew(view: View) -> Ruling | None:
     if job["metadata"].get("annotations", {}).get(evidence_job.ASKED_ANNOTATION) == view.asked.mark:
         return None
     return view.not_yet(
-        Reason.SIGNING, f"the ConfigMap {evidence_job.CONFIG_MAP} was changed", changes=_delete(view.seen, job)
+        Reason.SIGNING, f"the ConfigMap {evidence_job.CONFIG_MAP} was changed", changes=jobfacts.drop(job, view.uid)
     )
 
 
@@ -175,8 +165,7 @@ def _ended(view: View) -> Ruling | None:
     """
     job = view.job
     assert job is not None
-    conditions = {c["type"]: c for c in job.get("status", {}).get("conditions", ()) if c["status"] == "True"}
-    over = conditions.get("Failed") or conditions.get("Complete")
+    over = jobfacts.condition(job, "Failed", "Complete")
     if over is None:
         return None
     why = _failure(view) or podfacts.Trouble(
@@ -184,20 +173,17 @@ def _ended(view: View) -> Ruling | None:
         str(over.get("message") or over.get("reason") or "the pod left no result"),
     )
     number = int(job["metadata"].get("annotations", {}).get(evidence_job.TRY_ANNOTATION, 0))
-    wait = min(LAST_WAIT, FIRST_WAIT * 2.0 ** min(number, 16))
+    wait = jobfacts.wait(number)
     words = f"it is not signed: {why.message}. It is tried again {duration(wait)} later"
     if number < view.seen.status.evidence_tries:
-        return view.not_yet(why.reason, words, stalled=True, changes=_delete(view.seen, job))
-    since = over.get("lastTransitionTime")
-    left = wait - (view.now - parse_time(since)).total_seconds() if since else 0.0
-    if left > 0:
+        return view.not_yet(why.reason, words, stalled=True, changes=jobfacts.drop(job, view.uid))
+    if (left := jobfacts.left(over, wait, view.now)) > 0:
         return view.not_yet(why.reason, words, stalled=True, again=min(left, LOOK_EVERY))
     return view.not_yet(why.reason, words, stalled=True, facts={"evidence_tries": number + 1})
 
 
 def _starting(view: View) -> Ruling | None:
-    live = (p for p in view.seen.sign_pods if podfacts.phase(p) in ("Pending", "Running") and not podfacts.leaving(p))
-    pod = next(live, None)
+    pod = jobfacts.live(view.seen.sign_pods)
     trouble = podfacts.waiting(pod, CONTAINER) if pod else None
     if trouble is None:
         return None
@@ -225,10 +211,3 @@ def _failure(view: View) -> podfacts.Trouble | None:
     """Why the newest pod that failed did."""
     troubles = (podfacts.ended(pod, CONTAINER, _MEMORY) for pod in view.seen.sign_pods)
     return next((t for t in troubles if t), None)
-
-
-def _delete(seen: Observed, job: Manifest | None) -> tuple[Change, ...]:
-    if job is None or podfacts.leaving(job) or not owned_by(job, str(seen.version["metadata"]["uid"])):
-        return ()
-    meta = job["metadata"]
-    return (Delete(JOBS, meta["namespace"], meta["name"], meta["uid"]),)

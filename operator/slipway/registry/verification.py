@@ -11,22 +11,18 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, Final, Literal
 
-from slipway import contract, podfacts
+from slipway import contract, jobfacts, podfacts
 from slipway.api.common import duration, parse_time, rfc3339
 from slipway.api.model_version import Verification, VerificationFailure
 from slipway.api.reasons import Reason
-from slipway.kube.objects import JOBS, MODEL_VERSIONS, Manifest, owned_by
-from slipway.kube.plan import Change, Create, Delete
+from slipway.kube.objects import JOBS, MODEL_VERSIONS, owned_by
+from slipway.kube.plan import Change, Create, delete
 from slipway.registry import approval, children
 from slipway.registry.children import CONTAINER
 from slipway.registry.observe import Observed
 
 STORE_EVERY: Final = 10.0
 """Seconds between two looks for an S3 place: its ConfigMap carries no label of ours."""
-FIRST_WAIT: Final = 30.0
-LAST_WAIT: Final = 1800.0
-"""Seconds from a Job that said nothing about the file to the next one: doubled each time, from the first to the
-last."""
 
 Outlook = Literal["moving", "stalled", "verified", "failed", "idle"]
 
@@ -66,11 +62,6 @@ class View:
         """For a sentence."""
         return f"the {children.memory(self.seen.spec.artifact.size)} that verifying a file of this size gets"
 
-    def job_condition(self, kind: str) -> dict[str, Any] | None:
-        """A condition of the Job that is True."""
-        found: list[dict[str, Any]] = (self.seen.job or {}).get("status", {}).get("conditions", [])
-        return next((c for c in found if c["type"] == kind and c["status"] == "True"), None)
-
     def last_failure(self) -> podfacts.Trouble | None:
         """Why the newest pod that failed did."""
         troubles = (podfacts.ended(pod, CONTAINER, self.memory) for pod in self.seen.pods)
@@ -88,11 +79,10 @@ def judge(observed: Observed, now: datetime) -> Verdict:
 
 def _verified(view: View) -> Verdict | None:
     """It is recorded; now the Job may go."""
-    found, job = view.seen.status.verification, view.seen.job
+    found = view.seen.status.verification
     if found is None:
         return None
-    changes = (_delete(job),) if job is not None and owned_by(job, view.uid) and not podfacts.leaving(job) else ()
-    return _is_verified(found, changes)
+    return _is_verified(found, jobfacts.drop(view.seen.job, view.uid))
 
 
 def _has_failed(view: View) -> Verdict | None:
@@ -117,12 +107,9 @@ def _rejected(view: View) -> Verdict | None:
 def _no_store(view: View) -> Verdict | None:
     if view.seen.store or view.seen.job is not None:
         return None
-    place, keys = view.seen.spec.artifact.store, contract.StoreKeys
     return Verdict(
         Reason.STORE_MISSING,
-        f'this namespace was not given the S3 place "{place}": make a ConfigMap and a Secret, both named '
-        f"{contract.store_object_name(place)}; the ConfigMap holds {keys.ENDPOINT} and {keys.BUCKET}, the Secret holds "
-        f"{keys.ACCESS_KEY} and {keys.SECRET_KEY}",
+        jobfacts.store_missing(view.seen.spec.artifact.store),
         "stalled",
         again=STORE_EVERY,
     )
@@ -144,10 +131,7 @@ def _not_our_job(view: View) -> Verdict | None:
         return Verdict(Reason.VERIFYING, f"an earlier Job {name} is being removed")
     if owned_by(job, view.uid):
         return None
-    if any(
-        ref.get("kind") == MODEL_VERSIONS.kind and ref.get("name") == view.name
-        for ref in job["metadata"].get("ownerReferences", ())
-    ):
+    if jobfacts.of_an_earlier(job, MODEL_VERSIONS, view.name):
         return Verdict(Reason.VERIFYING, f"the Job of an earlier ModelVersion {view.name} is being removed", again=5.0)
     return Verdict(
         Reason.NAME_TAKEN,
@@ -159,7 +143,7 @@ def _not_our_job(view: View) -> Verdict | None:
 
 def _result(view: View) -> Verdict | None:
     """A pod has loaded the file."""
-    found = _read(view.seen.pods)
+    found = jobfacts.result(contract.VerifyResult, view.seen.pods, CONTAINER)
     if found is None:
         return None
     result, pod = found
@@ -190,7 +174,7 @@ def _ended(view: View) -> Verdict | None:
     """
     job = view.seen.job
     assert job is not None
-    over = view.job_condition("Failed") or view.job_condition("Complete")
+    over = jobfacts.condition(job, "Failed", "Complete")
     if over is None:
         return None
     why = view.last_failure()
@@ -200,20 +184,17 @@ def _ended(view: View) -> Verdict | None:
         why = podfacts.Trouble(Reason.VERIFICATION_RETRYING, str(over.get("message") or over.get("reason")))
     number = int(job["metadata"].get("annotations", {}).get(children.TRY_ANNOTATION, 0))
     tries = view.seen.status.verify_tries
-    wait = min(LAST_WAIT, FIRST_WAIT * 2.0 ** min(number, 16))
+    wait = jobfacts.wait(number)
     message = f"the file could not be verified: {why.message}. It is tried again {duration(wait)} later"
     if number < tries:
-        return Verdict(why.reason, message, "stalled", changes=(_delete(job),))
-    since = over.get("lastTransitionTime")
-    left = wait - (view.now - parse_time(since)).total_seconds() if since else 0.0
-    if left > 0:
+        return Verdict(why.reason, message, "stalled", changes=(delete(JOBS, job),))
+    if (left := jobfacts.left(over, wait, view.now)) > 0:
         return Verdict(why.reason, message, "stalled", again=left)
     return Verdict(why.reason, message, "stalled", facts={"verify_tries": number + 1})
 
 
 def _starting(view: View) -> Verdict | None:
-    live = (p for p in view.seen.pods if podfacts.phase(p) in ("Pending", "Running") and not podfacts.leaving(p))
-    pod = next(live, None)
+    pod = jobfacts.live(view.seen.pods)
     trouble = podfacts.waiting(pod, CONTAINER) if pod else None
     if trouble is None:
         return None
@@ -264,19 +245,3 @@ def _is_verified(found: Verification, changes: tuple[Change, ...]) -> Verdict:
 def _wrong(reason: str, message: str) -> Verdict:
     failure = VerificationFailure(reason=reason, message=f"the file is not what was registered: {message}")
     return Verdict(Reason.VERIFICATION_FAILED, failure.message, "failed", facts={"failure": failure})
-
-
-def _read(pods: tuple[Manifest, ...]) -> tuple[contract.VerifyResult, Manifest] | None:
-    for pod in pods:
-        end = podfacts.terminated(pod, CONTAINER)
-        if end.get("exitCode") == contract.EXIT_OK:
-            try:
-                return contract.loads(contract.VerifyResult, str(end.get("message", ""))), pod
-            except contract.ContractError:
-                continue
-    return None
-
-
-def _delete(job: Manifest) -> Delete:
-    meta = job["metadata"]
-    return Delete(JOBS, meta["namespace"], meta["name"], meta["uid"])

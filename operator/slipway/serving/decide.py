@@ -15,8 +15,8 @@ from typing import Final
 
 from slipway.api.common import ACTION_ANNOTATION, ACTION_LIMIT, LastAction, parse_time, rfc3339
 from slipway.api.deployment import DeploymentStatus, VersionStatus
-from slipway.kube.objects import BUDGETS, HTTP_ROUTES, JOBS, SERVICES, TRAFFIC_POLICIES, WORKLOADS, Manifest, Resource
-from slipway.kube.plan import Apply, Change, Create, Delete, Event, Plan
+from slipway.kube.objects import BUDGETS, HTTP_ROUTES, JOBS, SERVICES, TRAFFIC_POLICIES, WORKLOADS
+from slipway.kube.plan import Apply, Change, Create, Event, Plan, delete
 from slipway.serving import children, report
 from slipway.serving.analysis.look import INTERVAL
 from slipway.serving.observed import Observed, Running
@@ -134,7 +134,7 @@ def _policy(s: Situation) -> Iterator[Change]:
         elif live is not None:
             yield Apply(s.policy, live)
     elif live is not None:
-        yield _delete(TRAFFIC_POLICIES, live)
+        yield delete(TRAFFIC_POLICIES, live)
 
 
 def _preview(s: Situation) -> Iterator[Change]:
@@ -143,7 +143,7 @@ def _preview(s: Situation) -> Iterator[Change]:
         if s.observed.preview is None or traffic_differs(s.preview, s.observed.preview):
             yield Apply(s.preview, None)
     elif s.observed.preview is not None:
-        yield _delete(HTTP_ROUTES, s.observed.preview)
+        yield delete(HTTP_ROUTES, s.observed.preview)
 
 
 def _beside(s: Situation) -> Iterator[Change]:
@@ -153,11 +153,11 @@ def _beside(s: Situation) -> Iterator[Change]:
     if compares and s.stable is not None and s.state is not State.RETREATING:
         yield Apply(children.peers(owner, s.stable), s.observed.peers)
     elif s.observed.peers is not None:
-        yield _delete(SERVICES, s.observed.peers)
+        yield delete(SERVICES, s.observed.peers)
     step, wanted = s.here, s.test_name if s.state is State.TESTING else None
     for job in s.observed.tests:
         if job["metadata"]["name"] != wanted:
-            yield _delete(JOBS, job)
+            yield delete(JOBS, job)
     version = s.observed.versions.get(s.candidate or "")
     if wanted is not None and s.test is None and step is not None and step.job is not None and version is not None:
         yield Create(children.test(owner, wanted, step.job, version, s.stable))
@@ -177,7 +177,7 @@ def _version(s: Situation, version: str | None, replicas: int) -> Iterator[Chang
     if replicas > 1:
         yield Apply(children.budget(owner, version), running.budget)
     elif running.budget is not None:
-        yield _delete(BUDGETS, running.budget)
+        yield delete(BUDGETS, running.budget)
 
 
 def _facts(s: Situation) -> list[VersionStatus]:
@@ -193,18 +193,13 @@ def _left_over(s: Situation) -> Iterator[Change]:
     if s.settled:
         other = s.observed.front if s.spec.route else s.observed.route
         if other is not None:
-            yield _delete(SERVICES if s.spec.route else HTTP_ROUTES, other)
+            yield delete(SERVICES if s.spec.route else HTTP_ROUTES, other)
 
 
 def _all_of(running: Running) -> Iterator[Change]:
     for resource, live in ((BUDGETS, running.budget), (WORKLOADS, running.workload), (SERVICES, running.service)):
         if live is not None:
-            yield _delete(resource, live)
-
-
-def _delete(resource: Resource, live: Manifest) -> Delete:
-    meta = live["metadata"]
-    return Delete(resource, meta["namespace"], meta["name"], meta["uid"])
+            yield delete(resource, live)
 
 
 # ------------------------------------------------------------------------------------------------------- waiting

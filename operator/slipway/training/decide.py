@@ -17,13 +17,13 @@ from typing import Any, Final, Literal
 
 from pydantic import ValidationError
 
-from slipway import contract, podfacts
+from slipway import contract, jobfacts, podfacts
 from slipway.api.common import Condition, Label, duration, parse_time, rfc3339, seconds, set_condition
 from slipway.api.model_version import LINEAGE_ANNOTATION, Lineage
 from slipway.api.reasons import Reason
 from slipway.api.training_run import Attempt, Progress, Reproduction, TrainingRunStatus
 from slipway.kube.objects import JOBS, TRAINING_RUNS, Manifest, owned_by
-from slipway.kube.plan import Apply, Change, Create, Delete, Event, Plan
+from slipway.kube.plan import Apply, Change, Create, Event, Plan, delete
 from slipway.training import attempts, children, data, gate, numbering, parent, record, reproduction
 from slipway.training.children import CODE_CONTAINER, CONTAINER
 from slipway.training.observe import Observed
@@ -84,11 +84,6 @@ class View:
     def name(self) -> str:
         return str(self.seen.run["metadata"]["name"])
 
-    def job_condition(self, kind: str) -> dict[str, Any] | None:
-        """A condition of the Job that is True."""
-        found: list[dict[str, Any]] = (self.seen.job or {}).get("status", {}).get("conditions", [])
-        return next((c for c in found if c["type"] == kind and c["status"] == "True"), None)
-
     def last_failure(self) -> podfacts.Trouble | None:
         """Why the newest failed pod failed."""
         memory = f"the {self.seen.spec.resources.memory} of spec.resources.memory"
@@ -106,9 +101,8 @@ def decide(observed: Observed, now: datetime) -> Plan:
 
 def _view(seen: Observed, now: datetime) -> View:
     counted, newest = attempts.count(seen.status.attempts, seen.status.last_attempt, seen.job, seen.pods)
-    alive = (p for p in seen.pods if podfacts.phase(p) in ("Pending", "Running") and not podfacts.leaving(p))
     failed = (p for p in seen.pods if podfacts.phase(p) == "Failed")
-    return View(seen, now, counted, newest, next(alive, None), next(failed, None))
+    return View(seen, now, counted, newest, jobfacts.live(seen.pods), next(failed, None))
 
 
 # -------------------------------------------------------------------------------------- the rules, first one wins
@@ -331,11 +325,7 @@ def _not_our_job(view: View) -> Verdict | None:
         return Verdict("Pending", Reason.PENDING, f"an earlier Job {view.name} is being removed")
     if owned_by(job, view.uid):
         return None
-    earlier = any(
-        ref.get("kind") == TRAINING_RUNS.kind and ref.get("name") == view.name
-        for ref in job["metadata"].get("ownerReferences", ())
-    )
-    if earlier:
+    if jobfacts.of_an_earlier(job, TRAINING_RUNS, view.name):
         return Verdict(
             "Pending", Reason.PENDING, f"the Job of an earlier TrainingRun {view.name} is being removed", again=5.0
         )
@@ -356,12 +346,12 @@ def _complete(view: View) -> Verdict | None:
     """
     job = view.seen.job
     assert job is not None
-    if view.job_condition("Complete") is None:
+    if jobfacts.condition(job, "Complete") is None:
         return None
     made_as = int(job["metadata"].get("annotations", {}).get(children.REREAD_ANNOTATION, 0))
     rereads = view.seen.status.rereads
     if made_as < rereads:
-        return _rereading(view, changes=(_delete(job),))
+        return _rereading(view, changes=(delete(JOBS, job),))
     if rereads < REREADS:
         return _rereading(view, rereads=rereads + 1)
     return Verdict(
@@ -376,7 +366,7 @@ def _complete(view: View) -> Verdict | None:
 
 def _failed(view: View) -> Verdict | None:
     """The Job gave up."""
-    condition = view.job_condition("Failed")
+    condition = jobfacts.condition(view.seen.job, "Failed")
     if condition is None:
         return None
     why, spec = view.last_failure(), view.seen.spec
@@ -548,11 +538,7 @@ def _missing(view: View, phase: Phase) -> Verdict:
     else:
         reason = Reason.STORE_MISSING
         place = name.removeprefix(contract.store_object_name(""))
-        message = (
-            f'this namespace was not given the S3 place "{place}": make a ConfigMap and a Secret, both named {name}; '
-            f"the ConfigMap holds {contract.StoreKeys.ENDPOINT} and {contract.StoreKeys.BUCKET}, the Secret holds "
-            f"{contract.StoreKeys.ACCESS_KEY} and {contract.StoreKeys.SECRET_KEY}"
-        )
+        message = jobfacts.store_missing(place)
     return Verdict(phase, reason, message, "stalled", again=MISSING_EVERY)
 
 
@@ -606,11 +592,6 @@ def _git_hint(view: View, trouble: podfacts.Trouble) -> str:
 def _run_uid(version: Manifest) -> str | None:
     uid: str | None = version["metadata"].get("labels", {}).get(Label.TRAINING_RUN_UID)
     return uid
-
-
-def _delete(job: Manifest) -> Delete:
-    meta = job["metadata"]
-    return Delete(JOBS, meta["namespace"], meta["name"], meta["uid"])
 
 
 def _end_of(pod: Manifest | None, now: datetime) -> str:
@@ -694,7 +675,7 @@ def _after_the_end(seen: Observed, now: datetime) -> Plan:
     if left > 0:
         return Plan(status=status, again=left)
     return Plan(
-        changes=(_delete(seen.job),),
+        changes=(delete(JOBS, seen.job),),
         status=status,
         events=(
             Event(

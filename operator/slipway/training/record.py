@@ -13,7 +13,7 @@ from typing import Final
 
 from pydantic import ValidationError
 
-from slipway import contract, podfacts
+from slipway import contract, jobfacts, podfacts
 from slipway.api.common import DIGEST, S3_FILE
 from slipway.api.model_version import (
     COMMIT,
@@ -57,14 +57,8 @@ class Ended:
 
 def find(pods: Iterable[Manifest]) -> Ended | None:
     """The first pod that ended well and left a result that can be read."""
-    for pod in pods:
-        end = podfacts.terminated(pod, CONTAINER)
-        if end.get("exitCode") == contract.EXIT_OK:
-            try:
-                return Ended(pod, contract.loads(contract.TrainResult, str(end.get("message", ""))))
-            except contract.ContractError:
-                continue
-    return None
+    found = jobfacts.result(contract.TrainResult, pods, CONTAINER)
+    return Ended(found[1], found[0]) if found else None
 
 
 def unreadable(pods: Iterable[Manifest]) -> str:

@@ -12,8 +12,9 @@ from slipway.api.common import ACTION_ANNOTATION, Label
 from slipway.api.dataset import DatasetSpec, DatasetStatus
 from slipway.api.reasons import Reason
 from slipway.datasets.children import TRY_ANNOTATION, Defaults, job
-from slipway.datasets.decide import FIRST_WAIT, LAST_WAIT, decide
+from slipway.datasets.decide import decide
 from slipway.datasets.observe import Observed
+from slipway.jobfacts import FIRST_WAIT, LAST_WAIT
 from slipway.kube.objects import owner_reference
 from slipway.kube.plan import Create, Delete, Plan
 from tests.support.builders import DIGEST, T0, dataset, dataset_result, failure, pod

@@ -13,12 +13,13 @@ from slipway import contract
 from slipway.api import wayback
 from slipway.api.model_version import LINEAGE_ANNOTATION, Lineage, ModelVersionSpec, ModelVersionStatus
 from slipway.api.reasons import Reason
+from slipway.jobfacts import FIRST_WAIT, LAST_WAIT
 from slipway.kube.objects import owner_reference
 from slipway.kube.plan import Apply, Create, Delete, Plan
 from slipway.registry.children import TRY_ANNOTATION, Defaults
 from slipway.registry.decide import ALIAS_EVERY, decide
 from slipway.registry.observe import Observed
-from slipway.registry.verification import FIRST_WAIT, LAST_WAIT, STORE_EVERY
+from slipway.registry.verification import STORE_EVERY
 from slipway_server import reasons as server
 from tests.support.builders import DIGEST, T0, config_map, failure, model_version, pod, verify_result
 from tests.unit.registry.test_lineage import GOOD as LINEAGE

@@ -1,0 +1,84 @@
+"""What a Job of ours and its pods say, for every room that has work done by one. Pure.
+
+A Job carries out one try. What its pod found is recorded in status before the Job is deleted; a Job that ended without
+a word is followed by another one after a while, longer each time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime
+from typing import Any, Final, TypeVar
+
+from slipway import contract, podfacts
+from slipway.api.common import parse_time
+from slipway.kube.objects import JOBS, Manifest, Resource, owned_by
+from slipway.kube.plan import Delete, delete
+
+T = TypeVar("T")
+
+FIRST_WAIT: Final = 30.0
+LAST_WAIT: Final = 1800.0
+"""Seconds from a Job that ended without a word to the next one: doubled each time, from the first to the last."""
+
+
+def condition(job: Manifest | None, *kinds: str) -> dict[str, Any] | None:
+    """A condition of a Job that is True, of the first kind that is."""
+    found: list[dict[str, Any]] = (job or {}).get("status", {}).get("conditions", [])
+    true = {c["type"]: c for c in found if c["status"] == "True"}
+    return next((true[kind] for kind in kinds if kind in true), None)
+
+
+def result(kind: type[T], pods: Iterable[Manifest], container: str) -> tuple[T, Manifest] | None:
+    """The word of the first pod that ended well and left one that can be read, and that pod."""
+    for pod in pods:
+        end = podfacts.terminated(pod, container)
+        if end.get("exitCode") == contract.EXIT_OK:
+            try:
+                return contract.loads(kind, str(end.get("message", ""))), pod
+            except contract.ContractError:
+                continue
+    return None
+
+
+def live(pods: Iterable[Manifest]) -> Manifest | None:
+    """The first pod that has not ended and was not told to."""
+    return next((p for p in pods if podfacts.phase(p) in ("Pending", "Running") and not podfacts.leaving(p)), None)
+
+
+def of_an_earlier(job: Manifest, kind: Resource, name: str) -> bool:
+    """Whether a Job is of an object that had this name before."""
+    references = job["metadata"].get("ownerReferences", ())
+    return any(ref.get("kind") == kind.kind and ref.get("name") == name for ref in references)
+
+
+def drop(job: Manifest | None, owner_uid: str) -> tuple[Delete, ...]:
+    """The end of a Job that is there still, ours, and not on its way out."""
+    if job is None or podfacts.leaving(job) or not owned_by(job, owner_uid):
+        return ()
+    return (delete(JOBS, job),)
+
+
+def wait(tries: int) -> float:
+    """Seconds from the end of a try to the next one; tries are counted from 0.
+
+    >>> wait(0), wait(2), wait(99)
+    (30.0, 120.0, 1800.0)
+    """
+    return min(LAST_WAIT, FIRST_WAIT * 2.0 ** min(tries, 16))
+
+
+def left(over: Manifest, seconds: float, now: datetime) -> float:
+    """Of so many seconds since a condition began, those that are left."""
+    since = over.get("lastTransitionTime")
+    return seconds - (now - parse_time(since)).total_seconds() if since else 0.0
+
+
+def store_missing(place: str) -> str:
+    """What to say of an S3 place that a namespace was not given."""
+    keys = contract.StoreKeys
+    return (
+        f'this namespace was not given the S3 place "{place}": make a ConfigMap and a Secret, both named '
+        f"{contract.store_object_name(place)}; the ConfigMap holds {keys.ENDPOINT} and {keys.BUCKET}, the Secret holds "
+        f"{keys.ACCESS_KEY} and {keys.SECRET_KEY}"
+    )
