@@ -14,6 +14,9 @@ from typing import Any, Final
 import pytest
 
 from localcluster.paths import REPOSITORY
+from slipway.cli import client as plugin
+from slipway.cli import deciding, reading
+from slipway.cli.errors import Stop
 from slipway.kube.objects import CONFIG_MAPS, DEPLOYMENTS, MODEL_VERSIONS, TRAINING_RUNS
 from tests.support.api_server import NAMESPACES, POLICIES, POLICY_BINDINGS, Api, Object, Refusal, eventually
 from tests.support.chart import Chart, render
@@ -317,8 +320,27 @@ def test_the_plugin_decides_in_the_callers_name(world: World, people: People) ->
     assert refusal.stderr.startswith("kubectl slipway: ")
     assert "ValidatingAdmissionPolicy" not in refusal.stderr
     assert refusal.stderr.count("\n") == 1
-    assert slipway("kim", "approve", "digits-v40", "--comment", "seen").stdout == "digits-v40: Approved by kim\n"
+    digest = "sha256:" + f"{40:064x}"
+    other = slipway("kim", "approve", "digits-v40", "--digest", digest.replace("8", "9"))
+    assert f"digits-v40 is the file {digest}, and not " in other.stderr
+    approved = slipway("kim", "approve", "digits-v40", "--comment", "seen", "--digest", digest)
+    assert approved.stdout == "digits-v40: Approved by kim\n"
     written = world.cluster.api.get(MODEL_VERSIONS, FREE, "digits-v40")
     assert written is not None
     assert written["spec"]["approval"] == {"required": True, "state": "Approved", "by": "kim", "comment": "seen"}
     assert slipway("kim", "reject", "digits-v40", "--comment", "no").stdout == "digits-v40: Rejected by kim\n"
+
+
+def test_what_took_the_name_meanwhile_is_not_approved(world: World, people: People) -> None:
+    """The API server's own guards: the name is that of another object by the time of the write."""
+    people.ann.create(version(FREE, 41))
+    kim = plugin.Cluster(str(world.cluster.plane.user("kim")), None)
+    looked_at = reading.version(kim, FREE, "digits-v41")
+    world.cluster.api.delete(MODEL_VERSIONS, FREE, "digits-v41")
+    people.ann.create(version(FREE, 41, approval={"required": True}))
+    approval = {"state": "Approved", "by": "kim"}
+    with pytest.raises(Stop, match="digits-v41 was deleted and registered anew"):
+        deciding._change(kim, looked_at, lambda _: {"approval": approval})
+    found = world.cluster.api.get(MODEL_VERSIONS, FREE, "digits-v41")
+    assert found is not None
+    assert found["spec"]["approval"] == {"required": True, "state": "Pending"}

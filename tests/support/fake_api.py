@@ -28,8 +28,9 @@ class FakeApi:
 
     def __init__(self, *objects: Object, namespace: str = "team") -> None:
         self.objects = list(objects)
-        for made in objects:
+        for number, made in enumerate(objects):
             made["metadata"].setdefault("resourceVersion", "1")
+            made["metadata"].setdefault("uid", f"uid-{number}")
         self.namespace = namespace
         self.asked: list[tuple[str, str]] = []
         self.forbidden: set[str] = set()
@@ -56,7 +57,7 @@ class FakeApi:
         key = (made["kind"], made["metadata"]["namespace"], made["metadata"]["name"])
         if any((o["kind"], o["metadata"]["namespace"], o["metadata"]["name"]) == key for o in self.objects):
             raise Changed("it exists already")
-        made["metadata"]["resourceVersion"] = "1"
+        made["metadata"] |= {"resourceVersion": "1", "uid": f"uid-{len(self.objects)}"}
         self.objects.append(made)
         return made
 

@@ -264,22 +264,30 @@ Comment = Annotated[str | None, typer.Option("--comment", metavar="WORDS", help=
 def approve(
     version: AVersion,
     comment: Comment = None,
+    digest: Annotated[
+        str | None,
+        typer.Option(
+            "--digest", metavar="SHA256", help="The file that you looked at; no other is approved.", show_default=False
+        ),
+    ] = None,
     namespace: Namespace = None,
     context: Context = None,
     kubeconfig: Kubeconfig = None,
 ) -> None:
     """Approve a version, in your name.
 
-    Who may is the verb "approve" on modelversions. It works on a version that was rejected too.
+    Who may is the verb "approve" on modelversions. It works on a version that was rejected too. A name may be used
+    again after its version was deleted, a digest cannot: name the one that you looked at where others may delete.
 
     \b
     Examples:
       kubectl slipway approve digits-v3 --comment "good on the holdout of October"
+      kubectl slipway approve digits-v3 --digest sha256:23d50bea9122...
     """
     from slipway.cli import deciding
     from slipway.cli.client import Cluster
 
-    deciding.decide(Cluster(kubeconfig, context), namespace, version, "Approved", comment)
+    deciding.decide(Cluster(kubeconfig, context), namespace, version, "Approved", comment, digest)
 
 
 @app.command()

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-from slipway.api.common import Label
+from slipway.api.common import DIGEST, Label
 from slipway.cli import show
 from slipway.cli.client import FIELD_MANAGER, VERSIONS, Api, Object, Resource
 from slipway.cli.errors import Changed, Missing, Stop
@@ -25,13 +26,32 @@ def who(api: Api) -> str:
     return name
 
 
-def decide(api: Api, namespace: str | None, name: str, state: str, comment: str | None) -> None:
-    """Approve or reject a version, in the caller's name."""
-    where = namespace or api.namespace
-    found, by = version(api, where, name), who(api)
-    # A comment of an earlier decision does not belong to this one.
-    _patch(api, found, {"approval": {"state": state, "by": by, "comment": comment}})
-    show.say(f"{found['metadata']['name']}: {state} by {by}")
+def decide(
+    api: Api, namespace: str | None, name: str, state: str, comment: str | None, digest: str | None = None
+) -> None:
+    """Approve or reject a version, in the caller's name.
+
+    Args:
+        digest: the file that the caller means; a version of another one is left alone.
+    """
+    if digest is not None and not re.match(DIGEST, digest):
+        raise Stop(f"--digest {digest} is no digest in full: write sha256: and 64 digits of 0-9 and a-f")
+    found, by = version(api, namespace or api.namespace, name), who(api)
+    shown, registered = found["metadata"]["name"], found["spec"]["artifact"]["digest"]
+    if digest not in (None, registered):
+        raise Stop(f"{shown} is the file {registered}, and not {digest}: nothing was decided")
+    before = found["spec"].get("approval") or {}
+
+    def said(live: Object) -> Mapping[str, Any]:
+        now = live["spec"].get("approval") or {}
+        if now != before:
+            told = f"{now.get('state', 'Pending')} by {now.get('by', 'nobody')}"
+            raise Stop(f"somebody else decided about {shown} in this moment ({told}): look at it and say it again")
+        # A comment of an earlier decision does not belong to this one.
+        return {"approval": {"state": state, "by": by, "comment": comment}}
+
+    _change(api, found, said)
+    show.say(f"{shown}: {state} by {by}")
 
 
 def alias(api: Api, namespace: str | None, name: str, given: str, remove: bool) -> None:
@@ -63,37 +83,46 @@ def alias(api: Api, namespace: str | None, name: str, given: str, remove: bool) 
     show.say(f"{shown} has the alias {given}{taken}{waits}")
 
 
-def _list(api: Api, found: Object, given: str, wanted: bool) -> None:
-    """Write the alias into a version's list, or out of it, whatever else happens to the list meanwhile."""
-    for _ in range(_TRIES):
-        aliases = list(found["spec"].get("aliases") or ())
-        if (given in aliases) == wanted:
-            return
-        changed = [*aliases, given] if wanted else [a for a in aliases if a != given]
-        try:
-            _patch(api, found, {"aliases": changed}, unchanged=True)
-        except Changed:
-            found = version(api, found["metadata"]["namespace"], found["metadata"]["name"])
-        else:
-            return
-    raise Stop(f"{found['metadata']['name']} is changed by others all the time: try again")
-
-
 def archive(api: Api, namespace: str | None, name: str, undo: bool) -> None:
     """Keep Deployments from taking a version, or let them again."""
     found = version(api, namespace or api.namespace, name)
-    _patch(api, found, {"archived": not undo})
+    _change(api, found, lambda _: {"archived": not undo})
     what = "may be served again" if undo else "is archived: no Deployment may take it; its lineage stays"
     show.say(f"{found['metadata']['name']} {what}")
 
 
-def _patch(api: Api, found: Object, spec: Mapping[str, Any], *, unchanged: bool = False) -> None:
+def _list(api: Api, found: Object, given: str, wanted: bool) -> None:
+    """Write the alias into a version's list, or out of it, whatever else happens to the list meanwhile."""
+
+    def changed(live: Object) -> Mapping[str, Any] | None:
+        aliases = list(live["spec"].get("aliases") or ())
+        if (given in aliases) == wanted:
+            return None
+        return {"aliases": [*aliases, given] if wanted else [a for a in aliases if a != given]}
+
+    _change(api, found, changed)
+
+
+def _change(api: Api, found: Object, changed: Callable[[Object], Mapping[str, Any] | None]) -> None:
+    """Write what ``changed`` makes of the version's spec (None: nothing), as often as others write in between.
+
+    Only into the object that was found: one that took its name since is another model file.
+    """
     meta = found["metadata"]
-    body: dict[str, Any] = {"spec": spec}
-    if unchanged:
-        body["metadata"] = {"resourceVersion": meta["resourceVersion"]}
-    path = VERSIONS.path(meta["namespace"], meta["name"])
-    try:
-        api.call("PATCH", path, body, kind=MERGE, fieldManager=FIELD_MANAGER)
-    except Missing:
-        raise Stop(f"{meta['name']} was deleted") from None
+    name, live = meta["name"], found
+    for _ in range(_TRIES):
+        spec = changed(live)
+        if spec is None:
+            return
+        guard = {"uid": meta["uid"], "resourceVersion": live["metadata"]["resourceVersion"]}
+        path = VERSIONS.path(meta["namespace"], name)
+        try:
+            api.call("PATCH", path, {"metadata": guard, "spec": spec}, kind=MERGE, fieldManager=FIELD_MANAGER)
+            return
+        except Missing:
+            raise Stop(f"{name} was deleted") from None
+        except Changed:
+            live = version(api, meta["namespace"], name)
+        if live["metadata"]["uid"] != meta["uid"]:
+            raise Stop(f"{name} was deleted and registered anew in this moment: look at the new one first")
+    raise Stop(f"{name} is changed by others all the time: try again")

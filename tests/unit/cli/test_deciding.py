@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -43,6 +44,54 @@ def test_a_decision_is_in_the_callers_name(api: FakeApi, capsys: pytest.CaptureF
     deciding.decide(api, None, "digits-v2", "Approved", None)
     assert spec(api, "digits-v2")["approval"] == {"state": "Approved", "by": "anna"}
     assert capsys.readouterr().out.splitlines()[-1] == "digits-v2: Approved by anna"
+
+
+def just_before_the_write(api: FakeApi, happens: Callable[[Object], None]) -> None:
+    """Somebody else comes between our look at a version and our write."""
+    call, done = api.call, []
+
+    def between(method: str, path: str, body: Any = None, **more: str) -> Object:
+        if method == "PATCH" and not done:
+            done.append(True)
+            live = api._one(path)
+            happens(live)
+            live["metadata"]["resourceVersion"] = "17"
+        return call(method, path, body, **more)
+
+    api.call = between  # type: ignore[method-assign]
+
+
+def test_another_version_that_took_the_name_is_not_approved(api: FakeApi) -> None:
+    just_before_the_write(api, lambda live: live["metadata"].update(uid="another"))
+    with pytest.raises(Stop, match="digits-v2 was deleted and registered anew in this moment: look at the new one"):
+        deciding.decide(api, None, "digits-v2", "Approved", None)
+    assert "approval" not in spec(api, "digits-v2")
+
+
+def test_a_decision_of_the_same_moment_is_not_overwritten(api: FakeApi) -> None:
+    rejected = {"state": "Rejected", "by": "jane"}
+    just_before_the_write(api, lambda live: live["spec"].update(approval=rejected))
+    with pytest.raises(Stop, match=r"somebody else decided about digits-v2 in this moment \(Rejected by jane\)"):
+        deciding.decide(api, None, "digits-v2", "Approved", None)
+    assert spec(api, "digits-v2")["approval"] == rejected
+
+
+def test_what_the_operator_writes_meanwhile_is_no_reason_to_ask_again(api: FakeApi) -> None:
+    just_before_the_write(api, lambda live: live["status"].update(message="it was verified"))
+    deciding.decide(api, None, "digits-v2", "Approved", None)
+    assert spec(api, "digits-v2")["approval"] == {"state": "Approved", "by": "anna"}
+
+
+def test_the_approver_names_the_file(api: FakeApi) -> None:
+    digest = spec(api, "digits-v2")["artifact"]["digest"]
+    other = "sha256:" + "0" * 64
+    with pytest.raises(Stop, match=f"digits-v2 is the file {digest}, and not {other}: nothing was decided"):
+        deciding.decide(api, None, "digits-v2", "Approved", None, other)
+    with pytest.raises(Stop, match="is no digest in full: write sha256: and 64 digits"):
+        deciding.decide(api, None, "digits-v2", "Approved", None, digest[:19])
+    assert "approval" not in spec(api, "digits-v2")
+    deciding.decide(api, None, "digits-v2", "Approved", None, digest)
+    assert spec(api, "digits-v2")["approval"] == {"state": "Approved", "by": "anna"}
 
 
 def test_an_alias_moves_forward(api: FakeApi, capsys: pytest.CaptureFixture[str]) -> None:
