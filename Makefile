@@ -11,6 +11,8 @@ PYTHON3 ?= python3
 # More arguments for pytest, for example: make test-unit ARGS="-k canary"
 ARGS ?=
 LOCAL_CLUSTER := $(PYTHON3) local-cluster --cluster $(CLUSTER)
+# Most of the time of the tests on clusters is waiting. Files in the order of tests/conftest.py; -n 0 is one by one.
+TWO_WORKERS := -n 2 --dist loadfile --no-loadscope-reorder
 # Used in recipes after `venv`: the environment stands then.
 PYTHON = $$($(LOCAL_CLUSTER) venv-path)/bin/python
 
@@ -42,7 +44,7 @@ test: ## Every level of tests; brings the cluster up and deploys
 	$(LOCAL_CLUSTER) up
 	$(LOCAL_CLUSTER) deploy
 	eval "$$($(LOCAL_CLUSTER) env)"
-	exec $(PYTHON) -m pytest tests/unit tests/image tests/integration tests/e2e $(ARGS)
+	exec $(PYTHON) -m pytest $(TWO_WORKERS) --durations 25 tests/unit tests/image tests/integration tests/e2e $(ARGS)
 test-unit: ## Unit tests: no network, no root, under a minute (all of them: ARGS="-m ''")
 	@$(LOCAL_CLUSTER) venv >/dev/null
 	exec $(PYTHON) -m pytest -n 2 -m "not thorough" tests/unit $(ARGS)
@@ -55,7 +57,7 @@ test-e2e: ## Tests on the cluster, with our images
 	$(LOCAL_CLUSTER) up
 	$(LOCAL_CLUSTER) deploy
 	eval "$$($(LOCAL_CLUSTER) env)"
-	exec $(PYTHON) -m pytest tests/e2e $(ARGS)
+	exec $(PYTHON) -m pytest $(TWO_WORKERS) tests/e2e $(ARGS)
 
 generate: ## Write crds/, the chart's copy of them and docs/reference/ from the types
 	@$(LOCAL_CLUSTER) venv >/dev/null

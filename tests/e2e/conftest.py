@@ -12,10 +12,20 @@ from contextlib import ExitStack
 import pytest
 
 from tests.support.e2e import EXAMPLES, QUICKSTART, REPOSITORY, OperatorProcesses, Tenant, World, environment
+from tests.support.turns import cluster_turn, locked, shared_by_workers
 
 _numbers = itertools.count(1)
-_PREFIX = os.environ.get("SLIPWAY_E2E_PREFIX", "e2e")
-"""Of the namespaces' names. Two runs at once on one cluster need two: each replaces the namespaces that it finds."""
+_PREFIX = "-".join(["e2e", *filter(None, [os.environ.get("PYTEST_XDIST_WORKER")])])
+"""Of the namespaces' names: the workers of a test run share the cluster, and each replaces the namespaces it finds."""
+
+
+@pytest.fixture(scope="module", autouse=True)
+def turn(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Files of tests of several workers stand side by side on the cluster, but one that is marked ``alone`` has it for
+    itself. What such a file is kept waiting for is the end of one other file at most."""
+    alone = request.node.get_closest_marker("alone") is not None
+    with cluster_turn(shared_by_workers(tmp_path_factory), alone=alone):
+        yield
 
 
 @pytest.fixture(scope="session")
@@ -61,15 +71,19 @@ def new_tenant(world: World) -> Iterator[Callable[[], Tenant]]:
 
 
 @pytest.fixture(scope="session")
-def said(world: World) -> str:
-    """What the demo printed."""
-    demo = EXAMPLES / "quickstart" / "demo.py"
-    done = subprocess.run(
-        [sys.executable, demo], cwd=REPOSITORY, env=world.environment, text=True, capture_output=True, timeout=600,
-        check=False,
-    )  # fmt: skip
-    assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
-    return done.stdout
+def said(world: World, tmp_path_factory: pytest.TempPathFactory, testrun_uid: str) -> str:
+    """What the demo printed. It runs once, whoever of the workers asks first."""
+    printed = shared_by_workers(tmp_path_factory) / f"demo-{testrun_uid}"
+    with locked(printed.with_suffix(".lock")):
+        if not printed.exists():
+            demo = EXAMPLES / "quickstart" / "demo.py"
+            done = subprocess.run(
+                [sys.executable, demo], cwd=REPOSITORY, env=world.environment, text=True, capture_output=True,
+                timeout=600, check=False,
+            )  # fmt: skip
+            assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
+            printed.write_text(done.stdout)
+    return printed.read_text()
 
 
 @pytest.fixture(scope="session")

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+import pytest
+
 from slipway.kube.objects import DEPLOYMENTS, PODS
 from tests.support.api_server import Object
 from tests.support.e2e import MODEL, Tenant, World, aborted, condition, settled_on, stable, weights
 from tests.support.load import until
+
+pytestmark = pytest.mark.alone  # both GPUs of the node
 
 EXAMPLE = "canary-by-hand/deployment.yaml"
 V1, V2 = "digits-v1", "digits-v2"

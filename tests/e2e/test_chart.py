@@ -6,6 +6,7 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
 import yaml
 
 from slipway.kube.objects import DEPLOYMENTS, MODEL_VERSIONS, WORKLOADS
@@ -21,6 +22,8 @@ from tests.support.e2e import (
     condition,
     settled_on,
 )
+
+pytestmark = pytest.mark.alone  # another operator, and upgrades of the chart
 
 CHART = REPOSITORY / "charts" / "slipway"
 HERE = ("--namespace", OPERATOR_NAMESPACE)

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import pytest
+
 from slipway.kube.objects import DEPLOYMENTS, JOBS, MODEL_VERSIONS, TRAINING_RUNS
 from tests.support.api_server import Object
 from tests.support.e2e import MODEL, OperatorProcesses, Tenant, World, settled_on, weights
 from tests.support.load import until
+
+pytestmark = pytest.mark.alone  # the operator dies
 
 # Trains as long as it is told, and says where it is.
 SLOW = """

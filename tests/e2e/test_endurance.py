@@ -15,11 +15,14 @@ from pathlib import Path
 from types import TracebackType
 
 import httpx
+import pytest
 
 from slipway.kube.objects import DEPLOYMENTS, HTTP_ROUTES, SERVICES, WORKLOADS
 from tests.support.api_server import Api, Object, Refusal
 from tests.support.e2e import MODEL, OperatorProcesses, Tenant, World, aborted, candidate, settled_on, stable, weights
 from tests.support.load import until
+
+pytestmark = pytest.mark.alone  # the operator dies
 
 ROUNDS = int(os.environ.get("SLIPWAY_ROUNDS", "3"))
 """Each is two aborts and two promotes."""

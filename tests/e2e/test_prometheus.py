@@ -36,6 +36,8 @@ from tests.support.e2e import (
 )
 from tests.support.prometheus import Prometheus, prometheus
 
+pytestmark = pytest.mark.alone  # the operator is installed anew
+
 EXAMPLE = "evidence/deployment.yaml"
 V1, V2 = "digits-v1", "digits-v2"
 ANSWERED = 'slipway_server_requests_total{namespace="$(namespace)",pod=~"$(workload)-.*"'

@@ -8,6 +8,7 @@ from typing import Any, Final
 
 import pytest
 
+from examples.quickstart.make_data import digits_csv
 from localcluster import images
 from localcluster.cluster import Local
 from localcluster.images import Image
@@ -19,12 +20,11 @@ from tests.support.e2e import EXAMPLES, Tenant, World, condition
 TAG: Final = "localhost/slipway/e2e-trainer:1"
 
 
-@pytest.fixture
-def made(world: World, tenant: Tenant) -> Object:
-    """digits-v1 of the quickstart, Ready."""
-    world.digits()
+def first(tenant: Tenant, **spec: Any) -> Object:
+    """digits-v1 of the quickstart, or of what differs from it, Ready."""
+    tenant.world.digits()
     tenant.code("digits-code", {"train.py": (EXAMPLES / "quickstart" / "train.py").read_text()})
-    tenant.give("quickstart/run-1.yaml")
+    tenant.give("quickstart/run-1.yaml", **spec)
     tenant.trained("digits-1")
     return tenant.version_ready("digits-v1")
 
@@ -59,7 +59,8 @@ def whats(run: Object) -> dict[str, str]:
     return {d["what"]: d["message"] for d in run["status"]["reproduction"].get("differs", ())}
 
 
-def test_the_quickstarts_version_comes_out_identical(tenant: Tenant, made: Object) -> None:
+def test_the_quickstarts_version_comes_out_identical(tenant: Tenant) -> None:
+    made = first(tenant)
     lineage = made["status"]["lineage"]
     # When it is made once more, with the image and the data by their digests
     pinned = lineage["code"]["image"]["pinned"]
@@ -78,9 +79,12 @@ def test_the_quickstarts_version_comes_out_identical(tenant: Tenant, made: Objec
     assert [v["metadata"]["name"] for v in tenant.api.list(MODEL_VERSIONS, tenant.name)] == ["digits-v1"]
 
 
-def test_another_seed_and_other_data_come_out_different_and_are_named(
-    world: World, tenant: Tenant, made: Object
-) -> None:
+def test_another_seed_and_other_data_come_out_different_and_are_named(world: World, tenant: Tenant) -> None:
+    # Given data of its own, since they are changed below
+    data = digits_csv()
+    place = f"s3://data/{tenant.name}/"
+    world.put(f"{place}train.csv", data)
+    made = first(tenant, data=[{"name": "train", "uri": place}])
     run = reproduce(tenant, made, "digits-other-seed", seed=8)
     found = run["status"]["reproduction"]
     assert found["verdict"] == "Different", found
@@ -102,12 +106,8 @@ def test_another_seed_and_other_data_come_out_different_and_are_named(
     assert wide["status"]["reproduction"]["verdict"] == "WithinTolerance"
 
     # data that were tampered with are refused before the training
-    data = world.store.get_object("data", "digits/train.csv").read()
-    world.put("s3://data/digits/train.csv", data[:-2])
-    try:
-        changed = reproduce(tenant, made, "digits-other-data")
-    finally:
-        world.put("s3://data/digits/train.csv", data)
+    world.put(f"{place}train.csv", data[:-2])
+    changed = reproduce(tenant, made, "digits-other-data")
     assert condition(changed, "Succeeded")["status"] == "False"
     assert changed["status"]["reproduction"]["verdict"] == "Different"
     assert lineage_digest(made) in whats(changed)["data"]
@@ -145,13 +145,9 @@ def moving_tag() -> Iterator[Callable[[], None]]:
 
 
 def test_a_tag_that_was_moved_is_named_and_does_not_matter_to_who_asks_by_digest(
-    world: World, tenant: Tenant, moving_tag: Callable[[], None]
+    tenant: Tenant, moving_tag: Callable[[], None]
 ) -> None:
-    world.digits()
-    tenant.code("digits-code", {"train.py": (EXAMPLES / "quickstart" / "train.py").read_text()})
-    tenant.give("quickstart/run-1.yaml", image=TAG)
-    tenant.trained("digits-1")
-    version = tenant.version_ready("digits-v1")
+    version = first(tenant, image=TAG)
     before = version["status"]["lineage"]["code"]["image"]
     moving_tag()
     # by its tag: another image, which is named; that it made the same file all the same is said too

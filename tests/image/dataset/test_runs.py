@@ -3,12 +3,8 @@
 from __future__ import annotations
 
 import io
-import itertools
 import json
 import signal
-import socket
-import subprocess
-import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -20,57 +16,21 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from slipway.contract import CheckSpec, DatasetResult, DatasetSpec, Env, Failure, dumps, loads
-from tests.support.image_root import ImageRoot, writable
+from slipway.contract import CheckSpec, DatasetResult, DatasetSpec, Env, dumps
+from tests.support.image_pod import ImagePod
+from tests.support.image_root import ImageRoot
 from tests.support.s3_server import S3Server
 
-_numbers = itertools.count(1)
-# `python3 -m slipway_dataset`, but for the port: a pod has addresses of its own, these share this machine's.
-_START = """
-import runpy, slipway.contract
-slipway.contract.PROGRESS_PORT = {port}
-runpy.run_module("slipway_dataset", run_name="__main__", alter_sys=True)
-"""
+
+def pod_of(trainer: ImageRoot, s3: S3Server, folder: Path, spec: DatasetSpec) -> ImagePod:
+    """One pod of a look."""
+    return ImagePod(trainer, s3, folder, "slipway_dataset", {Env.SPEC: dumps(spec)})
 
 
-class Pod:
-    """One pod of a look, with scratch of its own, as the kubelet would make it."""
-
-    def __init__(self, trainer: ImageRoot, s3: S3Server, folder: Path, spec: DatasetSpec) -> None:
-        folder = folder / f"pod-{next(_numbers)}"
-        folder.mkdir()
-        self.log = folder / "log"
-        self.scratch = folder / "work"
-        self._message = folder / "termination-log"
-        self._message.touch()
-        self._message.chmod(0o666)
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port = probe.getsockname()[1]
-        env: dict[str, str] = {
-            Env.SPEC: dumps(spec),
-            Env.POD_NAME: "pod",
-            Env.ATTEMPT_UID: f"{next(_numbers):08}-0000",
-            "HOME": "/slipway/work",
-            "TMPDIR": "/slipway/work",
-            **s3.environment(),
-        }
-        mounts = {writable(self.scratch): "/slipway/work", self._message: "/dev/termination-log"}
-        with self.log.open("w") as log:
-            self.process = trainer.start(
-                ["python3", "-c", _START.format(port=port)], env, mounts, stdout=log, stderr=subprocess.STDOUT
-            )
-
-    @property
-    def result(self) -> DatasetResult:
-        assert self.process.wait(120) == 0, self.log.read_text()
-        assert not list(self.scratch.rglob("index*")), "nothing is left on the scratch"
-        return loads(DatasetResult, self._message.read_bytes())
-
-    @property
-    def failure(self) -> tuple[int, Failure]:
-        code = self.process.wait(120)
-        return code, loads(Failure, self._message.read_bytes())
+def result(pod: ImagePod) -> DatasetResult:
+    made = pod.result(DatasetResult)
+    assert not list(pod.scratch.rglob("index*")), "nothing is left on the scratch"
+    return made
 
 
 def image(n: int) -> bytes:
@@ -113,9 +73,9 @@ def test_each_format_is_read_in_the_image(trainer: ImageRoot, s3: S3Server, tmp_
     files = SETS[form]()
     put(s3, f"{form}/", files)
     spec = DatasetSpec("ns", form.lower(), "uid", f"s3://data/{form}/", format=form, checks=[CheckSpec(minFiles=1)])
-    first = Pod(trainer, s3, tmp_path, spec).result
+    first = result(pod_of(trainer, s3, tmp_path, spec))
     assert (first.files, first.read, first.passed) == (len(files), len(files), True)
-    assert Pod(trainer, s3, tmp_path, spec).result.read == 0
+    assert result(pod_of(trainer, s3, tmp_path, spec)).read == 0
     if form != "Files":
         assert first.profile is not None
         with s3.client.get_object("models", first.profile.removeprefix("s3://models/")) as answer:
@@ -126,33 +86,22 @@ def test_each_format_is_read_in_the_image(trainer: ImageRoot, s3: S3Server, tmp_
 def test_a_pod_that_is_told_to_stop_keeps_what_it_read(trainer: ImageRoot, s3: S3Server, tmp_path: Path) -> None:
     put(s3, "stopped/", {f"{n:04}.csv": b"a\n" + b"1\n" * 1000 for n in range(3000)})
     spec = DatasetSpec("ns", "stopped", "uid", "s3://data/stopped/", format="Csv")
-    pod = Pod(trainer, s3, tmp_path, spec)
-    _read_some(pod)
+    pod = pod_of(trainer, s3, tmp_path, spec)
+    pod.await_progress(lambda progress: "reading files, " in progress.message, "the first hundred files")
     pod.process.send_signal(signal.SIGTERM)
-    code, failure = pod.failure
-    assert (code, failure.reason) == (1, "Interrupted")
-    kept = list(s3.client.list_objects("models", "datasets/stopped/", recursive=True))
-    assert len(kept) == 1
-    assert kept[0].object_name.startswith("datasets/stopped/state/")
-    made = Pod(trainer, s3, tmp_path, spec).result
+    assert (pod.end(), pod.failure.reason) == (1, "Interrupted")
+    kept = [each.object_name for each in s3.client.list_objects("models", "datasets/stopped/", recursive=True)]
+    # One segment, or more: what was read is written after some seconds too, and what was under way comes last.
+    assert kept
+    assert all(each.startswith("datasets/stopped/state/") for each in kept)
+    made = result(pod_of(trainer, s3, tmp_path, spec))
     assert (made.files, made.rows) == (3000, 3_000_000)
     assert 0 < made.read < 2950
 
 
-def _read_some(pod: Pod) -> None:
-    """Wait until the index on the scratch holds some of the files."""
-    deadline = time.monotonic() + 60
-    while time.monotonic() < deadline and pod.process.poll() is None:
-        found = list(pod.scratch.rglob("index.sqlite"))
-        if found and found[0].stat().st_size > 700_000:
-            return
-        time.sleep(0.01)
-    raise AssertionError(pod.log.read_text())
-
-
 def test_a_wrong_key_is_told_and_no_secret_is_shown(trainer: ImageRoot, s3: S3Server, tmp_path: Path) -> None:
     wrong = S3Server(s3.endpoint, s3.access_key, "not-the-secret")
-    pod = Pod(trainer, wrong, tmp_path, DatasetSpec("ns", "d", "uid", "s3://data/x/"))
-    code, failure = pod.failure
-    assert (code, failure.reason) == (64, "WrongCredentials")
+    pod = pod_of(trainer, wrong, tmp_path, DatasetSpec("ns", "d", "uid", "s3://data/x/"))
+    failure = pod.failure
+    assert (pod.end(), failure.reason) == (64, "WrongCredentials")
     assert "not-the-secret" not in failure.message + pod.log.read_text()

@@ -6,10 +6,7 @@ import io
 import itertools
 import json
 import signal
-import socket
-import subprocess
 import time
-import urllib.request
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -21,23 +18,16 @@ from examples.quickstart.make_data import digits_csv
 from slipway.contract import (
     DataSpec,
     Env,
-    Failure,
     Progress,
     TrainResult,
     TrainSpec,
-    loads,
 )
-from tests.support.image_root import ImageRoot, writable
+from tests.support.image_pod import ImagePod
+from tests.support.image_root import ImageRoot
 from tests.support.openlineage import Listening
 from tests.support.s3_server import S3Server
 
 _numbers = itertools.count(1)
-# `python3 -m slipway_trainer`, but for the port: a pod has addresses of its own, these share this machine's.
-_START = """
-import runpy, slipway.contract
-slipway.contract.PROGRESS_PORT = {port}
-runpy.run_module("slipway_trainer", run_name="__main__", alter_sys=True)
-"""
 _QUICKSTART = Path(__file__).parents[3] / "examples" / "quickstart" / "train.py"
 
 
@@ -55,67 +45,26 @@ class Pods:
         return self.made[-1]
 
 
-class Pod:
+class Pod(ImagePod):
     """One pod of a training."""
 
     def __init__(self, pods: Pods, code: str, spec: TrainSpec, env: Mapping[str, str]) -> None:
-        folder = pods.folder / f"pod-{next(_numbers)}"
-        self.log = folder / "log"
-        self._message = folder / "termination-log"
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = probe.getsockname()[1]
-        (folder / "code").mkdir(parents=True)
-        (folder / "code" / "train.py").write_text(code)
-        self._message.touch()
-        self._message.chmod(0o666)
+        source = pods.folder / f"code-{next(_numbers)}"
+        source.mkdir()
+        (source / "train.py").write_text(code)
         facts: dict[str, str] = {
             Env.SPEC: json.dumps({k: v for k, v in asdict(spec).items() if v is not None}),
-            Env.POD_NAME: "run-pod",
-            Env.ATTEMPT_UID: f"{next(_numbers):08}-0000",
             "OMP_NUM_THREADS": "1",  # two threads that wait for each other are slow where others want the CPUs too
-            "HOME": "/slipway/work",
-            "TMPDIR": "/slipway/work",
-            **pods.s3.environment(),
             **env,
         }
-        mounts = {
-            folder / "code": "/slipway/code",
-            writable(folder / "work"): "/slipway/work",
-            self._message: "/dev/termination-log",
-        }
-        with self.log.open("w") as log:
-            self.process = pods.trainer.start(
-                ["python3", "-c", _START.format(port=self.port)], facts, mounts, stdout=log, stderr=subprocess.STDOUT
-            )
-
-    def end(self) -> int:
-        """Wait for the end; returns the exit status."""
-        return self.process.wait(120)
+        super().__init__(pods.trainer, pods.s3, pods.folder, "slipway_trainer", facts, {source: "/slipway/code"})
 
     @property
-    def result(self) -> TrainResult:
-        assert self.end() == 0, self.log.read_text()
-        return loads(TrainResult, self._message.read_bytes())
+    def trained(self) -> TrainResult:
+        return self.result(TrainResult)
 
-    @property
-    def failure(self) -> Failure:
-        self.end()
-        return loads(Failure, self._message.read_bytes())
-
-    def await_progress(self, step: int) -> Progress:
-        """Ask as the operator does, until the step is reached."""
-        deadline = time.monotonic() + 60
-        while time.monotonic() < deadline and self.process.poll() is None:
-            try:
-                with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/progress", timeout=2) as answer:
-                    progress = loads(Progress, answer.read())
-            except OSError:
-                progress = Progress()
-            if progress.step >= step:
-                return progress
-            time.sleep(0.02)
-        raise AssertionError(f"step {step} was not reached: {self.log.read_text()}")
+    def await_step(self, step: int) -> Progress:
+        return self.await_progress(lambda progress: progress.step >= step, f"step {step}")
 
 
 @pytest.fixture
@@ -149,11 +98,11 @@ def accuracy(result: TrainResult) -> float:
 
 def test_the_quickstart_is_the_same_bytes_for_the_same_seed_and_better_for_more_epochs(pods: Pods) -> None:
     code = _QUICKSTART.read_text()
-    first, again = (pods.start(code, spec()).result for _ in range(2))
+    first, again = (pods.start(code, spec()).trained for _ in range(2))
     assert first.artifact.digest == again.artifact.digest
     assert first.data == again.data
     assert first.codeDigest == again.codeDigest
-    longer = pods.start(code, spec(seed=8, parameters={"epochs": "20"})).result
+    longer = pods.start(code, spec(seed=8, parameters={"epochs": "20"})).trained
     assert longer.artifact.digest != first.artifact.digest
     assert accuracy(first) + 0.05 < accuracy(longer)
     assert accuracy(longer) > 0.95
@@ -167,15 +116,15 @@ def test_a_pod_that_is_told_to_stop_hands_over_to_the_next_which_ends_with_the_s
     """SIGTERM in the middle; the next attempt goes on from the checkpoint, and nothing shows in the model."""
     code = _QUICKSTART.read_text()
     slow = "import time\n" + code.replace('"epoch": epoch})\n', '"epoch": epoch})\n        time.sleep(0.2)\n')
-    whole = pods.start(slow, spec(parameters={"epochs": "8"})).result
+    whole = pods.start(slow, spec(parameters={"epochs": "8"})).trained
     run = spec(parameters={"epochs": "8"})
     first = pods.start(slow, run)
-    first.await_progress(3)
+    first.await_step(3)
     first.process.send_signal(signal.SIGTERM)
     assert first.end() == 1
     assert first.failure.reason == "Interrupted"
     second = pods.start(slow, run)
-    assert second.result.artifact.digest == whole.artifact.digest
+    assert second.trained.artifact.digest == whole.artifact.digest
     assert "checkpoint restored" in second.log.read_text()
     assert "epoch 1 of 8" not in second.log.read_text()
 
@@ -185,11 +134,11 @@ def test_a_pod_that_is_killed_hands_over_too(pods: Pods) -> None:
     slow = "import time\n" + code.replace('"epoch": epoch})\n', '"epoch": epoch})\n        time.sleep(0.2)\n')
     run = spec(parameters={"epochs": "8"})
     first = pods.start(slow, run)
-    first.await_progress(4)
+    first.await_step(4)
     first.process.kill()
     first.end()
     second = pods.start(slow, run)
-    assert accuracy(second.result) > 0.9
+    assert accuracy(second.trained) > 0.9
     assert "checkpoint restored" in second.log.read_text()
 
 
@@ -206,7 +155,7 @@ def test_openlineage_is_told_by_the_pod_and_not_by_its_code(pods: Pods) -> None:
     endpoint = Listening()
     try:
         env = {Env.OPENLINEAGE_URL: endpoint.url, Env.OPENLINEAGE_TOKEN: "letmein"}
-        made = pods.start(_QUICKSTART.read_text(), spec(parameters={"epochs": "1"}), env).result
+        made = pods.start(_QUICKSTART.read_text(), spec(parameters={"epochs": "1"}), env).trained
         nosy = pods.start(NOSY, spec(), env)
         assert "the code sees []" in nosy.failure.message
         assert endpoint.told == ["START", "COMPLETE", "START", "FAIL"]
@@ -232,7 +181,7 @@ def train(context):
 
 def test_sigterm_is_heard_inside_a_long_call(pods: Pods) -> None:
     pod = pods.start(STUCK, spec())
-    pod.await_progress(1)
+    pod.await_step(1)
     started = time.monotonic()
     pod.process.send_signal(signal.SIGTERM)
     assert pod.end() == 1
@@ -257,7 +206,7 @@ def train(context):
 
 
 def test_seeds_reach_everything_and_loader_workers_end_well(pods: Pods) -> None:
-    first, second = (pods.start(WORKERS, spec()).result for _ in range(2))
+    first, second = (pods.start(WORKERS, spec()).trained for _ in range(2))
     assert [(m.name, m.value) for m in first.metrics] == [(m.name, m.value) for m in second.metrics]
     assert first.metrics[0].value == "496.0"
     assert first.artifact.digest == second.artifact.digest
@@ -298,7 +247,7 @@ def test_code_that_speaks_kubeflows_wire_format_reports_progress(pods: Pods) -> 
     progress = pod.await_progress(10)
     assert (progress.step, progress.of) == (10, 40)
     assert [(metric.name, metric.value) for metric in progress.metrics] == [("loss", "0.5")]
-    assert pod.result.metrics[0].name == "done"
+    assert pod.trained.metrics[0].name == "done"
 
 
 def test_a_program_reports_and_leaves_a_model(pods: Pods) -> None:
@@ -315,7 +264,7 @@ torch.onnx.export(torch.nn.Linear(width, 2), (torch.ones(2, width),), out + "/mo
 json.dump({"accuracy": 0.5}, open(out + "/metrics.json", "w"))
 """
     asked = spec(entrypoint=None, command=["python3", "train.py"], parameters={"width": "5"})
-    result = pods.start(program, asked).result
+    result = pods.start(program, asked).trained
     assert result.signature.inputs[0].shape == [-1, 5]
     assert (result.parity, result.metrics[0].value) == (None, "0.5")
 

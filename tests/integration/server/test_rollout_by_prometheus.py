@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import re
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -86,7 +87,8 @@ def traffic(servers: Mapping[str, ServerProcess], refused: float) -> Iterator[No
                 if over.wait(0.002):
                     return
                 candidate = number % 5 == 4
-                bad = candidate and (number // 5) % 100 < 100 * refused
+                # evenly spread, so that whoever looks sees the share at any time
+                bad = candidate and (number // 5) * refused % 1 < refused
                 clients[candidate].post(INFER, content=b"{" if bad else digits_body(), headers=JSON)
 
     thread = threading.Thread(target=ask, daemon=True)
@@ -147,7 +149,9 @@ def test_a_candidate_that_refuses_too_many_loans_is_stopped(place: Place, tmp_pa
     with rollout(place, tmp_path, refused=0.3) as team:
         live = team.until(DEPLOYMENTS, "digits", lambda d: "abortedAt" in d["status"].get("rollout", {}), seconds=150)
         assert live["status"]["rollout"]["reason"] == "HarmFound"
-        assert "refused 3" in live["status"]["message"] or "refused 2" in live["status"]["message"]
+        said = re.search(r"refused (\d+)%", live["status"]["message"])
+        assert said, live["status"]["message"]
+        assert 20 < int(said[1]) < 40
         assert live["status"]["stable"]["modelVersion"] == "digits-v1"
         assert 'slipway_rollout_verdicts_total{verdict="HarmFound"} 1.0' in place.world.operator.get("/metrics")
 

@@ -8,12 +8,12 @@ from tests.support.image_root import ImageRoot, image_root
 from tests.support.s3_server import S3Server, s3_server
 
 # These run inside the image, where torch is (test_inside.py).
-collect_ignore = ["inside"]
+collect_ignore = ["trainer/inside"]
 
 
 @pytest.fixture(scope="session")
 def trainer() -> Iterator[ImageRoot]:
-    """The trainer image, unpacked."""
+    """The trainer image, unpacked: the dataset program lies in it too."""
     with image_root("trainer") as root:
         yield root
 
