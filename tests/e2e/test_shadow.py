@@ -49,7 +49,11 @@ def test_a_shadow_that_agrees_is_promoted(world: World, tenant: Tenant) -> None:
 
 
 def test_a_shadow_that_answers_other_classes_is_stopped(world: World, tenant: Tenant) -> None:
-    given(tenant, candidates.healthy(seed=2))
+    # Given the example, but with time to look at the candidate that was stopped
+    (deployment,) = tenant.example(EXAMPLE)
+    strategy = deployment["spec"]["strategy"]
+    strategy["shadow"]["scaleDownDelay"] = "5m"
+    given(tenant, candidates.healthy(seed=2), strategy=strategy)
     with world.load(tenant.host, body=candidates.questions()) as load, Watch(tenant, MODEL, V1, V2) as watch:
         tenant.ask_for(V2)
         tenant.until(DEPLOYMENTS, MODEL, mirrored, what="copies")

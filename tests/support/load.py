@@ -173,6 +173,7 @@ class Load:
             aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=_POOL), timeout=timeout) as pool,
             aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0, force_close=True), timeout=timeout) as fresh,
         ):
+            self._begun = time.monotonic()  # a thread and its sessions take a while on a busy machine
             await asyncio.gather(self._pace(pool, KEEP_ALIVE), self._pace(fresh, FRESH))
 
     async def _pace(self, session: aiohttp.ClientSession, kind: str) -> None:
