@@ -38,6 +38,7 @@ def test_a_run_makes_a_version_that_is_verified(world: World) -> None:
     assert lineage["data"][0]["uri"] == "s3://data/digits/"
     assert lineage["code"]["configMap"]["name"] == "digits-code"
     assert lineage["code"]["image"]["digest"].startswith("sha256:")
+    assert "slipway.dev/lineage" not in version["metadata"].get("annotations", {}), "twice in every version for ever"
 
     job = team.get(JOBS, "digits-1")
     assert job is not None

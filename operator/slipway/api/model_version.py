@@ -40,7 +40,7 @@ in a namespace that wants four eyes; where it stands, the chart's admission poli
 
 LINEAGE_ANNOTATION: Final = f"{GROUP}/lineage"
 """Carries the lineage into a new ModelVersion: the API server drops a status at creation, and a version without
-its origin must not exist even for a moment. The registry copies it into status."""
+its origin must not exist even for a moment. The registry copies it into status, and then removes it."""
 
 Datatype = Literal[
     "BOOL",

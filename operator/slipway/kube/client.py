@@ -93,7 +93,11 @@ class Kube(Reader, Protocol):
         """
 
     async def remove_annotation(self, resource: Resource, live: Manifest, key: str, value: str) -> None:
-        """Remove one annotation if it still has this value; else do nothing."""
+        """Remove one annotation of exactly this object if it still has this value; else do nothing.
+
+        Raises:
+            Refused: we may not.
+        """
 
     async def post_event(self, event: Manifest) -> None:
         """POST an Event; one of the same name existing is fine."""
@@ -175,12 +179,18 @@ class ApiServer:
     async def remove_annotation(self, resource: Resource, live: Manifest, key: str, value: str) -> None:
         meta = live["metadata"]
         pointer = "/metadata/annotations/" + key.replace("~", "~0").replace("/", "~1")
-        patch = [{"op": "test", "path": pointer, "value": value}, {"op": "remove", "path": pointer}]
+        patch = [
+            {"op": "test", "path": "/metadata/uid", "value": meta["uid"]},
+            {"op": "test", "path": pointer, "value": value},
+            {"op": "remove", "path": pointer},
+        ]
         try:
             path = resource.path(meta["namespace"], meta["name"])
             await self._call("PATCH", path, patch, [("fieldManager", FIELD_MANAGER)], "application/json-patch+json")
-        except Refused:
-            return  # the test failed: the annotation is gone, or says something new that the next pass reads
+        except Refused as error:
+            if error.status == 403:
+                raise
+            return  # a test failed: the annotation is gone, or says something new that the next pass reads
         except KubeError as error:
             self._absent(resource, error)
 

@@ -149,7 +149,9 @@ class FakeKube:
 
     async def remove_annotation(self, resource: Resource, live: Manifest, key: str, value: str) -> None:
         old = self._objects.get(self._at(live))
-        if old is None or old["metadata"].get("annotations", {}).get(key) != value:
+        if old is None or old["metadata"]["uid"] != live["metadata"]["uid"]:
+            return
+        if old["metadata"].get("annotations", {}).get(key) != value:
             return
         made = _again(old)
         del made["metadata"]["annotations"][key]

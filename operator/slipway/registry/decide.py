@@ -129,6 +129,8 @@ def _plan(view: View) -> Plan:
     return Plan(
         changes=(*file.changes, *view.signed.changes, *view.end.changes),
         status=status,
+        # In a pass after the one that copied it: doubled, it would be half of every version for ever.
+        remove_annotations={LINEAGE_ANNOTATION: text} if (text := lineage.copied(seen.version)) else None,
         events=_events(view, message, names, broken),
         again=min((wait for wait in waits if wait is not None), default=None),
     )

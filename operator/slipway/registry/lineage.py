@@ -9,6 +9,7 @@ from typing import Any, Final
 from pydantic import ValidationError
 
 from slipway.api.model_version import LINEAGE_ANNOTATION, Lineage, ModelVersionSpec
+from slipway.kube.drift import differs
 from slipway.kube.objects import Manifest
 
 _INT64: Final = 2**63 - 1
@@ -57,6 +58,23 @@ def read(version: Manifest) -> Lineage | None:
     _small(wire)
     # Nobody can have made it once more before it was there: such a word would be somebody's own.
     return made.model_copy(update={"reproductions": [], "reproductions_cut": None})
+
+
+def copied(version: Manifest) -> str | None:
+    """The annotation's text where the stored status says all of it, so that nobody needs it any more; else None.
+
+    Held against the status as the API server gave it back: one that forgets fields (CRDs of an older release) must not
+    cost the record.
+    """
+    text = version["metadata"].get("annotations", {}).get(LINEAGE_ANNOTATION)
+    recorded = (version.get("status") or {}).get("lineage")
+    if text is None or recorded is None:
+        return None
+    try:
+        told = read(version)
+    except Broken:
+        return None
+    return text if told is not None and not differs(told.wire(), recorded) else None
 
 
 def _unique(what: str, names: Sequence[str]) -> None:

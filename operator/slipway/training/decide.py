@@ -15,11 +15,8 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, Final, Literal
 
-from pydantic import ValidationError
-
 from slipway import contract, jobfacts, podfacts
-from slipway.api.common import Condition, Label, duration, parse_time, rfc3339, seconds, set_condition
-from slipway.api.model_version import LINEAGE_ANNOTATION, Lineage
+from slipway.api.common import Condition, duration, parse_time, rfc3339, seconds, set_condition
 from slipway.api.reasons import Reason
 from slipway.api.training_run import Attempt, Progress, Reproduction, TrainingRunStatus
 from slipway.kube.objects import JOBS, TRAINING_RUNS, Manifest, owned_by
@@ -110,14 +107,13 @@ def _view(seen: Observed, now: datetime) -> View:
 
 def _made(view: View) -> Verdict | None:
     """The version exists: pass 3 of numbering. Looked for first, because pods and Job may be gone by now."""
-    version = next((v for v in view.seen.versions if _run_uid(v) == view.uid), None)
+    version = next((v for v in view.seen.versions if record.made_by(v) == view.uid), None)
     if version is None:
         return None
     name = version["metadata"]["name"]
-    try:
-        lineage = Lineage.model_validate_json(version["metadata"]["annotations"][LINEAGE_ANNOTATION])
+    if lineage := record.told(version):
         metrics, compared = lineage.metrics, "".join(f"; {g.message}" for g in lineage.gates if g.against)
-    except (KeyError, ValidationError):
+    else:
         metrics, compared = view.seen.status.metrics, ""
     shown = ", ".join(f"{m.name} {m.value}" for m in metrics[:5])
     ended = record.find(view.seen.pods)
@@ -182,7 +178,7 @@ def _result(view: View) -> Verdict | None:
     taken = {v["spec"]["version"] for v in view.seen.versions}
     change: Change
     if number is None or number in taken:
-        done = {uid for v in view.seen.versions if (uid := _run_uid(v))}
+        done = {uid for v in view.seen.versions if (uid := record.made_by(v))}
         new = numbering.claim(ledger, view.uid, taken, done)
         written = children.ledger(run["metadata"]["namespace"], spec.model, new.last, new.claims)
         change = Apply(written, view.seen.ledger, guarded=True) if view.seen.ledger else Create(written)
@@ -587,11 +583,6 @@ def _git_hint(view: View, trouble: podfacts.Trouble) -> str:
     if contract.is_ssh(git.url):
         holds = f"{keys.SSH_KEY} and {keys.KNOWN_HOSTS}"
     return f". The Secret {git.secret} of spec.code.git must hold {holds}"
-
-
-def _run_uid(version: Manifest) -> str | None:
-    uid: str | None = version["metadata"].get("labels", {}).get(Label.TRAINING_RUN_UID)
-    return uid
 
 
 def _end_of(pod: Manifest | None, now: datetime) -> str:

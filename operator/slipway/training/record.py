@@ -6,10 +6,11 @@ written which the API server would refuse again and again.
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
-from typing import Final
+from typing import Any, Final
 
 from pydantic import ValidationError
 
@@ -18,6 +19,7 @@ from slipway.api.common import DIGEST, S3_FILE
 from slipway.api.model_version import (
     COMMIT,
     CREATED_BY_ANNOTATION,
+    LINEAGE_ANNOTATION,
     Approval,
     Artifact,
     CodeConfigMap,
@@ -164,6 +166,35 @@ def lineage(
     except ValidationError as error:
         raise Unusable(_first(error)) from None
     return made
+
+
+def made_by(version: Manifest) -> str | None:
+    """The uid of the run that made a version, by its lineage: a label is anybody's to write. None where no run of this
+    namespace did."""
+    said = _recorded(version)
+    if not isinstance(said, dict) or said.get("origin", "Trained") != "Trained":
+        return None
+    run = said.get("trainingRun")
+    uid = run.get("uid") if isinstance(run, dict) else None
+    return uid if isinstance(uid, str) else None
+
+
+def told(version: Manifest) -> Lineage | None:
+    """The lineage of a version that a run made; None where nobody can read it."""
+    try:
+        return Lineage.model_validate(_recorded(version))
+    except ValidationError:
+        return None
+
+
+def _recorded(version: Manifest) -> Any:
+    """In the status; in the annotation as long as the registry has not copied it."""
+    if found := (version.get("status") or {}).get("lineage"):
+        return found
+    try:
+        return json.loads(version["metadata"].get("annotations", {}).get(LINEAGE_ANNOTATION, "null"))
+    except ValueError:
+        return None
 
 
 def _environment(result: contract.TrainResult) -> EnvironmentLineage:

@@ -57,6 +57,18 @@ def test_an_imported_model_has_none() -> None:
     assert lineage.read(model_version()) is None
 
 
+def test_the_annotation_goes_when_the_stored_status_says_all_of_it() -> None:
+    text = json.dumps(GOOD)
+    version = annotated(text)
+    assert lineage.copied(version) is None, "nothing is stored yet"
+    again = {"trainingRun": "digits-again", "uid": "u", "verdict": "Identical", "at": "2026-01-01T00:00:00Z"}
+    assert lineage.copied({**version, "status": {"lineage": {**GOOD, "reproductions": [again]}}}) == text
+    forgetful = {k: v for k, v in GOOD.items() if k != "result"}
+    assert lineage.copied({**version, "status": {"lineage": forgetful}}) is None, "CRDs of another release"
+    assert lineage.copied({**annotated("{}"), "status": {"lineage": GOOD}}) is None, "somebody's own words"
+    assert lineage.copied({**model_version(), "status": {"lineage": GOOD}}) is None
+
+
 @pytest.mark.parametrize(
     ("change", "words"),
     [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -59,6 +60,9 @@ def invariants(world: World) -> None:
     assert len(held) == len(set(held)), f"an alias has two holders: {held}"
     for version in world.kube.all(MODEL_VERSIONS):
         status = version.get("status", {})
+        if version["spec"].get("trainingRun"):
+            annotated = "slipway.dev/lineage" in version["metadata"].get("annotations", {})
+            assert annotated or status["lineage"]["seed"] == LINEAGE["seed"], "its origin is lost"
         assert (
             status.get("phase") != "Ready" or status["verification"]["digest"] == version["spec"]["artifact"]["digest"]
         )
@@ -74,6 +78,24 @@ def invariants(world: World) -> None:
         status = (world.kube.find(MODEL_VERSIONS, NAMESPACE, name) or {})["status"]
         if what == "verify":
             assert "verification" in status or status["verifyTries"] > 0
+
+
+LINEAGE: dict[str, Any] = {
+    "trainingRun": {"name": "digits-1", "uid": "u"},
+    "code": {"image": {"ref": "trainer:1"}, "entrypoint": "train:train"},
+    "seed": 7,
+    "environment": {"python": "3.12"},
+    "metrics": [{"name": "accuracy", "value": "0.97"}],
+    "artifact": {"uri": "s3://models/m.onnx", "digest": DIGEST, "size": 1},
+    "result": "s3://models/result.json",
+}
+
+
+def trained() -> Step:
+    """As the training room makes one."""
+    told = {"slipway.dev/lineage": json.dumps(LINEAGE)}
+    made = model_version(trainingRun="digits-1", annotations=told)
+    return Step("a run makes digits-v1", lambda w: w.kube.put(made))
 
 
 def register(name: str = "digits-v1", **spec: Any) -> Step:
@@ -133,6 +155,7 @@ def holds(name: str, alias: str = "champion") -> Callable[[World], bool]:
 
 STORIES: dict[str, list[Step]] = {
     "happy path": [register(), *verified("digits-v1")],
+    "made by a run whose record moves into the status": [trained(), *verified("digits-v1")],
     "the file was tampered with": [
         register(),
         pod_runs(),
@@ -259,6 +282,7 @@ STORIES: dict[str, list[Step]] = {
 
 
 def the_end(world: World) -> Any:
+    assert not [v for v in world.kube.all(MODEL_VERSIONS) if v["metadata"].get("annotations")]
     versions = {v["metadata"]["name"]: timeless(v["status"]) for v in world.kube.all(MODEL_VERSIONS)}
     return versions, [j["metadata"]["name"] for j in world.kube.all(JOBS)]
 

@@ -51,6 +51,12 @@ def condition(kind: str, reason: str = "", message: str = "") -> list[dict[str, 
     return [{"type": kind, "status": "True", "reason": reason, "message": message, "lastTransitionTime": T0}]
 
 
+def made_here(name: str, uid: str = UID) -> dict[str, Any]:
+    """A version whose lineage says that a run made it."""
+    lineage = {"origin": "Trained", "trainingRun": {"name": "digits-1", "uid": uid}}
+    return model_version(name, status={"lineage": {**lineage, "artifact": model_version(name)["spec"]["artifact"]}})
+
+
 def seen(*, status: dict[str, Any] | None = None, spec: dict[str, Any] | None = None, **world: Any) -> Observed:
     run = training_run(uid=UID, **(spec or {}))
     return Observed(
@@ -339,7 +345,7 @@ CASES: dict[str, Case] = {
         "spec.suspend is true: no pod runs until it is false",
     ),
     "its version exists, though Job and pods are gone": (
-        seen(versions=(model_version("digits-v4", labels=LABELS),), status={"attempts": 1}),
+        seen(versions=(made_here("digits-v4"),), status={"attempts": 1}),
         "Succeeded",
         Reason.SUCCEEDED,
         DONE,

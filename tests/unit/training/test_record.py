@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
 
 from slipway import contract
+from slipway.api.common import Label
+from slipway.api.model_version import LINEAGE_ANNOTATION
 from slipway.api.training_run import DataPin, ParentPin, TrainingRunSpec
 from slipway.training import children, record
 from slipway.training.record import Ended, Unusable
-from tests.support.builders import DIGEST, IMAGE_DIGEST, pod, train_result, training_run
+from tests.support.builders import DIGEST, IMAGE_DIGEST, model_version, pod, train_result, training_run
 
 RUN = training_run(uid="run-uid", code={"configMap": "digits-code"}, parameters={"epochs": "20"})
 SPEC = TrainingRunSpec.model_validate(RUN["spec"])
@@ -215,3 +218,15 @@ def test_metrics_that_do_not_fit_are_counted() -> None:
     many = [contract.Metric(f"m{i}", "1") for i in range(70)]
     made = record.lineage(RUN, SPEC, "trainer:1", ended(metrics=many, metricsCut=5), 1)
     assert (len(made.metrics), made.metrics_cut) == (64, 11)
+
+
+def test_who_made_a_version_is_in_its_record_and_not_in_a_label() -> None:
+    said = {"origin": "Trained", "trainingRun": {"name": "digits-1", "uid": "u"}}
+    labelled = model_version(labels={Label.TRAINING_RUN_UID: "u"})
+    assert record.made_by(labelled) is None
+    assert record.made_by({**labelled, "status": {"lineage": said}}) == "u"
+    assert record.made_by({**labelled, "status": {"lineage": {**said, "origin": "Promoted"}}}) is None
+    annotated = model_version(annotations={LINEAGE_ANNOTATION: json.dumps(said)})
+    assert record.made_by(annotated) == "u", "the registry has not copied it yet"
+    for text in ("", "[]", '{"trainingRun": 1}'):
+        assert record.made_by(model_version(annotations={LINEAGE_ANNOTATION: text})) is None
