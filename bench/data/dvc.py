@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import os
 import subprocess
-import sys
 from pathlib import Path
 
-from localcluster import paths
+from bench.environment import environment
 from tests.support.s3_server import S3Server
 
 VERSION = "3.67.1"
@@ -15,12 +14,7 @@ VERSION = "3.67.1"
 
 def program() -> Path:
     """DVC's program; installed from PyPI on first use."""
-    home = paths.cache() / "venv" / f"bench-dvc-{VERSION}"
-    if not (home / "complete").exists():
-        subprocess.run([sys.executable, "-m", "venv", "--clear", home], check=True)
-        subprocess.run([home / "bin" / "pip", "install", "-q", f"dvc[s3]=={VERSION}"], check=True)
-        (home / "complete").touch()
-    return home / "bin" / "dvc"
+    return environment(f"dvc-{VERSION}", f"dvc[s3]=={VERSION}") / "bin" / "dvc"
 
 
 class Project:

@@ -7,6 +7,7 @@ on this control plane but what is asked, and in its own part of the run the oper
 from __future__ import annotations
 
 import functools
+import json
 import os
 import subprocess
 import sys
@@ -14,6 +15,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 from bench.registry.content import VERSIONS, Made, digest, model, versions
@@ -29,17 +31,25 @@ NAMESPACE = "registry"
 DEPLOYMENTS = 100
 """Deployments, each of which serves the champion of a model."""
 WRITERS = 4
-PATIENCE = 3600.0
+PATIENCE = 1500.0
+"""Seconds before a start of the operator is given up."""
+ANSWER = 300.0
+"""Seconds before a question is given up, by either side."""
+WITH_THE_BENCH = ("setpriv", "--pdeathsig", "KILL")
+"""Before each command, so that a bench that is killed leaves none behind."""
 
 
 def fill(api: Api, models: int, say: Callable[[str], None]) -> None:
     """Write everything."""
     make_namespace(api, NAMESPACE)
-    begun = time.monotonic()
+    begun, done = time.monotonic(), 0
+    everything = _objects(models)
     with ThreadPoolExecutor(WRITERS) as pool:
-        for done, _ in enumerate(pool.map(functools.partial(_write, api), _objects(models)), start=1):
-            if done % 1000 == 0:
-                say(f"{done} objects after {time.monotonic() - begun:.0f} s")
+        # In parts, so that a bench that is told to end does not write all the rest first.
+        while part := list(islice(everything, 500)):
+            list(pool.map(functools.partial(_write, api), part))
+            done += len(part)
+            say(f"{done:,} objects after {time.monotonic() - begun:.0f} s")
 
 
 def _objects(models: int) -> Iterator[Object]:
@@ -138,30 +148,54 @@ def _deployment(index: int) -> Object:
 
 @dataclass(frozen=True)
 class Asked:
-    """One question as a person types it: a whole process from start to end."""
+    """One question as a person or a script asks it: a whole process from start to end."""
 
     seconds: float
-    answer: str
+    text: str
     """Standard output."""
 
 
 def ask(kubeconfig: Path, *words: str) -> Asked:
     """``kubectl slipway ...``, without the few hundredths of a second that kubectl takes to find its plugin."""
-    return _run(kubeconfig, [sys.executable, "-m", "slipway.cli", *words, "--namespace", NAMESPACE])
+    return run([sys.executable, "-m", "slipway.cli", *words], _env(kubeconfig))
+
+
+def ask_again(kubeconfig: Path, repeat: int, *words: str) -> list[float]:
+    """Seconds of the same question, asked ``repeat`` times by one process that has asked it before."""
+    command = [sys.executable, "-m", "bench.registry.warm", str(repeat), *words]
+    seconds: list[float] = json.loads(run(command, _env(kubeconfig)).text)
+    return seconds[1:]
+
+
+def in_json(*words: str) -> tuple[str, ...]:
+    """A question as a program asks it."""
+    return (*words, "--namespace", NAMESPACE, "-o", "json")
 
 
 def kubectl(cluster: Cluster, *words: str) -> Asked:
     """kubectl itself."""
-    return _run(cluster.kubeconfig, [str(cluster.kubectl), *words, "--namespace", NAMESPACE])
+    return run([str(cluster.kubectl), *words, "--namespace", NAMESPACE], _env(cluster.kubeconfig))
 
 
-def _run(kubeconfig: Path, command: list[str]) -> Asked:
-    env = {**os.environ, "KUBECONFIG": str(kubeconfig), "PYTHONPATH": str(REPOSITORY / "operator")}
+def _env(kubeconfig: Path) -> dict[str, str]:
+    path = os.pathsep.join(str(REPOSITORY / part) for part in (".", "operator"))
+    return {**os.environ, "KUBECONFIG": str(kubeconfig), "PYTHONPATH": path}
+
+
+def run(command: list[str], env: dict[str, str]) -> Asked:
+    """A command to its end.
+
+    Raises:
+        RuntimeError: it failed.
+        subprocess.TimeoutExpired: it took longer than ``ANSWER``.
+    """
     begun = time.perf_counter()
-    done = subprocess.run(command, env=env, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [*WITH_THE_BENCH, *command], env=env, capture_output=True, text=True, check=False, timeout=ANSWER
+    )
     seconds = time.perf_counter() - begun
     if done.returncode:
-        raise RuntimeError(f"{' '.join(command)} ended with {done.returncode}: {done.stderr[-2000:]}")
+        raise RuntimeError(f"{' '.join(command)} ended with {done.returncode}: {done.stderr[-3000:]}")
     return Asked(seconds, done.stdout)
 
 
@@ -170,43 +204,61 @@ def _run(kubeconfig: Path, command: list[str]) -> Asked:
 
 @dataclass(frozen=True)
 class Start:
-    """A start of the operator with everything there. Seconds, and MiB of resident memory."""
+    """A start of the operator with everything there. Seconds from the start of its process; memory in MiB."""
 
-    seconds: float
+    what: str
+    ready: float
+    """Until its watches stand: everything is read."""
+    looked: float
+    """Until it has looked at every object once."""
     memory: float
+    """Resident, at rest after that."""
     peak: float
+    cpu: float
+    """Processor seconds until it was at rest."""
     writes: int
 
 
-def start(cluster: Cluster, objects: int) -> Start:
+def start(cluster: Cluster, what: str, objects: int) -> Start:
     """Start a process, wait until it has looked at every object, and look at it at rest."""
-    with operator(cluster) as process:
+    with operator(cluster, start=False) as process:
         begun = time.monotonic()
-        eventually(
-            lambda: (
-                process.metric("slipway_reconcile_total") >= objects and process.metric("slipway_queue_length") == 0
-            ),
-            seconds=PATIENCE,
-            interval=0.5,
-            what="every object being looked at",
-        )
+        process.start(ready=False)
+        eventually(process.is_ready, seconds=PATIENCE, what="the operator being ready", show=process.tail)
+        ready = time.monotonic() - begun
+        looked = functools.partial(_looked_at, process, objects)
+        eventually(looked, seconds=PATIENCE, interval=0.2, what="every object being looked at", show=process.tail)
         seconds = time.monotonic() - begun
         _rest(process)
-        writes = int(process.metric("slipway_writes_total"))
-        return Start(round(seconds, 1), round(process.memory(), 1), round(_peak(process.pid), 1), writes)
+        return Start(
+            what=what,
+            ready=round(ready, 1),
+            looked=round(seconds, 1),
+            memory=round(process.memory()),
+            peak=round(_peak(process.pid)),
+            cpu=round(process.cpu_seconds(), 1),
+            writes=int(_metric(process, "slipway_writes_total")),
+        )
 
 
 def _looked_at(process: Operator, objects: int) -> bool:
+    return _metric(process, "slipway_reconcile_total") >= objects and _metric(process, "slipway_queue_length") == 0
+
+
+def _metric(process: Operator, name: str) -> float:
+    """A metric; not a number while the operator is too busy to say."""
     try:
-        return process.metric("slipway_reconcile_total") >= objects and process.metric("slipway_queue_length") == 0
+        return process.metric(name)
     except OSError:
-        return False  # busy
+        return float("nan")
 
 
 def _rest(process: Operator) -> None:
     """Wait until nothing is written for five seconds."""
-    before = -1.0
-    while (now := process.metric("slipway_writes_total")) != before:
+    end, before = time.monotonic() + PATIENCE, -1.0
+    while (now := _metric(process, "slipway_writes_total")) != before:
+        if time.monotonic() > end:
+            raise RuntimeError(f"the operator did not come to rest: {now:.0f} writes")
         before = now
         time.sleep(5)
 
