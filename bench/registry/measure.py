@@ -18,6 +18,7 @@ from bench.registry.questions import Question, held_against, questions
 from tests.support.control_plane import Cluster, control_plane
 
 Say = Callable[[str], None]
+_STORES = ("kube-apiserver", "etcd")
 SLIPWAY = "kubectl slipway"
 SIDES = {"MLflow, SQLite": theirs.sqlite, "MLflow, PostgreSQL": theirs.postgres}
 
@@ -111,6 +112,8 @@ def _slipway(cluster: Cluster, asked: list[Question], figures: Figures, say: Say
     def once(question: Question) -> float:
         answer = ours.ask(cluster.kubeconfig, *ours.in_json(*question.ours))
         answers[question.words] = question.answer(json.loads(answer.text))
+        if not answers[question.words]:
+            raise RuntimeError(f"{question.words}: kubectl slipway found nothing")
         return answer.seconds
 
     def again(question: Question, repeat: int) -> list[float]:
@@ -126,9 +129,6 @@ def _slipway(cluster: Cluster, asked: list[Question], figures: Figures, say: Say
         name: round(theirs.pss(found.pid)) for name, found in processes.items() if found and name in _STORES
     }
     return answers
-
-
-_STORES = ("kube-apiserver", "etcd")
 
 
 def _started(cluster: Cluster, what: str, objects: int, figures: Figures, say: Say) -> None:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import doctest
 from collections import Counter
+from datetime import UTC, datetime
 
 import pytest
 
 from bench.registry import measure, page, questions
 from bench.registry.content import COMMIT_OF, IMAGE_OF, SHARED_BY, versions
+from bench.registry.measure import SIDES, SLIPWAY, Figures, Middle, Times
+from bench.registry.ours import Start
 from bench.registry.questions import held_against
 
 
@@ -25,6 +28,32 @@ def test_an_answer_that_differs_ends_the_bench_and_is_named() -> None:
     held_against(question, ["a-v1", "a-v2"], ["a-v1", "a-v2"], "SQLite")
     with pytest.raises(RuntimeError, match=r"depend on a commit.* 2 things and .* SQLite 1; .*\['a-v2'\]"):
         held_against(question, ["a-v1", "a-v2"], ["a-v1"], "SQLite")
+
+
+def test_the_page_sets_each_question_side_by_side_with_its_ratio() -> None:
+    asked = questions.questions(1000)
+    figures = Figures(
+        models=1000,
+        repeat=7,
+        found={q.words: 40 for q in asked},
+        memory={SLIPWAY: {"etcd": 812}, "MLflow, SQLite": {"server": 1234, "database": 0}},
+        starts=[Start("again", 2.0, 31.4, 212, 260, 28.9, 0)],
+        help=Middle(0.2, 0.2, 0.2),
+        kubectl_get=Middle(1.5, 1.4, 1.6),
+    )
+    for side, factor, known in ((SLIPWAY, 1, asked), *((side, 3, [q for q in asked if q.theirs]) for side in SIDES)):
+        took = Middle(0.5 * factor, 0.4 * factor, 0.6 * factor)
+        figures.times[side] = {q.words: Times(factor, took, took) for q in known}
+        figures.load[side] = 0.4
+        figures.filled[side] = 100.0
+    text = page.page(figures, datetime(2026, 11, 22, tzinfo=UTC))
+    cells = [" ".join(line.split()) for line in text.splitlines()]
+    commit = "| which versions depend on a commit | 40 | 0.500 (0.400 to 0.600) | 1.500 (1.200 to 1.800) |"
+    assert f"{commit} 1.500 (1.200 to 1.800) | 3.0 | 3.0 |" in cells
+    assert "| what made the model that answers at a host name | 40 | 1.000 | - | - | - | - |" in cells
+    assert "| again | 2.0 | 31.4 | 28.9 | 212 | 260 | 0 |" in cells
+    assert "| MLflow, SQLite | server | 1,234 |" in cells
+    assert "| MLflow, SQLite | database | 0 |" not in cells
 
 
 @pytest.mark.parametrize("module", [measure, page, questions])
