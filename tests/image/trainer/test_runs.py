@@ -244,7 +244,7 @@ def train(context):
 
 def test_code_that_speaks_kubeflows_wire_format_reports_progress(pods: Pods) -> None:
     pod = pods.start(REPORTS, spec())
-    progress = pod.await_progress(10)
+    progress = pod.await_step(10)
     assert (progress.step, progress.of) == (10, 40)
     assert [(metric.name, metric.value) for metric in progress.metrics] == [("loss", "0.5")]
     assert pod.trained.metrics[0].name == "done"
