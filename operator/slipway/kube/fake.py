@@ -33,6 +33,9 @@ class FakeKube:
         self.log: list[str] = []
         self.events: list[dict[str, Any]] = []
         self._objects: dict[tuple[str, str, str, str], dict[str, Any]] = {}
+        """JSON types, never changed in place: a new state may share parts with the one before."""
+        self._wire: dict[tuple[str, str, str, str], bytes] = {}
+        """The same for whoever reads, who may change what it got. What is left of a removed object is never read."""
         self._applied: dict[tuple[str, str, str, str], dict[str, Any]] = {}
         self._not_installed = frozenset(not_installed)
         self._version = 0
@@ -55,22 +58,24 @@ class FakeKube:
 
     def put(self, manifest: Manifest) -> dict[str, Any]:
         """What a user or another controller writes: creates the object or replaces it, status included. Not logged."""
-        old = self._objects.get(self._at(manifest))
-        made = _copy(dict(manifest))
-        meta = made["metadata"]
+        return self._put(_copy(dict(manifest)))
+
+    def _put(self, made: dict[str, Any]) -> dict[str, Any]:
+        old = self._objects.get(self._at(made))
+        meta = {**made["metadata"]}
         meta.setdefault("namespace", "")
         self._uid += 1
         meta["uid"] = old["metadata"]["uid"] if old else meta.get("uid", f"uid-{self._uid}")
         meta.setdefault("creationTimestamp", "2026-01-01T00:00:00Z")
-        changed = old is None or old.get("spec") != made.get("spec")
-        meta["generation"] = (old["metadata"]["generation"] if old else 0) + (1 if changed else 0)
-        if old is None and "generation" in manifest["metadata"]:
-            meta["generation"] = manifest["metadata"]["generation"]
-        return self._store(made)
+        if old is None:
+            meta.setdefault("generation", 1)
+        else:
+            meta["generation"] = old["metadata"]["generation"] + (old.get("spec") != made.get("spec"))
+        return self._store({**made, "metadata": meta})
 
     def edit(self, resource: Resource, namespace: str, name: str, change: Callable[[dict[str, Any]], None]) -> None:
         """Change an object in place as a user or another controller would. Not logged."""
-        made = _again(self._objects[(resource.api_version, resource.kind, namespace, name)])
+        made = self._read((resource.api_version, resource.kind, namespace, name))
         change(made)
         self.put(made)
 
@@ -82,13 +87,12 @@ class FakeKube:
 
     def find(self, resource: Resource, namespace: str, name: str) -> dict[str, Any] | None:
         """``get`` for tests."""
-        found = self._objects.get((resource.api_version, resource.kind, namespace, name))
-        return _again(found) if found else None
+        at = (resource.api_version, resource.kind, namespace, name)
+        return self._read(at) if at in self._objects else None
 
     def all(self, resource: Resource) -> list[dict[str, Any]]:
         """Every object of a kind, by namespace and name."""
-        wanted = (resource.api_version, resource.kind)
-        return [_again(self._objects[k]) for k in sorted(k for k in self._objects if k[:2] == wanted)]
+        return [self._read(at) for at in self._those(resource)]
 
     @property
     def version(self) -> int:
@@ -107,11 +111,11 @@ class FakeKube:
 
     async def list(self, resource: Resource, namespace: str | None, labels: Mapping[str, str] | None = None) -> Objects:
         self._known(resource)
+        wanted = (labels or {}).items()
         return [
-            o
-            for o in self.all(resource)
-            if namespace in (None, o["metadata"]["namespace"])
-            and (labels or {}).items() <= o["metadata"].get("labels", {}).items()
+            self._read(at)
+            for at in self._those(resource)
+            if namespace in (None, at[2]) and wanted <= self._objects[at]["metadata"].get("labels", {}).items()
         ]
 
     async def apply(self, manifest: Manifest, resource_version: str | None = None) -> dict[str, Any]:
@@ -119,9 +123,10 @@ class FakeKube:
         old = self._objects.get(self._at(manifest))
         if resource_version is not None and (old is None or old["metadata"]["resourceVersion"] != resource_version):
             raise Conflict(409, "the object has been modified")
-        before = self._applied.get(self._at(manifest), {})
-        made = self.put(_merge(_without(old, before, manifest), manifest) if old else manifest)
-        self._applied[self._at(manifest)] = _copy(dict(manifest))
+        wanted = _copy(dict(manifest))
+        before = self._applied.get(self._at(wanted), {})
+        made = self._put(_merge(_without(old, before, wanted), wanted))
+        self._applied[self._at(wanted)] = wanted
         self._wrote("apply", made)
         return made
 
@@ -143,7 +148,7 @@ class FakeKube:
         old = self._objects.get(self._at(live))
         if old is None or old["metadata"]["resourceVersion"] != live["metadata"]["resourceVersion"]:
             raise Conflict(409, "the object has been modified")
-        made = self._store({**_copy(old), "status": _copy(dict(status))})
+        made = self._store({**old, "metadata": {**old["metadata"]}, "status": _copy(dict(status))})
         self._wrote("status", made)
         return made
 
@@ -153,7 +158,7 @@ class FakeKube:
             return
         if old["metadata"].get("annotations", {}).get(key) != value:
             return
-        made = _again(old)
+        made = self._read(self._at(old))
         del made["metadata"]["annotations"][key]
         self._wrote("remove-annotation", self._store(made))
 
@@ -175,8 +180,16 @@ class FakeKube:
     def _store(self, made: dict[str, Any]) -> dict[str, Any]:
         self._version += 1
         made["metadata"]["resourceVersion"] = str(self._version)
-        self._objects[self._at(made)] = made
-        return _again(made)
+        at = self._at(made)
+        self._objects[at] = made
+        self._wire[at] = marshal.dumps(made)
+        return self._read(at)
+
+    def _read(self, at: tuple[str, str, str, str]) -> dict[str, Any]:
+        return cast(dict[str, Any], marshal.loads(self._wire[at]))  # noqa: S302 - our own bytes
+
+    def _those(self, resource: Resource) -> Iterable[tuple[str, str, str, str]]:
+        return sorted(at for at in self._objects if at[:2] == (resource.api_version, resource.kind))
 
     def _collect(self, uid: str) -> None:
         for at, obj in list(self._objects.items()):
@@ -197,28 +210,20 @@ class FakeKube:
 
 def _merge(old: Any, new: Any) -> Any:
     """Server-side apply as far as our children need it: maps are merged, everything else is replaced."""
-    if isinstance(old, Mapping) and isinstance(new, Mapping):
-        merged = {k: _copy(v) for k, v in old.items()}
-        for key, value in new.items():
-            merged[key] = _merge(old.get(key), value)
-        return merged
-    return _copy(new)
+    if isinstance(old, dict) and isinstance(new, dict):
+        return {**old, **{key: _merge(old.get(key), value) for key, value in new.items()}}
+    return new
 
 
 def _without(old: Any, before: Any, new: Any) -> Any:
     """The old object without the keys that our last apply set and this one leaves out: giving up a field removes it."""
-    if not (isinstance(old, Mapping) and isinstance(before, Mapping) and isinstance(new, Mapping)):
+    if not (isinstance(old, dict) and isinstance(before, dict) and isinstance(new, dict)):
         return old
     return {
         key: _without(value, before.get(key), new.get(key))
         for key, value in old.items()
         if key in new or key not in before
     }
-
-
-def _again(stored: T) -> T:
-    """A copy of what is stored, which is JSON types already: faster still."""
-    return cast(T, marshal.loads(marshal.dumps(cast(Any, stored))))  # noqa: S302 - our own bytes, made a moment ago
 
 
 def _copy(value: T) -> T:
