@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 from cyclonedx.schema import SchemaVersion
-from cyclonedx.validation.json import JsonStrictValidator
 
 from slipway.cli import carding
 from slipway.cli.client import Object
@@ -120,6 +119,8 @@ def test_the_page_says_what_the_markdown_says(api: FakeApi, about: Path, capsys:
 
 @pytest.mark.parametrize("name", ["digits-v2", "digits-v3"], ids=["all is known", "nothing is known"])
 def test_the_bom_is_cyclonedx(api: FakeApi, about: Path, capsys: pytest.CaptureFixture[str], name: str) -> None:
+    from cyclonedx.validation.json import JsonStrictValidator  # takes a second, which other tests need not wait for
+
     carding.write(api, None, name, about if name == "digits-v2" else None, CardOutput.JSON)
     assert JsonStrictValidator(SchemaVersion.V1_6).validate_str(capsys.readouterr().out) is None
 
