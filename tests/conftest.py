@@ -71,6 +71,7 @@ class _Failures:
             crash = getattr(report.longrepr, "reprcrash", None)
             words = crash.message if crash else str(report.longrepr)
             terminal = self._plugins.get_plugin("terminalreporter")
+            assert isinstance(terminal, pytest.TerminalReporter)
             terminal.ensure_newline()
             terminal.write_line(f"{report.nodeid} ({report.when}): {words[:2000]}", red=True)
 

@@ -123,13 +123,15 @@ def _grow(api: Api, have: int, want: int, say: Callable[[str], None]) -> tuple[f
         with ThreadPoolExecutor(WRITERS) as pool:
             list(pool.map(lambda i, make=make: api.create(make(i)), range(have, want)))
         created = time.monotonic() - begun
-        eventually(
-            lambda c=count: c() >= want, seconds=PATIENCE, interval=0.5, what=f"{want} {name} having their children"
-        )
+        _until(count, want, f"{want} {name} having their children")
         took.append(time.monotonic() - begun)
         if want > have:
             say(f"{want - have} {name} created in {created:.1f} s, all with their children after {took[-1]:.1f} s")
     return took[0], took[1], took[2]
+
+
+def _until(count: Callable[[], int], want: int, what: str) -> None:
+    eventually(lambda: count() >= want, seconds=PATIENCE, interval=0.5, what=what)
 
 
 def _object(kind: str, name: str, spec: Object) -> Object:
@@ -165,9 +167,8 @@ def _latency(api: Api, size: int) -> float:
         manifest["metadata"]["name"] = f"probe-{size}-{i}"
         begun = time.monotonic()
         api.create(manifest)
-        eventually(
-            lambda m=manifest: api.get(JOBS, NAMESPACE, m["metadata"]["name"]), interval=0.005, what="one more Job"
-        )
+        job = functools.partial(api.get, JOBS, NAMESPACE, manifest["metadata"]["name"])
+        eventually(job, interval=0.005, what="one more Job")
         times.append(time.monotonic() - begun)
         api.delete(TRAINING_RUNS, NAMESPACE, manifest["metadata"]["name"])
     return sorted(times)[len(times) // 2]

@@ -78,7 +78,9 @@ class Graph:
 
     def one(self, kind: str, name: str | None = None) -> Mapping[str, Any]:
         """The only node of a kind, or the one of that name."""
-        found = [n for n in self._nodes.values() if n["kind"] == kind and name in (None, n["name"])]
+        found: list[Mapping[str, Any]] = [
+            n for n in self._nodes.values() if n["kind"] == kind and name in (None, n["name"])
+        ]
         assert len(found) == 1, f"{len(found)} nodes of {kind} {name or ''} in {list(self._nodes)}"
         return found[0]
 

@@ -75,7 +75,7 @@ def test_at_the_very_end_of_a_job(tenant: Tenant, operator: OperatorProcesses) -
     # When the operator dies, again and again until the Job has ended, so that nobody sees its end
     def ended(job: Object) -> bool:
         operator.kill()
-        return job.get("status", {}).get("succeeded") == 1
+        return bool(job.get("status", {}).get("succeeded") == 1)
 
     tenant.until(JOBS, "digits-1", ended, what="the Job's end")
     assert tenant.get(TRAINING_RUNS, "digits-1")["status"]["phase"] == "Running"

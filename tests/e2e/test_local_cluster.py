@@ -90,7 +90,7 @@ class Checkout:
 
     def processes(self) -> set[int]:
         """Every process that has to do with this cluster: in one of its control groups, or with its state's path."""
-        found = set()
+        found: set[int] = set()
         for listing in Path("/sys/fs/cgroup").glob(f"**/slipway-{self.identity}/**/cgroup.procs"):
             found.update(int(pid) for pid in listing.read_text().split())
         for command in Path("/proc").glob("[0-9]*/cmdline"):

@@ -112,7 +112,7 @@ def every_strategy(team: Team) -> None:
     promoted(team, "digits-v1")
     team.gone(HTTP_ROUTES, "digits-preview")
 
-    steps = [{"headerRoute": {"name": "X-Tester", "value": "anna"}}, {"shadow": {"percent": 50}}]
+    steps: list[Object] = [{"headerRoute": {"name": "X-Tester", "value": "anna"}}, {"shadow": {"percent": 50}}]
     parent = {"name": "public", "namespace": GATEWAYS_NAMESPACE}
     hosts = [f"digits.{team.namespace}.example.com"]
     team.deploy(

@@ -655,7 +655,7 @@ _DATASET: Final[dict[str, _One]] = {
     "a deadline that is too long": ("spec.activeDeadline", "0" * 32 + "h", "may not be more than 32 bytes"),
 }
 
-_TRAINING_RUN: Final[dict[str, _One]] = {
+_TRAINING_RUN: dict[str, _One] = {
     "no model": ("spec.model", GONE, "Required value"),
     "a model's name in capitals": ("spec.model", "Digits", MODEL_NAME),
     "an empty model's name": ("spec.model", "", MODEL_NAME),
@@ -861,7 +861,7 @@ _COMMAND: Final[dict[str, _One]] = {
     ),
 }
 
-_MODEL_VERSION: Final[dict[str, _One]] = {
+_MODEL_VERSION: dict[str, _One] = {
     "no spec": ("spec", GONE, "Required value"),
     "a name that is not of its model": (
         "metadata.name",
@@ -951,7 +951,7 @@ _PROMOTED: Final[dict[str, _One]] = {
     "from a version of too long a name": ("spec.promotedFrom.modelVersion", "m" * 61 + "-v3", "more than 63 bytes"),
 }
 
-_DEPLOYMENT: Final[dict[str, _One]] = {
+_DEPLOYMENT: dict[str, _One] = {
     "no spec": ("spec", GONE, "Required value"),
     "a name that begins with a digit": ("metadata.name", "3digits", "begin with a letter: Services are named after it"),
     "a name with a dot": ("metadata.name", "digits.eu", "metadata.name must be at most 40 characters"),
@@ -1184,7 +1184,7 @@ _ALIAS: Final[dict[str, _One]] = {
     "a followed model's name that is too long": _too_long("spec.model", 40),
 }
 
-_BLUE_GREEN: Final[dict[str, _One]] = {
+_BLUE_GREEN: dict[str, _One] = {
     "a strategy of another type than its name": (
         "spec.strategy.type",
         "Canary",
@@ -1267,7 +1267,7 @@ def _terms(path: str) -> dict[str, _One]:
 
 
 _DEPLOYMENT |= _terms("spec.strategy.canary.steps.4.shadow")
-_SHADOW: Final[dict[str, _One]] = {
+_SHADOW: dict[str, _One] = {
     **_terms("spec.strategy.shadow"),
     "a strategy of another type than its name": (
         "spec.strategy.type",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from functools import partial
 from typing import Any
 
 from slipway.api.common import ACTION_ANNOTATION, Label
@@ -65,8 +66,8 @@ def promoted(team: Team, version: str) -> Object:
     """Wait until a version is stable and nothing of another one is left."""
     fits = lambda d: d["status"]["stable"]["modelVersion"] == version and not d["status"].get("candidate")  # noqa: E731
     made = team.deployment_until("Healthy", check=fits)
-    names = lambda: [w["metadata"]["name"] for w in team.all(WORKLOADS)]  # noqa: E731
-    eventually(lambda: names() == [f"digits-{version}"], what="the other workload going")
+    wanted = [f"digits-{version}"]
+    eventually(lambda: [w["metadata"]["name"] for w in team.all(WORKLOADS)] == wanted, what="the other workload going")
     return made
 
 
@@ -120,6 +121,10 @@ def test_scaling(world: World) -> None:
     team.gone(BUDGETS, selector=OURS)
 
 
+def _is_another(before: Object, live: Object) -> bool:
+    return bool(live["metadata"]["uid"] != before["metadata"]["uid"])
+
+
 def test_what_somebody_changes_or_deletes_is_put_right(world: World) -> None:
     team = serving(world)
     route = team.get(HTTP_ROUTES, "digits")
@@ -136,7 +141,7 @@ def test_what_somebody_changes_or_deletes_is_put_right(world: World) -> None:
         before = team.get(resource, name)
         assert before is not None
         team.api.delete(resource, team.namespace, name)
-        team.until(resource, name, lambda o, uid=before["metadata"]["uid"]: o["metadata"]["uid"] != uid)
+        team.until(resource, name, partial(_is_another, before))
     team.deployment_until("Healthy", check=lambda d: d["status"]["stable"]["readyReplicas"] == 2)
 
 

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import httpx
 
@@ -220,7 +220,12 @@ class Api:
 
 
 def eventually(
-    ask: Callable[[], T], *, seconds: float = 60.0, interval: float = 0.05, what: str = "it", show: Any = None
+    ask: Callable[[], T | Literal[False] | None],
+    *,
+    seconds: float = 60.0,
+    interval: float = 0.05,
+    what: str = "it",
+    show: Callable[[], object] | None = None,
 ) -> T:
     """Ask until the answer is true, and return it.
 

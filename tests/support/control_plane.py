@@ -14,6 +14,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -189,7 +190,7 @@ def install_crds(api: Api, files: list[Path], only: tuple[str, ...] = ()) -> Non
         api.apply(crd)
     for crd in wanted:
         name = crd["metadata"]["name"]
-        eventually(lambda name=name: _established(api, name), what=f"CRD {name} being served")
+        eventually(partial(_established, api, name), what=f"CRD {name} being served")
 
 
 def make_namespace(api: Api, name: str) -> None:

@@ -46,7 +46,7 @@ class ImageRoot:
     ) -> subprocess.Popen[str]:
         """Start a program inside, as the image's user; ``mounts`` maps what is outside to where it appears."""
         pairs = [str(part) for outside, inside in mounts.items() for part in (outside, inside)]
-        alone = ["unshare", "--mount", "--propagation", "private", "--", "sh", "-c", _INSIDE, "sh", self.path]
+        alone = ["unshare", "--mount", "--propagation", "private", "--", "sh", "-c", _INSIDE, "sh", str(self.path)]
         path = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"}
         return subprocess.Popen([*alone, *pairs, "--", *command], env={**path, **env}, text=True, **more)
 

@@ -14,6 +14,7 @@ import traceback
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Final
 
 from slipway import contract
@@ -180,7 +181,7 @@ class Kubelet:
         for pod in self.api.list(PODS, selector=f"{Label.MANAGED_BY}={FIELD_MANAGER}"):
             uid = pod["metadata"]["uid"]
             if "deletionTimestamp" in pod["metadata"]:
-                self._tolerate(lambda pod=pod: self._end(pod))
+                self._tolerate(partial(self._end, pod))
                 continue
             before = self._done.get(uid)
             if before is not None and before.exit_code is not None:
@@ -188,7 +189,7 @@ class Kubelet:
             role = pod["metadata"]["labels"][Label.ROLE]
             act = self._programs.get((pod["metadata"]["namespace"], role), _USUAL[role])(pod)
             if act is not None and act != before:
-                self._tolerate(lambda pod=pod, act=act: self._become(pod, act))
+                self._tolerate(partial(self._become, pod, act))
                 self._done[uid] = act
         if self.gateway_api:
             self._answer_routes()
@@ -244,6 +245,7 @@ class Kubelet:
             return
         if "nodeName" not in pod["spec"]:
             self._bind(pod)
+        state: dict[str, dict[str, object]]
         if act.waiting:
             phase, state = "Pending", {"waiting": {"reason": act.waiting[0], "message": act.waiting[1]}}
         elif act.exit_code is None:
@@ -292,11 +294,9 @@ class Kubelet:
                 continue
             parents = [self._parent(ref, generation) for ref in route["spec"]["parentRefs"]]
             meta = route["metadata"]
-            self._tolerate(
-                lambda meta=meta, parents=parents: self.api.merge(
-                    HTTP_ROUTES, meta["namespace"], meta["name"], {"status": {"parents": parents}}, subresource="status"
-                )
-            )
+            status = {"status": {"parents": parents}}
+            merge = partial(self.api.merge, HTTP_ROUTES, meta["namespace"], meta["name"], status, subresource="status")
+            self._tolerate(merge)
 
     def _answer_policies(self) -> None:
         """Every Gateway accepts a policy of its routes, as Envoy Gateway does."""
@@ -318,15 +318,8 @@ class Kubelet:
                 }
                 for parent in (self._parent(ref, generation) for ref in route["spec"]["parentRefs"])
             ]
-            self._tolerate(
-                lambda meta=meta, ancestors=ancestors: self.api.merge(
-                    TRAFFIC_POLICIES,
-                    meta["namespace"],
-                    meta["name"],
-                    {"status": {"ancestors": ancestors}},
-                    subresource="status",
-                )
-            )
+            status, where = {"status": {"ancestors": ancestors}}, (meta["namespace"], meta["name"])
+            self._tolerate(partial(self.api.merge, TRAFFIC_POLICIES, *where, status, subresource="status"))
 
     @staticmethod
     def _parent(ref: Object, generation: int) -> Object:

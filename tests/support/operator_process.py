@@ -144,7 +144,7 @@ def operator(
     user: str = ACCOUNT,
     start: bool = True,
     fresh_lease: bool = True,
-    **settings: str,
+    settings: Mapping[str, str] | None = None,
 ) -> Iterator[Operator]:
     """A replica with the rights that the chart gives, and no others; it is gone at the end, whatever happened.
 
@@ -152,7 +152,7 @@ def operator(
     """
     chart = chart or render()
     grant(cluster.api, chart, user=user)
-    env = {**chart.operator_env(), **{f"SLIPWAY_OPERATOR_{k.upper()}": v for k, v in settings.items()}}
+    env = {**chart.operator_env(), **{f"SLIPWAY_OPERATOR_{k.upper()}": v for k, v in (settings or {}).items()}}
     if fresh_lease:
         # A predecessor that was killed has not given it back, and nobody wants to wait until it runs out.
         cluster.api.delete(LEASES, RELEASE_NAMESPACE, env["SLIPWAY_OPERATOR_LEASE_NAME"])

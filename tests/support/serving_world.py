@@ -289,7 +289,7 @@ class World:
         if ready:
             status["podIP"] = "10.0.0.1"
         said = "True" if ready else "False"
-        old = next((c for c in pod["status"]["conditions"] if c["type"] == "Ready"), {})
+        old: Manifest = next((c for c in pod["status"]["conditions"] if c["type"] == "Ready"), {})
         since = old.get("lastTransitionTime") if old.get("status") == said else rfc3339(self.now)
         status["conditions"] = [{"type": "Ready", "status": said, "lastTransitionTime": since}]
         if trouble is not None:
@@ -303,7 +303,7 @@ class World:
         wanted = workload["spec"]["replicas"]
         pods = [p for p in self._all(PODS) if p["metadata"]["annotations"]["workload"] == workload["metadata"]["name"]]
         ready = sum(self._may_be_ready(pod) for pod in pods)
-        old = next(iter(workload.get("status", {}).get("conditions", ())), {})
+        old: Manifest = next(iter(workload.get("status", {}).get("conditions", ())), {})
         status = "True" if ready >= wanted else "False"
         since = old.get("lastTransitionTime") if old.get("status") == status else rfc3339(self.now)
         made = {
@@ -444,7 +444,7 @@ class World:
         def change(obj: dict[str, Any]) -> None:
             meta = obj["metadata"]
             meta["annotations"] = {**meta.get("annotations", {}), ACTION_ANNOTATION: verb}
-            field_ = {"f:metadata": {"f:annotations": {f"f:{ACTION_ANNOTATION}": {}}}}
+            field_: Manifest = {"f:metadata": {"f:annotations": {f"f:{ACTION_ANNOTATION}": {}}}}
             meta["managedFields"] = [{"manager": "kubectl-annotate", "fieldsV1": field_}]
 
         self.kube.edit(DEPLOYMENTS, NAMESPACE, NAME, change)
@@ -596,7 +596,7 @@ class World:
         """Replicas that a version must keep for the traffic that it has, or had a moment ago."""
         spec = self.the(DEPLOYMENTS, NAME)["spec"]
         percent = max(asked.get(name, 0), self._carried.get(name, 0))
-        needed = -(-spec["replicas"] * percent // 100)
+        needed: int = -(-spec["replicas"] * percent // 100)
         if not spec["replicas"]:
             return 0
         if not spec["strategy"].get("surge", True):

@@ -86,9 +86,10 @@ class World:
     def _tell_writes(self, before: int, told: int, room: Room[Any], name: str, old: Manifest) -> None:
         for line in self.kube.log[before:]:
             verb, kind, where = line.split()
-            text = f"{verb} {kind} {where.partition('/')[2]}"
+            namespace, _, written = where.partition("/")
+            text = f"{verb} {kind} {written}"
             if verb == "status":
-                status = self.kube.snapshot()[(room.resource.api_version, kind, *where.split("/"))]["status"]
+                status = self.kube.snapshot()[(room.resource.api_version, kind, namespace, written)]["status"]
                 if status.get("message") == old.get("message") and status.get("phase") == old.get("phase"):
                     changed = sorted(k for k in {*status, *old} - {"conditions"} if status.get(k) != old.get(k))
                     text += f": {', '.join(changed)}"

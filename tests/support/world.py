@@ -147,9 +147,7 @@ class Team:
         def show() -> object:
             return (self.get(resource, name) or {}).get("status"), self.world.operator.tail()
 
-        made = eventually(found, seconds=seconds, what=f"{name} {phase or ''} {reason or ''}", show=show)
-        assert made is not None
-        return made
+        return eventually(found, seconds=seconds, what=f"{name} {phase or ''} {reason or ''}", show=show)
 
     def run_until(self, phase: str, name: str = "digits-1", **wanted: Any) -> Object:
         return self.until(TRAINING_RUNS, name, phase=phase, **wanted)
@@ -212,5 +210,5 @@ def neighbours(cluster: Cluster) -> Iterator[Kubelet]:
 @contextmanager
 def world_on(cluster: Cluster, *, user: str = ACCOUNT, **settings: str) -> Iterator[World]:
     """One operator that leads, and its neighbours."""
-    with neighbours(cluster) as played, operator(cluster, user=user, **settings) as process:
+    with neighbours(cluster) as played, operator(cluster, user=user, settings=settings) as process:
         yield World(cluster, process, played)

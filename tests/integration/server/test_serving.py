@@ -428,7 +428,7 @@ def test_one_bad_row_does_not_spoil_what_runs_with_it(tmp_path: Path) -> None:
 def test_texts_go_in_and_out(tmp_path: Path) -> None:
     with start(tmp_path, onnx_models.identity("BYTES")) as server:
         texts = ["Grüße", ""]
-        tensor = {"name": "x", "datatype": "BYTES", "shape": [1, 2], "data": texts}
+        tensor: dict[str, Any] = {"name": "x", "datatype": "BYTES", "shape": [1, 2], "data": texts}
         answer = httpx.post(server.url + INFER, json={"inputs": [tensor]})
         assert answer.json()["outputs"][0]["data"] == texts
 

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 import torch
 
 
 @pytest.fixture(autouse=True)
-def seeded() -> Iterator[None]:
+def seeded() -> None:
     """Each test draws the same weights, whatever ran before it."""
     torch.manual_seed(0)
     torch.set_num_threads(1)
-    return
