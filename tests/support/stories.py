@@ -13,7 +13,7 @@ from __future__ import annotations
 import difflib
 import os
 import random
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -153,6 +153,60 @@ async def tell_shuffled(world: World, steps: Iterable[Step], seed: int) -> None:
         world.log.append(f"# {step.name}")
         step.act(world)
     await world.rest()
+
+
+@dataclass(frozen=True)
+class Book:
+    """The stories of a room, and what holds of each of them.
+
+    Attributes:
+        end: what must be the same however it came to it.
+    """
+
+    stories: Mapping[str, Sequence[Step]]
+    new_world: Callable[[], World]
+    end: Callable[[World], Any]
+    _calm: dict[str, tuple[World, Any]] = field(default_factory=dict)
+
+    async def calm(self, name: str) -> tuple[World, Any]:
+        """The world after the story was told in order, and its end: told once for all that compare with it."""
+        if name not in self._calm:
+            world = self.new_world()
+            await tell_in_order(world, self.stories[name])
+            self._calm[name] = world, self.end(world)
+        return self._calm[name]
+
+    async def in_order(self, name: str, goldens: Path) -> None:
+        """The log is that of the golden file."""
+        world, _ = await self.calm(name)
+        compare(world.log, goldens / f"{name.replace(' ', '-').replace(',', '')}.log")
+
+    async def at_rest(self, name: str) -> None:
+        """Once it is over, no pass writes anything."""
+        world, _ = await self.calm(name)
+        before = world.kube.snapshot()
+        for room in world.rooms:
+            for subject in world.kube.all(room.resource):
+                assert not await world.operator_pass(room, subject), "it writes though nothing changed"
+        assert world.kube.snapshot() == before
+
+    async def shuffled(self, name: str, seeds: Iterable[int]) -> None:
+        """It ends the same whoever comes first."""
+        _, end = await self.calm(name)
+        for seed in seeds:
+            wild = self.new_world()
+            await tell_shuffled(wild, self.stories[name], seed)
+            assert self.end(wild) == end, f"seed {seed}"
+
+    async def crashing(self, name: str) -> None:
+        """It ends the same whichever write of the operator is the last one of its life."""
+        calm, end = await self.calm(name)
+        for at in range(1, len(calm.kube.log) + 1):
+            world = self.new_world()
+            world.kube.crash_after(at)
+            await tell_in_order(world, self.stories[name])
+            assert any("DIES" in line for line in world.log)
+            assert self.end(world) == end, f"crash after write {at}"
 
 
 def compare(log: Sequence[str], golden: Path) -> None:

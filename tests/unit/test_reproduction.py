@@ -32,7 +32,7 @@ from tests.support.builders import (
     training_run,
     verify_result,
 )
-from tests.support.stories import Step, World, tell_in_order, tell_shuffled, timeless
+from tests.support.stories import Book, Step, World, tell_in_order, timeless
 
 SEEDS = range(6)
 VERIFY = "digits-v1-verify"
@@ -181,22 +181,10 @@ def answer(world: World, name: str = AGAIN) -> dict[str, Any]:
 @pytest.mark.thorough
 @pytest.mark.parametrize("name", STORIES)
 async def test_shuffled_and_crashing_it_ends_the_same(name: str) -> None:
-    calm = new_world()
-    await tell_in_order(calm, STORIES[name])
-    end = the_end(calm)
-    for room in calm.rooms:
-        for subject in calm.kube.all(room.resource):
-            assert not await calm.operator_pass(room, subject), "it writes though nothing changed"
-    for seed in SEEDS:
-        wild = new_world()
-        await tell_shuffled(wild, STORIES[name], seed)
-        assert the_end(wild) == end, f"seed {seed}"
-    for at in range(1, len(calm.kube.log) + 1):
-        world = new_world()
-        world.kube.crash_after(at)
-        await tell_in_order(world, STORIES[name])
-        assert any("DIES" in line for line in world.log)
-        assert the_end(world) == end, f"crash after write {at}"
+    book = Book(STORIES, new_world, the_end)
+    await book.at_rest(name)
+    await book.shuffled(name, SEEDS)
+    await book.crashing(name)
 
 
 async def test_the_same_file_is_said_to_be_identical_on_both_sides() -> None:

@@ -20,7 +20,7 @@ from slipway.training import children as training_children
 from slipway.training import decide as training_decide
 from slipway.training import observe as training_observe
 from tests.support.builders import NAMESPACE, dataset, dataset_result, failure, store, train_result, training_run
-from tests.support.stories import Step, World, compare, tell_in_order, tell_shuffled, timeless
+from tests.support.stories import Book, Step, World, timeless
 
 GOLDEN = Path(__file__).parent / "stories"
 SEEDS = range(6)
@@ -329,47 +329,27 @@ def the_end(world: World) -> Any:
     }
 
 
-def golden(name: str) -> Path:
-    return GOLDEN / f"{name.replace(' ', '-').replace(',', '')}.log"
+BOOK = Book(STORIES, new_world, the_end)
+# By module: pytest puts the tests of one story side by side then, and they share its calm telling.
+each_story = pytest.mark.parametrize("name", STORIES, scope="module")
 
 
-@pytest.mark.parametrize("name", STORIES)
+@each_story
 async def test_in_order(name: str) -> None:
-    world = new_world()
-    await tell_in_order(world, STORIES[name])
-    the_end(world)
-    compare(world.log, golden(name))
+    await BOOK.in_order(name, GOLDEN)
 
 
-@pytest.mark.parametrize("name", STORIES)
+@each_story
 async def test_at_rest_nothing_is_written(name: str) -> None:
-    world = new_world()
-    await tell_in_order(world, STORIES[name])
-    before = world.kube.snapshot()
-    for room in world.rooms:
-        for subject in world.kube.all(room.resource):
-            assert not await world.operator_pass(room, subject)
-    assert world.kube.snapshot() == before
+    await BOOK.at_rest(name)
 
 
 @pytest.mark.thorough
-@pytest.mark.parametrize("name", STORIES)
+@each_story
 async def test_shuffled(name: str) -> None:
-    calm = new_world()
-    await tell_in_order(calm, STORIES[name])
-    for seed in SEEDS:
-        wild = new_world()
-        await tell_shuffled(wild, STORIES[name], seed)
-        assert the_end(wild) == the_end(calm), f"seed {seed}"
+    await BOOK.shuffled(name, SEEDS)
 
 
-@pytest.mark.parametrize("name", STORIES)
+@each_story
 async def test_a_crash_after_any_write_ends_the_same(name: str) -> None:
-    calm = new_world()
-    await tell_in_order(calm, STORIES[name])
-    for at in range(1, len(calm.kube.log) + 1):
-        world = new_world()
-        world.kube.crash_after(at)
-        await tell_in_order(world, STORIES[name])
-        assert any("DIES" in line for line in world.log)
-        assert the_end(world) == the_end(calm), f"crash after write {at}"
+    await BOOK.crashing(name)

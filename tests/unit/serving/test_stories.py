@@ -68,7 +68,11 @@ def calm(name: str) -> World:
     return asyncio.run(tell(STORIES[name], STORIES[name].begin()))
 
 
-@pytest.mark.parametrize("name", STORIES, ids=by_name)
+# By module: pytest puts the tests of one story side by side then, and they share its calm telling.
+each_story = pytest.mark.parametrize("name", STORIES, ids=by_name, scope="module")
+
+
+@each_story
 def test_in_order(name: str) -> None:
     world = calm(name)
     compare([f"# {name}", *world.log], GOLDEN / f"{by_name(name)}.txt")
@@ -78,7 +82,7 @@ def test_no_golden_log_is_left_over() -> None:
     assert {path.stem for path in GOLDEN.iterdir()} == {by_name(name) for name in STORIES}
 
 
-@pytest.mark.parametrize("name", STORIES, ids=by_name)
+@each_story
 def test_an_operator_that_dies_after_every_write_comes_to_the_same_end(name: str) -> None:
     world = STORIES[name].begin()
     rearm(world.kube)
