@@ -15,7 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from itertools import groupby
 from typing import Any
 
-from content import VERSIONS, Made, versions  # the directory of this file is on the path
+from content import VERSIONS, Made, versions  # type: ignore[import-not-found]  # this file's directory is on the path
 from mlflow import MlflowClient
 from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, RunTag
 

@@ -48,7 +48,8 @@ def test_a_decision_is_in_the_callers_name(api: FakeApi, capsys: pytest.CaptureF
 
 def just_before_the_write(api: FakeApi, happens: Callable[[Object], None]) -> None:
     """Somebody else comes between our look at a version and our write."""
-    call, done = api.call, []
+    call = api.call
+    done: list[bool] = []
 
     def between(method: str, path: str, body: Any = None, **more: str) -> Object:
         if method == "PATCH" and not done:

@@ -33,7 +33,7 @@ def file(tmp_path: Path) -> Path:
 
 def blob(root: Path, descriptor: dict[str, Any]) -> bytes:
     """A blob by its descriptor, of whose digest and size it is."""
-    content = (root / "blobs" / descriptor["digest"].replace(":", "/")).read_bytes()
+    content: bytes = (root / "blobs" / descriptor["digest"].replace(":", "/")).read_bytes()
     assert len(content) == descriptor["size"]
     assert f"sha256:{hashlib.sha256(content).hexdigest()}" == descriptor["digest"]
     return content

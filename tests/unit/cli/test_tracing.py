@@ -78,7 +78,7 @@ QUESTIONS: dict[str, dict[str, str]] = {
 
 @pytest.mark.parametrize("question", QUESTIONS, ids=lambda q: q.replace(" ", "-"))
 def test_as_a_person_reads_it(api: FakeApi, capsys: pytest.CaptureFixture[str], question: str) -> None:
-    ask(api, **QUESTIONS[question])
+    ask(api, GraphOutput.TREE, False, **QUESTIONS[question])
     compare(capsys.readouterr().out.splitlines(), GOLDEN / f"{question.replace(' ', '-')}.txt")
 
 
@@ -86,12 +86,14 @@ def test_as_a_person_reads_it(api: FakeApi, capsys: pytest.CaptureFixture[str], 
 @pytest.mark.parametrize("question", QUESTIONS, ids=lambda q: q.replace(" ", "-"))
 def test_dot_is_dot_and_says_the_same_as_json(api: FakeApi, capsys: pytest.CaptureFixture[str], question: str) -> None:
     nodes, edges = graph(api, capsys, **QUESTIONS[question])
-    ask(api, GraphOutput.DOT, **QUESTIONS[question])
-    (drawn,) = pydot.graph_from_dot_data(capsys.readouterr().out) or ()
+    ask(api, GraphOutput.DOT, False, **QUESTIONS[question])
+    parsed = pydot.graph_from_dot_data(capsys.readouterr().out)
+    assert parsed is not None
+    (drawn,) = parsed
     named = {json.loads(n.get_name()) for n in drawn.get_nodes() if n.get_name().startswith('"')}
     assert named == nodes
     assert {
-        (json.loads(e.get_source()), json.loads(e.get_label()), json.loads(e.get_destination()))
+        tuple(json.loads(str(word)) for word in (e.get_source(), e.get("label"), e.get_destination()))
         for e in drawn.get_edges()
     } == edges
 
@@ -194,7 +196,7 @@ def test_a_dataset_stands_for_the_digest_of_its_newest_version(
 )
 def test_what_cannot_be_answered_is_a_sentence(api: FakeApi, asked: dict[str, str], words: str) -> None:
     with pytest.raises(Stop, match=words):
-        ask(api, **asked)
+        ask(api, GraphOutput.TREE, False, **asked)
 
 
 def test_before_a_history_that_was_cut_nothing_is_claimed(api: FakeApi) -> None:

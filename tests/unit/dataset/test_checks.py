@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,8 +13,18 @@ from slipway_dataset import unique
 from tests.unit.dataset.helpers import Looks, memory, spec
 from tests.unit.dataset.test_formats import as_csv, as_parquet
 
-ONE = {"id": [1, 2, 3], "age": [30, None, 41], "mail": ["a@x", "b@x", "c@y"], "at": ["2026-01-01", "2026-01-02", ""]}
-TWO = {"id": [4, 2, 5], "age": [-1, 20, 130], "mail": ["d", "e@x", ""], "at": ["2026-01-03", "2025-12-31", ""]}
+ONE: dict[str, list[Any]] = {
+    "id": [1, 2, 3],
+    "age": [30, None, 41],
+    "mail": ["a@x", "b@x", "c@y"],
+    "at": ["2026-01-01", "2026-01-02", ""],
+}
+TWO: dict[str, list[Any]] = {
+    "id": [4, 2, 5],
+    "age": [-1, 20, 130],
+    "mail": ["d", "e@x", ""],
+    "at": ["2026-01-03", "2025-12-31", ""],
+}
 
 
 @pytest.mark.parametrize(

@@ -279,7 +279,7 @@ def test_rows_of_parquet_are_taken_by_their_bytes(tmp_path: Path, monkeypatch: p
 
     together = parquet_file._together
     monkeypatch.setattr(parquet_file, "_together", kept)
-    table = {"text": [f"{n:03}" + "x" * 997 for n in range(300)], "n": list(range(300))}
+    table: dict[str, list[Any]] = {"text": [f"{n:03}" + "x" * 997 for n in range(300)], "n": list(range(300))}
     made = Looks(memory({"a.parquet": as_parquet(table)}), tmp_path).profile(spec(format="Parquet"))
     assert made["rows"] == 300
     assert column(made, "n")["max"] == 299

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from collections.abc import Callable
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
 from slipway_dataset.column import SHARES
 from slipway_dataset.frequent import ROOM, Frequent
 from slipway_dataset.quantiles import K, Quantiles
 
-ORDERS = {
+Values = NDArray[np.float64]
+ORDERS: dict[str, Callable[[Values, np.random.Generator], Values]] = {
     "sorted": lambda values, _: values,
     "backwards": lambda values, _: values[::-1],
     "mixed": lambda values, rng: rng.permutation(values),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import json
 from dataclasses import replace
@@ -212,7 +213,7 @@ def test_a_signature_that_does_not_verify_is_not_written_over(forge: object, wor
 
 def test_a_statement_that_was_changed_after_it_was_signed_is_found_out() -> None:
     made = json.loads(bundle.sign(STATEMENT.encode(), OURS.key))
-    made["dsseEnvelope"]["payload"] = bundle.base64.b64encode(STATEMENT.replace("v3", "v4").encode()).decode()
+    made["dsseEnvelope"]["payload"] = base64.b64encode(STATEMENT.replace("v3", "v4").encode()).decode()
     with pytest.raises(bundle.BundleError, match="does not fit what it holds"):
         bundle.read(json.dumps(made).encode(), OURS.key.public_key())
 

@@ -364,7 +364,7 @@ def test_a_decision_keeps_the_time_at_which_it_was_first_seen() -> None:
 def sibling(
     number: int, *aliases: str, archived: bool = False, verified: bool = True, approval: dict[str, Any] | None = None
 ) -> dict[str, Any]:
-    more = {"approval": approval} if approval else {}
+    more: dict[str, Any] = {"approval": approval} if approval else {}
     return model_version(
         f"digits-v{number}", aliases=list(aliases), archived=archived, status=VERIFIED if verified else {}, **more
     )

@@ -177,7 +177,7 @@ STORIES: dict[str, list[Step]] = {
                 *(s for _ in range(4) for s in (pod_runs(), pod_ends(1, failure("StoreUnreachable", "no answer")))),
                 Step(
                     f"{wait} s pass",
-                    lambda w, wait=wait: w.advance(wait),
+                    partial(World.advance, seconds=wait),
                     says(f"{wait - 1}s later".replace("60s", "1m")),
                 ),
             )

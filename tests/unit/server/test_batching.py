@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
@@ -388,8 +388,10 @@ async def test_a_request_that_waited_too_long_is_not_run_any_more() -> None:
 
 
 async def test_counting_that_fails_costs_no_answer(caplog: pytest.LogCaptureFixture) -> None:
+    def fail(outputs: list[Array]) -> Array | None:
+        raise ZeroDivisionError
+
     async with bench(Doubler()) as b:
-        fail: Callable[[list[Array]], None] = lambda outputs: 1 / 0  # type: ignore[assignment, return-value]  # noqa: E731
         b.seen.outputs = fail  # type: ignore[method-assign]
         b.ask(1)
         await b.settle(1)

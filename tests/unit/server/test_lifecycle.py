@@ -83,7 +83,12 @@ def test_a_message_that_cannot_be_written_is_in_the_log(
 
 def test_the_command_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[Options] = []
-    monkeypatch.setattr(lifecycle, "run", lambda action, options: seen.append(options) or EXIT_OK)
+
+    def run(action: object, options: Options) -> int:
+        seen.append(options)
+        return EXIT_OK
+
+    monkeypatch.setattr(lifecycle, "run", run)
     assert main(["verify", "--model-dir", str(tmp_path), "--port", "7", "--log-level", "ERROR"]) == EXIT_OK
     assert (seen[0].model_dir, seen[0].port) == (tmp_path, 7)
     assert main(["serve"]) == EXIT_OK

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -43,7 +43,7 @@ def subgraph() -> onnx.GraphProto:
 
 
 def attribute(model: onnx.ModelProto) -> onnx.AttributeProto:
-    made = model.graph.node[0].attribute.add()
+    made: onnx.AttributeProto = model.graph.node[0].attribute.add()
     made.name = "a"
     return made
 
@@ -132,7 +132,9 @@ def refuse(path: Path, data: bytes) -> str:
 
 
 @pytest.mark.parametrize("place", PLACES, ids=lambda place: place.__name__)
-def test_an_external_tensor_is_refused_wherever_it_stands(place, tmp_path: Path) -> None:
+def test_an_external_tensor_is_refused_wherever_it_stands(
+    place: Callable[[onnx.ModelProto], object], tmp_path: Path
+) -> None:
     model = onnx_models.digits()
     place(model)
     assert "tensor 'secret' keeps its data in another file" in refuse(tmp_path / "m", model.SerializeToString())

@@ -302,7 +302,7 @@ async def test_it_goes_on_after_a_round_that_failed_and_ends_with_its_peers_clos
 
     real = asyncio.sleep
     monkeypatch.setattr(world.shadow, "tick", tick)
-    monkeypatch.setattr(module.asyncio, "sleep", at_once)
+    monkeypatch.setattr(asyncio, "sleep", at_once)
     task = asyncio.create_task(world.shadow.run(world))
     async with asyncio.timeout(10):
         await done.wait()

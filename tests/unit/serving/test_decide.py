@@ -207,7 +207,12 @@ async def test_ready_stays_true_from_the_first_answer_to_the_last() -> None:
     world = await serving()
     ready = []
     inner = world.kube.on_write
-    world.kube.on_write = lambda: (inner(), ready.append(world.condition("Ready")["status"]))[0]
+
+    def on_write() -> None:
+        inner()
+        ready.append(world.condition("Ready")["status"])
+
+    world.kube.on_write = on_write
     await told(
         world,
         Turn(ask_for(V2), paused(V2, 10)),

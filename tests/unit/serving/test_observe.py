@@ -106,8 +106,8 @@ async def test_an_alias_of_another_model_or_one_that_is_only_asked_for_leads_now
 async def test_a_verb_is_read_with_who_wrote_it() -> None:
     made = deployment()
     made["metadata"]["annotations"] = {ACTION_ANNOTATION: "promote", "else": "x"}
-    mine = {"f:metadata": {"f:annotations": {f"f:{ACTION_ANNOTATION}": {}}}}
-    theirs = {"f:metadata": {"f:annotations": {"f:else": {}}}}
+    mine: dict[str, Any] = {"f:metadata": {"f:annotations": {f"f:{ACTION_ANNOTATION}": {}}}}
+    theirs: dict[str, Any] = {"f:metadata": {"f:annotations": {"f:else": {}}}}
     made["metadata"]["managedFields"] = [
         {"manager": "helm", "fieldsV1": theirs},
         {"manager": "argocd", "fieldsV1": mine},

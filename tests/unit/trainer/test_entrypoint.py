@@ -96,7 +96,7 @@ def test_the_image_may_hold_the_code(tmp_path: Path) -> None:
 def test_what_another_attempt_cannot_cure(
     tmp_path: Path, name: str, modules: dict[str, str], reason: str, sentence: str
 ) -> None:
-    error = failure(tmp_path, name, **modules)
+    error = failure(tmp_path, name, None, **modules)
     assert (error.reason.name, error.reason.again) == (reason, False)
     assert sentence in str(error)
 

@@ -114,13 +114,13 @@ def test_a_key_that_is_a_file_and_a_folder_is_refused(tmp_path: Path) -> None:
 class ShrinkingStore(MemoryStore):
     """Another program writes over an object between the listing and the reading."""
 
-    def read(self, bucket: str, key: str) -> Iterator[bytes]:
+    def read(self, bucket: str, key: str, etag: str = "") -> Iterator[bytes]:
         self.buckets[bucket]["digits/train.csv"] = b"short"
-        return super().read(bucket, key)
+        return super().read(bucket, key, etag)
 
 
 class ForgettingStore(MemoryStore):
-    def read(self, bucket: str, key: str) -> Iterator[bytes]:
+    def read(self, bucket: str, key: str, etag: str = "") -> Iterator[bytes]:
         raise ObjectMissingError(key)
 
 
@@ -137,7 +137,7 @@ def test_an_object_that_changes_meanwhile_leaves_no_file_and_may_be_tried_again(
 
 
 class FullDiskStore(MemoryStore):
-    def read(self, bucket: str, key: str) -> Iterator[bytes]:
+    def read(self, bucket: str, key: str, etag: str = "") -> Iterator[bytes]:
         raise OSError(28, "No space left on device")
 
 

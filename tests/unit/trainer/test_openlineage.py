@@ -6,7 +6,7 @@ import importlib
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -85,32 +85,35 @@ def read(document: dict[str, Any]) -> event_v2.RunEvent:
     return made
 
 
+def facet(told: Mapping[str, Any] | None, name: str) -> Any:
+    """One of an object's facets, each of which is of a type of its own."""
+    assert told is not None
+    return told[name]
+
+
 def test_a_run_that_is_done_says_what_it_read_and_made() -> None:
     found = read(event(SPEC, "COMPLETE", "2026-01-01T00:01:00Z", result=train_result()))
     assert (found.run.runId, found.job.namespace, found.job.name) == (UID, "ns", "train.digits")
-    (source,) = found.inputs or ()
+    assert found.inputs is not None
+    assert found.outputs is not None
+    (source,), (model,) = found.inputs, found.outputs
     assert (source.namespace, source.name) == ("s3://data", "digits")
-    assert source.facets is not None
-    assert source.facets["version"].datasetVersion == DIGEST  # type: ignore[attr-defined]
-    assert source.inputFacets is not None
-    assert source.inputFacets["inputStatistics"].fileCount == 2  # type: ignore[attr-defined]
-    (model,) = found.outputs or ()
+    assert facet(source.facets, "version").datasetVersion == DIGEST
+    assert facet(source.inputFacets, "inputStatistics").fileCount == 2
     assert (model.namespace, model.name) == ("s3://models", "digits/runs/1/model.onnx")
-    assert model.outputFacets is not None
-    assert model.outputFacets["outputStatistics"].size == 17432  # type: ignore[attr-defined]
+    assert facet(model.outputFacets, "outputStatistics").size == 17432
 
 
 def test_code_by_git_is_named_with_its_commit() -> None:
     by_git = spec(runUid=UID, codeGit=GitSpec("https://git.example/digits.git", "main", "train"))
     document = event(by_git, "COMPLETE", "2026-01-01T00:01:00Z", result=train_result(code=CodeResult("c" * 40)))
-    location = read(document).job.facets["sourceCodeLocation"]  # type: ignore[index]
-    assert (location.version, location.branch, location.path) == ("c" * 40, "main", "train")  # type: ignore[attr-defined]
+    location = facet(read(document).job.facets, "sourceCodeLocation")
+    assert (location.version, location.branch, location.path) == ("c" * 40, "main", "train")
 
 
 def test_a_failure_says_why() -> None:
     found = read(event(SPEC, "FAIL", "2026-01-01T00:01:00Z", message="the training code raised ValueError"))
-    assert found.run.facets is not None
-    assert found.run.facets["errorMessage"].message == "the training code raised ValueError"  # type: ignore[attr-defined]
+    assert facet(found.run.facets, "errorMessage").message == "the training code raised ValueError"
     assert found.outputs == []
 
 

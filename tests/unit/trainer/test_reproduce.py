@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +29,7 @@ KEY = "digits/model.onnx"
 def scaled(by: float, kind: int = onnx.TensorProto.FLOAT, dtype: Any = np.float32) -> onnx.ModelProto:
     """y = by * x: how far two answers are apart is known exactly."""
     nodes = [helper.make_node("Mul", ["x", "by"], ["y"])]
-    names = {onnx.TensorProto.FLOAT: "FP32", onnx.TensorProto.INT64: "INT64"}
+    names: dict[int, str] = {onnx.TensorProto.FLOAT: "FP32", onnx.TensorProto.INT64: "INT64"}
     signature = Signature([Tensor("x", names[kind], [-1, 4])], [Tensor("y", names[kind], [-1, 4])])
     return onnx_models.make(nodes, signature, [numpy_helper.from_array(np.array(by, dtype=dtype), "by")])
 
@@ -90,7 +90,8 @@ def test_other_bytes_that_answer_alike_are_within_the_tolerance(tmp_path: Path) 
     rows = {"x": np.full((3, 4), 4, dtype=np.float32)}
     found = bench.compare(example=rows, then={"accuracy": "0.97"}, now={"accuracy": 0.9705})
     assert found.verdict == "WithinTolerance"
-    assert (found.rows, float(found.maxAbsDiff or "nan")) == (3, pytest.approx(0.004, rel=1e-2))
+    assert found.rows == 3
+    assert float(found.maxAbsDiff or "nan") == pytest.approx(0.004, rel=1e-2)
     assert set(whats(found)) == {"artifact"}
     assert bench.artifact.digest in whats(found)["artifact"]
 
@@ -163,7 +164,7 @@ def test_a_file_that_is_gone_is_named(tmp_path: Path) -> None:
 
 def test_a_store_that_is_down_is_asked_again_by_the_next_attempt(tmp_path: Path) -> None:
     class Down(MemoryStore):
-        def read(self, bucket: str, key: str) -> Any:
+        def read(self, bucket: str, key: str, etag: str = "") -> Iterator[bytes]:
             raise TrainerError(failures.STORE_UNREACHABLE, "nothing answers")
 
     bench = Bench(tmp_path, scaled(1), scaled(2))

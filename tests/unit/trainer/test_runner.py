@@ -78,9 +78,9 @@ class FileStore(MemoryStore):
         self._count()
         super().remove(bucket, key)
 
-    def read(self, bucket: str, key: str) -> Iterator[bytes]:
+    def read(self, bucket: str, key: str, etag: str = "") -> Iterator[bytes]:
         self._die_if_dead()
-        return super().read(bucket, key)
+        return super().read(bucket, key, etag)
 
     def _count(self) -> None:
         self._die_if_dead()
@@ -202,11 +202,12 @@ def test_a_run_leaves_its_result_and_tells_the_operator(tmp_path: Path) -> None:
 
 def test_code_by_git_is_named_by_its_commit(tmp_path: Path) -> None:
     store, commit = FileStore(), "c" * 40
-    asked = spec(data=DATA, parameters={"epochs": "1"}, codeGit=GitSpec("https://git.example.com/digits", "main"))
+    git = GitSpec("https://git.example.com/digits", "main")
+    asked = spec(data=DATA, parameters={"epochs": "1"}, codeGit=git)
     unknown = Pod(tmp_path / "unknown", store, spec=asked)
     assert unknown.attempt.run() == 1
     assert "does not say which commit this run takes" in unknown.failure.message
-    publish.pin_commit(store, publish.RunFolder(PLACE, "digits", "uid-1"), asked.codeGit, commit)
+    publish.pin_commit(store, publish.RunFolder(PLACE, "digits", "uid-1"), git, commit)
     forget_code()
     pod = Pod(tmp_path / "pod", store, spec=asked)
     assert pod.attempt.run() == 0

@@ -83,7 +83,8 @@ def store(client: object, slept: list[float] | None = None) -> S3Store:
     ],
 )
 def test_what_cannot_get_better_is_told_at_once(code: str, reason: str, sentence: str) -> None:
-    client, slept = Client(s3_error(code)), []
+    client = Client(s3_error(code))
+    slept: list[float] = []
     with pytest.raises(TrainerError) as caught:
         store(client, slept).write("data", "key", b"content")
     assert caught.value.reason.name == reason

@@ -381,7 +381,7 @@ def test_a_run_is_looked_at_often_while_it_trains_and_while_something_unlabelled
 
 def test_progress_and_metrics_of_a_running_pod_are_merged() -> None:
     progress = contract.Progress(step=8, of=20, metrics=[contract.Metric("accuracy", "0.9", "0.95")])
-    running = {"job": job(), "pods": (trainer(started=T0),)}
+    running: dict[str, Any] = {"job": job(), "pods": (trainer(started=T0),)}
     status = decide(seen(**running, progress=progress), NOW).status
     assert isinstance(status, TrainingRunStatus)
     assert status.wire()["progress"] == {"percent": 40, "step": 8, "of": 20}
@@ -487,7 +487,7 @@ def test_a_job_made_anew_gets_the_time_that_is_left(whole: str | None, begun: st
 
 
 def test_an_unreadable_result_is_asked_for_twice_counted_before_the_job_is_deleted() -> None:
-    complete = {"conditions": condition("Complete")}
+    complete: dict[str, Any] = {"conditions": condition("Complete")}
     first = decide(seen(job=job(**complete)), NOW)
     assert isinstance(first.status, TrainingRunStatus)
     assert (first.changes, first.status.rereads) == ((), 1)

@@ -21,7 +21,7 @@ from tests.unit.training.test_decide import DEFAULTS, NOW, UID, said
 URI = "s3://models/digits/runs/1/model.safetensors"
 WEIGHTS = {"uri": URI, "digest": DIGEST, "size": 20, "store": "other"}
 LINEAGE = {"artifact": model_version()["spec"]["artifact"], "weights": WEIGHTS}
-FROM = {"from": {"modelVersion": "digits-v1"}}
+FROM: dict[str, Any] = {"from": {"modelVersion": "digits-v1"}}
 
 
 def version(ready: str = "True", words: str = "", **status: Any) -> dict[str, Any]:

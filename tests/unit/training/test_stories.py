@@ -174,8 +174,14 @@ def ended(name: str = "digits-1") -> Callable[[World], bool]:
     return lambda world: "completionTime" in status(world, name)
 
 
+def both_end(world: World) -> None:
+    for job in ("digits-1", "digits-2"):
+        world.kubelet.end(job, 0, GOOD)
+
+
 HAPPY = [apply(training_run()), pod_runs(), time_passes(60), pod_ends(0, GOOD)]
 
+FROM: dict[str, Any] = {"from": {"modelVersion": "digits-v1"}}
 BEHIND = {"metric": "accuracy", "notWorseThan": {"alias": "champion", "by": "0.01", "better": "Higher"}}
 
 
@@ -310,7 +316,7 @@ STORIES: dict[str, list[Step]] = {
         pod_runs("digits-2"),
         Step(
             "both pods end",
-            lambda w: [w.kubelet.end(job, 0, GOOD) for job in ("digits-1", "digits-2")],
+            both_end,
             lambda w: all(w.kubelet.pod(job, "Running") for job in ("digits-1", "digits-2")),
         ),
     ],
@@ -353,7 +359,7 @@ STORIES: dict[str, list[Step]] = {
         pod_ends(0, GOOD),
     ],
     "the version that it begins from comes later": [
-        apply(training_run(**{"from": {"modelVersion": "digits-v1"}})),
+        apply(training_run(**FROM)),
         Step("a person registers it", lambda w: w.kube.put(parent("Unknown")), lambda w: bool(status(w))),
         Step(
             "it is verified",
@@ -394,7 +400,7 @@ STORIES: dict[str, list[Step]] = {
 
 def _complete(world: World) -> bool:
     job = world.kube.find(JOBS, NAMESPACE, "digits-1")
-    return bool(job) and any(c["type"] == "Complete" for c in job["status"]["conditions"])
+    return job is not None and any(c["type"] == "Complete" for c in job["status"]["conditions"])
 
 
 def the_end(world: World) -> dict[str, Any]:

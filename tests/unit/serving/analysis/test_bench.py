@@ -10,12 +10,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bench.analysis import ABORTED, PROMOTED, UNDECIDED, Outcome, play
+from bench.analysis import Outcome, play
 from bench.analysis.__main__ import BEGIN, END, main
 from bench.analysis.best import fewest
 from bench.analysis.cases import Case, always, cases
 from bench.analysis.many import Many
-from bench.analysis.others import ARGO, FLAGGER
+from bench.analysis.others import ABORTED, ARGO, FLAGGER, PROMOTED, UNDECIDED
 from slipway.serving.analysis.sequential import Block, TwoSample
 
 ROOT = Path(__file__).parents[4]
