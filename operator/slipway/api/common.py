@@ -8,10 +8,10 @@ refuses, and because an older operator must be able to read what a newer one wro
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Final, Literal, Protocol, Self, TypeVar
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
 from pydantic.alias_generators import to_camel
@@ -380,6 +380,34 @@ class LastAction(Model):
     pending: bool = False
     """Carried out, but the annotation is still to be removed: what stands there now is not another wish. Without
     this fact an operator that dies between the two writes would carry the action out twice."""
+
+    @classmethod
+    def answer(cls, action: str | None, by: str | None, result: str, now: datetime) -> LastAction:
+        """The fact to record in the same write as what follows from the action."""
+        return cls(action=(action or "")[:ACTION_LIMIT], at=rfc3339(now), by=by, result=result[:1024], pending=True)
+
+
+def asked_anew(action: str | None, last: LastAction | None) -> bool:
+    """Whether an annotation is a wish that was not answered yet. One that was, but could not be removed before the
+    operator died, is no new wish."""
+    return action is not None and not (last and last.pending and last.action == action[:ACTION_LIMIT])
+
+
+class _Facts(Protocol):
+    @property
+    def last_action(self) -> LastAction | None: ...
+    def model_copy(self, *, update: Mapping[str, Any] | None = ...) -> Self: ...
+
+
+F = TypeVar("F", bound=_Facts)
+
+
+def answered(facts: F, action: str | None) -> F:
+    """The facts, where an annotation that is gone is not remembered as still to be removed."""
+    last = facts.last_action
+    if last is None or not last.pending or action is not None:
+        return facts
+    return facts.model_copy(update={"last_action": last.model_copy(update={"pending": False})})
 
 
 class Gpu(Model):

@@ -21,6 +21,8 @@ from slipway.api.common import (
     ACTION_LIMIT,
     Condition,
     LastAction,
+    answered,
+    asked_anew,
     duration,
     parse_time,
     rfc3339,
@@ -98,15 +100,6 @@ class View:
         """Those of the check that is wanted."""
         return versions.of_check(self.seen.pods, self.check)
 
-    @property
-    def asked(self) -> str | None:
-        """What a person asks for and was not answered yet. An annotation that was answered, but could not be removed
-        before the operator died, is no new wish."""
-        action, last = self.seen.action, self.status.last_action
-        if action is None or (last and last.pending and last.action == action[:ACTION_LIMIT]):
-            return None
-        return action
-
     def last_failure(self) -> podfacts.Trouble | None:
         """Why the newest pod that failed did."""
         memory = f"the {self.seen.spec.resources.memory} of spec.resources.memory"
@@ -119,22 +112,15 @@ class View:
 
 def decide(observed: Observed, now: datetime) -> Plan:
     """What is to be done about a Dataset."""
-    view = View(replace(observed, status=_answered(observed)), now)
-    if view.asked is not None:
-        return _answer(view, view.asked)
+    action, facts = observed.action, answered(observed.status, observed.action)
+    view = View(replace(observed, status=facts), now)
+    if action is not None and asked_anew(action, facts.last_action):
+        return _answer(view, action)
     verdict = next(v for rule in RULES if (v := rule(view)))
     return _plan(view, replace(verdict, message=verdict.message[:MESSAGE_LIMIT]))
 
 
 # --------------------------------------------------------------------------------------------- what a person asks
-
-
-def _answered(observed: Observed) -> DatasetStatus:
-    """The facts, where an annotation that is gone is not remembered as still to be removed."""
-    facts, last = observed.status, observed.status.last_action
-    if last is None or not last.pending or observed.action is not None:
-        return facts
-    return facts.model_copy(update={"last_action": last.model_copy(update={"pending": False})})
 
 
 def _answer(view: View, action: str) -> Plan:
@@ -147,13 +133,7 @@ def _answer(view: View, action: str) -> Plan:
         event = Event("Normal", Reason.CHECKING, f"check {check.number} begins, because a person asked for it")
     else:
         event = Event("Warning", Reason.ACTION_REFUSED, f"{action[:ACTION_LIMIT]!r} is no action: write {REFRESH}")
-    facts["last_action"] = LastAction(
-        action=action[:ACTION_LIMIT],
-        at=rfc3339(view.now),
-        by=view.seen.action_by,
-        result=event.message,
-        pending=True,
-    )
+    facts["last_action"] = LastAction.answer(action, view.seen.action_by, event.message, view.now)
     return Plan(
         status=view.status.model_copy(update=facts),
         remove_annotations={ACTION_ANNOTATION: action},

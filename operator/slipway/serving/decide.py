@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 from functools import partial
 from typing import Final
 
-from slipway.api.common import ACTION_ANNOTATION, ACTION_LIMIT, LastAction, parse_time, rfc3339
+from slipway.api.common import ACTION_ANNOTATION, LastAction, answered, parse_time
 from slipway.api.deployment import DeploymentStatus, VersionStatus
 from slipway.kube.objects import BUDGETS, HTTP_ROUTES, JOBS, SERVICES, TRAFFIC_POLICIES, WORKLOADS
 from slipway.kube.plan import Apply, Change, Create, Event, Plan, delete
@@ -34,7 +34,7 @@ LOOK_AGAIN: Final = 15.0
 
 def decide(observed: Observed, now: datetime) -> Plan:
     """What one pass wants done."""
-    observed = replace(observed, status=_answered(observed))
+    observed = replace(observed, status=answered(observed.status, observed.action))
     # A look at the counters becomes a fact first: the decision stands on what is recorded with it.
     observed = replace(observed, status=recorded(Situation(observed, now)))
     situation = Situation(observed, now)
@@ -66,22 +66,8 @@ def _choose(s: Situation) -> tuple[Decision | None, bool]:
     return retired(s), False
 
 
-def _answered(observed: Observed) -> DeploymentStatus:
-    """The facts, where an annotation that is gone is not remembered as still to be removed."""
-    facts, last = observed.status, observed.status.last_action
-    if last is None or not last.pending or observed.action is not None:
-        return facts
-    return facts.model_copy(update={"last_action": last.model_copy(update={"pending": False})})
-
-
 def _with_answer(s: Situation, decision: Decision) -> DeploymentStatus:
-    answer = LastAction(
-        action=(s.observed.action or "")[:ACTION_LIMIT],
-        at=rfc3339(s.now),
-        by=s.observed.action_by,
-        result=decision.message[:1024],
-        pending=True,
-    )
+    answer = LastAction.answer(s.observed.action, s.observed.action_by, decision.message, s.now)
     return decision.facts.model_copy(update={"last_action": answer})
 
 

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from slipway.api.common import ACTION_ANNOTATION, Condition
+from slipway.api.common import ACTION_ANNOTATION, Condition, asked_anew
 from slipway.api.dataset import DatasetStatus
 from slipway.api.reasons import Reason
 from slipway.api.training_run import DataInput, DataPin, TrainingRunSpec, TrainingRunStatus
@@ -116,4 +116,4 @@ def _stalled(dataset: Manifest, status: DatasetStatus) -> Condition | None:
 def _asked(dataset: Manifest, status: DatasetStatus) -> bool:
     """Whether a person asks for a check that the operator has not begun yet."""
     action = dataset["metadata"].get("annotations", {}).get(ACTION_ANNOTATION)
-    return action is not None and not (status.last_action and status.last_action.pending)
+    return asked_anew(action, status.last_action)

@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 from functools import cached_property
 from typing import Final
 
-from slipway.api.common import ACTION_LIMIT, parse_time, seconds
+from slipway.api.common import asked_anew, parse_time, seconds
 from slipway.api.deployment import DeploymentSpec, DeploymentStatus, Retiring, Weights
 from slipway.kube.drift import differs
 from slipway.kube.objects import Manifest
@@ -380,10 +380,8 @@ class Situation:
 
     @property
     def asked_anew(self) -> bool:
-        """Whether the annotation is a wish that was not answered yet. One that was, but could not be removed before
-        the operator died, is no new wish."""
-        action, last = self.observed.action, self.facts.last_action
-        return action is not None and not (last and last.pending and last.action == action[:ACTION_LIMIT])
+        """Whether a person asks for something that was not answered yet."""
+        return asked_anew(self.observed.action, self.facts.last_action)
 
     @cached_property
     def deadline(self) -> datetime | None:
