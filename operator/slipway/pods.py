@@ -8,14 +8,18 @@ read-only root, no service account token, no environment variables of neighbouri
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 from slipway import contract
 from slipway.api.common import FIELD_MANAGER, Label
+from slipway.kube.objects import JOBS, Manifest, owner_reference
 
 USER: Final = 65532
 """User and group of our images: the ``nonroot`` of the distroless images, which owns nothing on a node."""
+
+PROGRESS: Final = {"name": "progress", "containerPort": contract.PROGRESS_PORT, "protocol": "TCP"}
+"""The port at which a program tells how far it is."""
 
 
 def restricted_pod_security() -> dict[str, Any]:
@@ -129,6 +133,74 @@ def requirements(cpu: str, memory: str, gpus: int = 0, gpu_resource: str = "nvid
     if gpus:
         limits[gpu_resource] = str(gpus)
     return {"requests": {"cpu": cpu, **limits}, "limits": limits}
+
+
+def program(
+    name: str, image: str, image_pull_policy: str, asked: str, scratch: str, places: Iterable[str], **more: Any
+) -> dict[str, Any]:
+    """A container that does what a spec of ours says.
+
+    Args:
+        asked: that spec, as JSON.
+        scratch: the directory in which it may write.
+        places: the S3 places that it needs.
+        more: other fields of the container.
+    """
+    return {
+        "name": name,
+        "image": image,
+        "imagePullPolicy": image_pull_policy,
+        "env": [
+            env_var(contract.Env.SPEC, asked),
+            *identity_env_vars(),
+            *scratch_env_vars(scratch),
+            *store_env_vars(places),
+        ],
+        **container_base(),
+        **more,
+    }
+
+
+def job(
+    owner: Manifest,
+    name: str,
+    labels: dict[str, str],
+    pod: Mapping[str, Any],
+    *,
+    annotations: Mapping[str, str] | None = None,
+    **spec: Any,
+) -> dict[str, Any]:
+    """A Job that runs one pod to its end.
+
+    Args:
+        labels: of the Job and of its pods.
+        pod: the pod's containers and volumes.
+        spec: other fields of the Job's spec.
+    """
+    names = [c["name"] for c in (*pod.get("initContainers", ()), *pod["containers"])]
+    return {
+        "apiVersion": JOBS.api_version,
+        "kind": JOBS.kind,
+        "metadata": {
+            "name": name,
+            "namespace": owner["metadata"]["namespace"],
+            "labels": labels,
+            **({"annotations": dict(annotations)} if annotations else {}),
+            "ownerReferences": [owner_reference(owner)],
+        },
+        "spec": {
+            "completions": 1,
+            "parallelism": 1,
+            # A new pod only when the old one has really ended: two never write the same files.
+            "podReplacementPolicy": "Failed",
+            "podFailurePolicy": failure_policy(*names),
+            **spec,
+            "template": {
+                "metadata": {"labels": labels},
+                "spec": {**pod_base(), "restartPolicy": "Never", **pod},
+            },
+        },
+    }
 
 
 def failure_policy(*containers: str) -> dict[str, Any]:

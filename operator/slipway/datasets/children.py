@@ -8,7 +8,7 @@ from typing import Any, Final
 from slipway import contract, pods
 from slipway.api.common import GROUP, Label, seconds
 from slipway.api.dataset import Check, DatasetSpec
-from slipway.kube.objects import JOBS, Manifest, owner_reference
+from slipway.kube.objects import Manifest
 
 CONTAINER: Final = "dataset"
 ROLE: Final = "dataset"
@@ -96,51 +96,25 @@ def is_of(job: Manifest, check: Check) -> bool:
 
 def job(dataset: Manifest, spec: DatasetSpec, defaults: Defaults, check: Check) -> dict[str, Any]:
     """The Job that carries out one try of a check."""
-    meta = dataset["metadata"]
-    marked = labels(dataset, check.number)
     work, work_mount = pods.scratch("work", contract.WORK_DIR, SCRATCH)
-    container = {
-        "name": CONTAINER,
-        "image": defaults.trainer_image,
-        "imagePullPolicy": defaults.image_pull_policy,
-        "command": list(COMMAND),
-        "env": [
-            pods.env_var(contract.Env.SPEC, contract.dumps(dataset_spec(dataset, spec))),
-            *pods.identity_env_vars(),
-            *pods.scratch_env_vars(contract.WORK_DIR),
-            *pods.store_env_vars(places(spec)),
-        ],
-        "ports": [{"name": "progress", "containerPort": contract.PROGRESS_PORT, "protocol": "TCP"}],
-        "resources": pods.requirements(spec.resources.cpu, spec.resources.memory),
-        "volumeMounts": [work_mount],
-        **pods.container_base(),
-    }
-    return {
-        "apiVersion": JOBS.api_version,
-        "kind": JOBS.kind,
-        "metadata": {
-            "name": job_name(meta["name"]),
-            "namespace": meta["namespace"],
-            "labels": marked,
-            "annotations": {TRY_ANNOTATION: str(check.tries)},
-            "ownerReferences": [owner_reference(dataset)],
-        },
-        "spec": {
-            "completions": 1,
-            "parallelism": 1,
-            "backoffLimit": BACKOFF_LIMIT,
-            "activeDeadlineSeconds": max(1, round(seconds(spec.active_deadline))),
-            # A new pod only when the old one has really ended: two never write the state of one check.
-            "podReplacementPolicy": "Failed",
-            "podFailurePolicy": pods.failure_policy(CONTAINER),
-            "template": {
-                "metadata": {"labels": marked},
-                "spec": {
-                    **pods.pod_base(),
-                    "restartPolicy": "Never",
-                    "containers": [container],
-                    "volumes": [work],
-                },
-            },
-        },
-    }
+    container = pods.program(
+        CONTAINER,
+        defaults.trainer_image,
+        defaults.image_pull_policy,
+        contract.dumps(dataset_spec(dataset, spec)),
+        contract.WORK_DIR,
+        places(spec),
+        command=list(COMMAND),
+        ports=[pods.PROGRESS],
+        resources=pods.requirements(spec.resources.cpu, spec.resources.memory),
+        volumeMounts=[work_mount],
+    )
+    return pods.job(
+        dataset,
+        job_name(dataset["metadata"]["name"]),
+        labels(dataset, check.number),
+        {"containers": [container], "volumes": [work]},
+        annotations={TRY_ANNOTATION: str(check.tries)},
+        backoffLimit=BACKOFF_LIMIT,
+        activeDeadlineSeconds=max(1, round(seconds(spec.active_deadline))),
+    )

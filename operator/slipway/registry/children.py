@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -9,7 +10,7 @@ from slipway import contract, pods
 from slipway.api import wayback
 from slipway.api.common import API_VERSION, GROUP
 from slipway.api.model_version import Lineage, ModelVersionSpec
-from slipway.kube.objects import JOBS, MODEL_VERSIONS, Manifest, owner_reference
+from slipway.kube.objects import MODEL_VERSIONS, Manifest
 
 CONTAINER: Final = "verify"
 TRY_ANNOTATION: Final = f"{GROUP}/verify-try"
@@ -85,9 +86,8 @@ def memory(size: int) -> str:
 
 def job(version: Manifest, spec: ModelVersionSpec, defaults: Defaults, number: int) -> dict[str, Any]:
     """The Job that verifies a version; ``number`` counts the tries from 0."""
-    made = _job(version, spec, defaults, "verify", memory(spec.artifact.size), 64 + 2 * (spec.artifact.size // _MIB))
-    made["metadata"]["annotations"] = {TRY_ANNOTATION: str(number)}
-    return made
+    size, tried = spec.artifact.size, {TRY_ANNOTATION: str(number)}
+    return _job(version, spec, defaults, "verify", memory(size), 64 + 2 * (size // _MIB), tried)
 
 
 def discard_name(version: str) -> str:
@@ -105,7 +105,13 @@ def discard(version: Manifest, spec: ModelVersionSpec, defaults: Defaults) -> di
 
 
 def _job(
-    version: Manifest, spec: ModelVersionSpec, defaults: Defaults, action: str, memory: str, scratch: int
+    version: Manifest,
+    spec: ModelVersionSpec,
+    defaults: Defaults,
+    action: str,
+    memory: str,
+    scratch: int,
+    annotations: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
     """A Job that runs the server image once.
 
@@ -114,42 +120,24 @@ def _job(
         scratch: MiB on the node.
     """
     meta = version["metadata"]
-    labels = pods.managed(model=spec.model, model_version=meta["name"], role=action)
     volume, mount = pods.scratch("model", contract.MODEL_DIR, f"{scratch}Mi")
-    container = {
-        "name": CONTAINER,
-        "image": defaults.server_image,
-        "imagePullPolicy": defaults.image_pull_policy,
-        "args": [action],
-        "env": [
-            pods.env_var(contract.Env.SPEC, contract.dumps(serve_spec(version, spec))),
-            *pods.identity_env_vars(),
-            *pods.scratch_env_vars(contract.MODEL_DIR),
-            *pods.store_env_vars([spec.artifact.store]),
-        ],
-        "resources": pods.requirements(defaults.cpu, memory),
-        "volumeMounts": [mount],
-        **pods.container_base(),
-    }
-    return {
-        "apiVersion": JOBS.api_version,
-        "kind": JOBS.kind,
-        "metadata": {
-            "name": pods.child_name(meta["name"], f"-{action}"),
-            "namespace": meta["namespace"],
-            "labels": labels,
-            "ownerReferences": [owner_reference(version)],
-        },
-        "spec": {
-            "completions": 1,
-            "parallelism": 1,
-            "backoffLimit": BACKOFF_LIMIT,
-            "activeDeadlineSeconds": DEADLINE,
-            "podReplacementPolicy": "Failed",
-            "podFailurePolicy": pods.failure_policy(CONTAINER),
-            "template": {
-                "metadata": {"labels": labels},
-                "spec": {**pods.pod_base(), "restartPolicy": "Never", "containers": [container], "volumes": [volume]},
-            },
-        },
-    }
+    container = pods.program(
+        CONTAINER,
+        defaults.server_image,
+        defaults.image_pull_policy,
+        contract.dumps(serve_spec(version, spec)),
+        contract.MODEL_DIR,
+        [spec.artifact.store],
+        args=[action],
+        resources=pods.requirements(defaults.cpu, memory),
+        volumeMounts=[mount],
+    )
+    return pods.job(
+        version,
+        pods.child_name(meta["name"], f"-{action}"),
+        pods.managed(model=spec.model, model_version=meta["name"], role=action),
+        {"containers": [container], "volumes": [volume]},
+        annotations=annotations,
+        backoffLimit=BACKOFF_LIMIT,
+        activeDeadlineSeconds=DEADLINE,
+    )

@@ -12,7 +12,7 @@ from slipway.api import provenance
 from slipway.api.common import GROUP
 from slipway.api.model_version import ModelVersionSpec
 from slipway.api.reproduce import NotReproducible
-from slipway.kube.objects import JOBS, Manifest, owner_reference
+from slipway.kube.objects import Manifest
 from slipway.registry.children import Defaults
 
 CONFIG_MAP: Final = "slipway-signing"
@@ -113,48 +113,28 @@ def spec_of(version: Manifest, spec: ModelVersionSpec, asked: Signing) -> contra
 def job(version: Manifest, spec: ModelVersionSpec, asked: Signing, defaults: Defaults, number: int) -> dict[str, Any]:
     """The Job; ``number`` counts the tries from 0."""
     meta = version["metadata"]
-    labels = pods.managed(model=spec.model, model_version=meta["name"], role="sign")
     volume, mount = pods.scratch("work", contract.WORK_DIR, "64Mi")
-    env = [
-        pods.env_var(contract.Env.SPEC, contract.dumps(spec_of(version, spec, asked))),
-        *pods.identity_env_vars(),
-        *pods.scratch_env_vars(contract.WORK_DIR),
-        *pods.store_env_vars([spec.artifact.store]),
-    ]
+    container = pods.program(
+        CONTAINER,
+        defaults.trainer_image,
+        defaults.image_pull_policy,
+        contract.dumps(spec_of(version, spec, asked)),
+        contract.WORK_DIR,
+        [spec.artifact.store],
+        command=list(COMMAND),
+        resources=pods.requirements("100m", "256Mi"),  # the file is read in pieces
+        volumeMounts=[mount],
+    )
     if asked.secret:
         # A variable and not a mount: where the Secret or its key is missing, the kubelet says so in a sentence.
         reference = {"name": asked.secret, "key": PRIVATE_KEY}
-        env.append({"name": contract.Env.SIGNING_KEY, "valueFrom": {"secretKeyRef": reference}})
-    container = {
-        "name": CONTAINER,
-        "image": defaults.trainer_image,
-        "imagePullPolicy": defaults.image_pull_policy,
-        "command": list(COMMAND),
-        "env": env,
-        "resources": pods.requirements("100m", "256Mi"),  # the file is read in pieces
-        "volumeMounts": [mount],
-        **pods.container_base(),
-    }
-    return {
-        "apiVersion": JOBS.api_version,
-        "kind": JOBS.kind,
-        "metadata": {
-            "name": job_name(meta["name"]),
-            "namespace": meta["namespace"],
-            "labels": labels,
-            "annotations": {TRY_ANNOTATION: str(number), ASKED_ANNOTATION: asked.mark},
-            "ownerReferences": [owner_reference(version)],
-        },
-        "spec": {
-            "completions": 1,
-            "parallelism": 1,
-            "backoffLimit": BACKOFF_LIMIT,
-            "activeDeadlineSeconds": DEADLINE,
-            "podReplacementPolicy": "Failed",
-            "podFailurePolicy": pods.failure_policy(CONTAINER),
-            "template": {
-                "metadata": {"labels": labels},
-                "spec": {**pods.pod_base(), "restartPolicy": "Never", "containers": [container], "volumes": [volume]},
-            },
-        },
-    }
+        container["env"].append({"name": contract.Env.SIGNING_KEY, "valueFrom": {"secretKeyRef": reference}})
+    return pods.job(
+        version,
+        job_name(meta["name"]),
+        pods.managed(model=spec.model, model_version=meta["name"], role="sign"),
+        {"containers": [container], "volumes": [volume]},
+        annotations={TRY_ANNOTATION: str(number), ASKED_ANNOTATION: asked.mark},
+        backoffLimit=BACKOFF_LIMIT,
+        activeDeadlineSeconds=DEADLINE,
+    )

@@ -18,7 +18,7 @@ from slipway.api.model_version import (
     ModelVersionStatus,
 )
 from slipway.api.training_run import Code, DataPin, GitCode, ParentPin, TrainingRunSpec
-from slipway.kube.objects import CONFIG_MAPS, JOBS, MODEL_VERSIONS, Manifest, owner_reference
+from slipway.kube.objects import CONFIG_MAPS, JOBS, MODEL_VERSIONS, Manifest
 from slipway.training import data
 
 CONTAINER: Final = "trainer"
@@ -174,37 +174,17 @@ def job(
         pins: the versions of the Datasets that the run names.
         parent: the weights that it begins with, if it does.
     """
-    meta = run["metadata"]
-    labels = run_labels(run, spec, role="train")
-    job_spec: dict[str, Any] = {
-        "completions": 1,
-        "parallelism": 1,
-        "backoffLimit": spec.backoff_limit,
-        "suspend": spec.suspend,
-        # A new pod only when the old one has really ended: two pods never write one run's checkpoints.
-        "podReplacementPolicy": "Failed",
-        "podFailurePolicy": pods.failure_policy(*containers(spec)),
-        "template": {"metadata": {"labels": labels}, "spec": _pod(run, spec, defaults, original, pins, parent)},
-    }
+    own: dict[str, Any] = {"backoffLimit": spec.backoff_limit, "suspend": spec.suspend}
     if deadline is not None:
-        job_spec["activeDeadlineSeconds"] = deadline
-    return {
-        "apiVersion": JOBS.api_version,
-        "kind": JOBS.kind,
-        "metadata": {
-            "name": meta["name"],
-            "namespace": meta["namespace"],
-            "labels": labels,
-            "annotations": {ATTEMPTS_ANNOTATION: str(attempts_before), REREAD_ANNOTATION: str(reread)},
-            "ownerReferences": [owner_reference(run)],
-        },
-        "spec": job_spec,
-    }
-
-
-def containers(spec: TrainingRunSpec) -> tuple[str, ...]:
-    """The containers of a run's pod, in the order in which they run."""
-    return (CODE_CONTAINER, CONTAINER) if spec.code and spec.code.git else (CONTAINER,)
+        own["activeDeadlineSeconds"] = deadline
+    return pods.job(
+        run,
+        run["metadata"]["name"],
+        run_labels(run, spec, role="train"),
+        _pod(run, spec, defaults, original, pins, parent),
+        annotations={ATTEMPTS_ANNOTATION: str(attempts_before), REREAD_ANNOTATION: str(reread)},
+        **own,
+    )
 
 
 def job_suspend(run: Manifest, suspend: bool) -> dict[str, Any]:
@@ -253,48 +233,39 @@ def _pod(
         first = {"initContainers": [_checkout(asked, spec, code.git, defaults, [files_mount, git_mount])]}
     if spec.code:
         mounts.append({"name": "code", "mountPath": contract.CODE_DIR, "readOnly": True})
-    container = {
-        "name": CONTAINER,
-        "image": spec.image or defaults.trainer_image,
-        "imagePullPolicy": defaults.image_pull_policy,
-        "command": list(COMMAND),
-        "env": [
-            pods.env_var(contract.Env.SPEC, asked),
-            *pods.identity_env_vars(),
-            *pods.scratch_env_vars(contract.WORK_DIR),
-            *pods.store_env_vars(places(spec, original, pins, parent)),
-            *_listener(defaults),
-        ],
-        "ports": [{"name": "progress", "containerPort": contract.PROGRESS_PORT, "protocol": "TCP"}],
-        "resources": pods.requirements(
-            resources.cpu, resources.memory, resources.gpu.count, resources.gpu.resource_name
-        ),
-        "volumeMounts": mounts,
-        **pods.container_base(),
-    }
-    return {**pods.pod_base(), "restartPolicy": "Never", **first, "containers": [container], "volumes": volumes}
+    container = pods.program(
+        CONTAINER,
+        spec.image or defaults.trainer_image,
+        defaults.image_pull_policy,
+        asked,
+        contract.WORK_DIR,
+        places(spec, original, pins, parent),
+        command=list(COMMAND),
+        ports=[pods.PROGRESS],
+        resources=pods.requirements(resources.cpu, resources.memory, resources.gpu.count, resources.gpu.resource_name),
+        volumeMounts=mounts,
+    )
+    container["env"] += _listener(defaults)
+    return {**first, "containers": [container], "volumes": volumes}
 
 
 def _checkout(
     asked: str, spec: TrainingRunSpec, git: GitCode, defaults: Defaults, mounts: list[dict[str, Any]]
 ) -> dict[str, Any]:
     """The container that fetches the code. It takes no more than the training that follows it, so it costs no room."""
-    return {
-        "name": CODE_CONTAINER,
-        "image": defaults.trainer_image,
-        "imagePullPolicy": defaults.image_pull_policy,
-        "command": list(CODE_COMMAND),
-        "env": [
-            pods.env_var(contract.Env.SPEC, asked),
-            *pods.identity_env_vars(),
-            *pods.scratch_env_vars(contract.GIT_DIR),
-            *pods.store_env_vars([spec.output.store]),
-            *(pods.git_env_vars(git.url, git.secret) if git.secret else ()),
-        ],
-        "resources": pods.requirements(spec.resources.cpu, spec.resources.memory),
-        "volumeMounts": mounts,
-        **pods.container_base(),
-    }
+    container = pods.program(
+        CODE_CONTAINER,
+        defaults.trainer_image,
+        defaults.image_pull_policy,
+        asked,
+        contract.GIT_DIR,
+        [spec.output.store],
+        command=list(CODE_COMMAND),
+        resources=pods.requirements(spec.resources.cpu, spec.resources.memory),
+        volumeMounts=mounts,
+    )
+    container["env"] += pods.git_env_vars(git.url, git.secret) if git.secret else ()
+    return container
 
 
 # ------------------------------------------------------------------------------------------------------ numbers
