@@ -717,6 +717,8 @@ def loads(kind: type[T], text: str | bytes) -> T:
 def _plain(value: Any) -> Any:
     """JSON types without what is None. Three times faster than ``asdict``, which copies every leaf; the operator does
     this for each workload that it looks at."""
+    if isinstance(value, str | int):
+        return value  # nearly every leaf
     if is_dataclass(value):
         return {k: _plain(v) for k, v in vars(value).items() if v is not None}
     if isinstance(value, dict):

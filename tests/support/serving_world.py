@@ -475,8 +475,8 @@ class World:
 
     def _all(self, resource: Resource) -> list[dict[str, Any]]:
         """Every object of a kind, to be read only."""
-        found = self.kube.snapshot()
-        return [found[at] for at in sorted(found) if at[:2] == (resource.api_version, resource.kind)]
+        found, wanted = self.kube.snapshot(), (resource.api_version, resource.kind)
+        return [found[at] for at in sorted(at for at in found if at[:2] == wanted)]
 
     def _find(self, resource: Resource, namespace: str, name: str) -> dict[str, Any] | None:
         """One object, to be read only."""

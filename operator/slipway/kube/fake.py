@@ -189,7 +189,8 @@ class FakeKube:
         return cast(dict[str, Any], marshal.loads(self._wire[at]))  # noqa: S302 - our own bytes
 
     def _those(self, resource: Resource) -> Iterable[tuple[str, str, str, str]]:
-        return sorted(at for at in self._objects if at[:2] == (resource.api_version, resource.kind))
+        wanted = (resource.api_version, resource.kind)
+        return sorted(at for at in self._objects if at[:2] == wanted)
 
     def _collect(self, uid: str) -> None:
         for at, obj in list(self._objects.items()):

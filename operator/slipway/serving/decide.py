@@ -34,21 +34,24 @@ LOOK_AGAIN: Final = 15.0
 
 def decide(observed: Observed, now: datetime) -> Plan:
     """What one pass wants done."""
-    observed = replace(observed, status=answered(observed.status, observed.action))
+    situation = _with(Situation(observed, now), answered(observed.status, observed.action))
     # A look at the counters becomes a fact first: the decision stands on what is recorded with it.
-    observed = replace(observed, status=recorded(Situation(observed, now)))
-    situation = Situation(observed, now)
+    situation = _with(situation, recorded(situation))
     decision, by_person = _choose(situation)
     if decision is None:
         return _do(situation)
     facts = _with_answer(situation, decision) if by_person else decision.facts
-    after = Situation(replace(observed, status=facts), now)
     return Plan(
-        status=report.status(after),
+        status=report.status(_with(situation, facts)),
         remove_annotations=_annotation(observed) if by_person else None,
         events=(Event(decision.type, decision.reason, decision.message),),
         again=0.0,
     )
+
+
+def _with(s: Situation, facts: DeploymentStatus) -> Situation:
+    """The situation where these are the facts: the same one, with all that it has worked out, if they are already."""
+    return s if facts is s.facts else Situation(replace(s.observed, status=facts), s.now)
 
 
 # ------------------------------------------------------------------------------------------------------- deciding
