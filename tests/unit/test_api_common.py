@@ -21,7 +21,7 @@ from slipway.api.common import (
     parse_time,
     rfc3339,
     seconds,
-    set_condition,
+    set_conditions,
 )
 from slipway.api.deployment import DeploymentSpec
 from slipway.api.training_run import TrainingRunSpec, TrainingRunStatus
@@ -140,10 +140,12 @@ OLD, NEW = "2026-01-01T00:00:00Z", "2026-01-02T00:00:00Z"
     ],
 )
 def test_the_time_of_a_condition(before: list[Condition], wanted: Condition, time: str) -> None:
-    (made,) = set_condition(before, [wanted])
+    told = (wanted.type, wanted.status, wanted.reason, wanted.message)
+    (made,) = set_conditions(before, [told], 3, parse_time(wanted.last_transition_time))
     assert made.last_transition_time == time
-    assert (made.reason, made.message) == (wanted.reason, wanted.message)
+    assert (made.type, made.status, made.reason, made.message) == told
+    assert made.observed_generation == 3
 
 
 def test_a_condition_that_is_no_longer_wanted_goes() -> None:
-    assert set_condition([condition("Ready", "True", OLD)], []) == []
+    assert set_conditions([condition("Ready", "True", OLD)], [], 1, parse_time(NEW)) == []

@@ -8,7 +8,7 @@ refuses, and because an older operator must be able to read what a newer one wro
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, Final, Literal, Protocol, Self, TypeVar
@@ -447,11 +447,14 @@ class Tolerance(Model):
     """How far apart they may be for each unit of the first."""
 
 
+Truth = Literal["True", "False", "Unknown"]
+
+
 class Condition(Model):
     """A Kubernetes condition (meta/v1). ``Stalled`` means: will not get better by waiting."""
 
     type: Annotated[str, Field(max_length=316)]
-    status: Literal["True", "False", "Unknown"]
+    status: Truth
     reason: Annotated[str, Field(max_length=1024)]
     message: Annotated[str, Field(max_length=32768)] = ""
     last_transition_time: Time
@@ -463,14 +466,25 @@ def conditions() -> Any:
     return Field(default=[], max_length=16, json_schema_extra=list_map("type"))
 
 
-def set_condition(before: Sequence[Condition], wanted: Sequence[Condition]) -> list[Condition]:
-    """The conditions to write: an unchanged ``status`` keeps the time it began (Kubernetes API conventions)."""
-    old = {c.type: c for c in before}
+def set_conditions(
+    before: Sequence[Condition], wanted: Iterable[tuple[str, Truth, str, str]], generation: int, now: datetime
+) -> list[Condition]:
+    """The conditions to write: an unchanged ``status`` keeps the time it began (Kubernetes API conventions).
+
+    Args:
+        wanted: type, status, reason and message of each.
+    """
+    began = {(c.type, c.status): c.last_transition_time for c in before}
     return [
-        c.model_copy(update={"last_transition_time": old[c.type].last_transition_time})
-        if c.type in old and old[c.type].status == c.status
-        else c
-        for c in wanted
+        Condition(
+            type=kind,
+            status=state,
+            reason=reason,
+            message=message,
+            last_transition_time=began.get((kind, state)) or rfc3339(now),
+            observed_generation=generation,
+        )
+        for kind, state, reason, message in wanted
     ]
 
 

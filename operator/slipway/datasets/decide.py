@@ -21,13 +21,14 @@ from slipway.api.common import (
     ACTION_LIMIT,
     Condition,
     LastAction,
+    Truth,
     answered,
     asked_anew,
     duration,
     parse_time,
     rfc3339,
     seconds,
-    set_condition,
+    set_conditions,
 )
 from slipway.api.dataset import REFRESH, Check, Checked, DatasetStatus, FailedCheck
 from slipway.api.reasons import Reason
@@ -48,7 +49,6 @@ SHOWN: Final = 3
 """Failed checks that a message names; ``status.failures`` has more, the profile has all."""
 
 Outlook = Literal["moving", "stalled", "passed", "failed"]
-State = Literal["True", "False", "Unknown"]
 
 
 @dataclass(frozen=True)
@@ -420,23 +420,13 @@ def _conditions(view: View, verdict: Verdict) -> list[Condition]:
     checked, outlook = view.status.checked, verdict.outlook
     # While the same spec is checked again, the last verdict stands; what stalls is not ready for anything.
     stands = checked is not None and checked.passed and checked.generation == view.generation and outlook == "moving"
-    ready: State = "True" if outlook == "passed" or stands else "False"
-    verdicts: dict[Outlook, State] = {"passed": "True", "failed": "False"}
-    states: tuple[tuple[str, State], ...] = (
+    ready: Truth = "True" if outlook == "passed" or stands else "False"
+    verdicts: dict[Outlook, Truth] = {"passed": "True", "failed": "False"}
+    states: tuple[tuple[str, Truth], ...] = (
         ("Ready", ready),
         ("Checked", verdicts.get(outlook, "Unknown")),
         ("Reconciling", "True" if outlook == "moving" else "False"),
         ("Stalled", "True" if outlook in ("stalled", "failed") else "False"),
     )
-    wanted = [
-        Condition(
-            type=kind,
-            status=state,
-            reason=verdict.reason,
-            message=verdict.message,
-            last_transition_time=rfc3339(view.now),
-            observed_generation=view.generation,
-        )
-        for kind, state in states
-    ]
-    return set_condition(view.status.conditions, wanted)
+    wanted = ((kind, state, verdict.reason, verdict.message) for kind, state in states)
+    return set_conditions(view.status.conditions, wanted, view.generation, view.now)

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final, Literal
 
-from slipway.api.common import Condition, rfc3339, set_condition
+from slipway.api.common import Condition, Truth, set_conditions
 from slipway.api.model_version import LINEAGE_ANNOTATION, DeploymentRef, Lineage
 from slipway.api.reasons import Reason
 from slipway.kube.drift import differs
@@ -45,7 +45,6 @@ MESSAGE_LIMIT: Final = 4096
 ALIAS_EVERY: Final = 1.0
 """Seconds between two looks for an alias that another version has still to let go; its change wakes this one too."""
 
-State = Literal["True", "False", "Unknown"]
 Phase = Literal["Verifying", "AwaitingApproval", "Ready", "Rejected", "Archived", "Failed"]
 
 
@@ -214,8 +213,8 @@ def _conditions(view: View, message: str, names: Names) -> list[Condition]:
     stuck = view.phase == "Rejected" or file.outlook in ("stalled", "failed") or (unsigned and view.signed.stalled)
     stuck = stuck or view.end.stalled
     moving = file.outlook == "moving" or (unsigned and not view.signed.stalled)
-    verified: dict[Outlook, State] = {"verified": "True", "failed": "False"}
-    states: list[tuple[str, State, str]] = [
+    verified: dict[Outlook, Truth] = {"verified": "True", "failed": "False"}
+    states: list[tuple[str, Truth, str]] = [
         ("Ready", "True" if ready else "False", Reason.READY if ready else reason),
         ("Verified", verified.get(file.outlook, "Unknown"), file.reason),
         ("Reconciling", "True" if moving else "False", reason),
@@ -231,15 +230,5 @@ def _conditions(view: View, message: str, names: Names) -> list[Condition]:
             if names.elsewhere or names.coming
             else ("AliasesHeld", "True", Reason.READY)
         )
-    wanted = [
-        Condition(
-            type=kind,
-            status=state,
-            reason=why,
-            message=message,
-            last_transition_time=rfc3339(view.now),
-            observed_generation=seen.version["metadata"]["generation"],
-        )
-        for kind, state, why in states
-    ]
-    return set_condition(seen.status.conditions, wanted)
+    wanted = ((kind, state, why, message) for kind, state, why in states)
+    return set_conditions(seen.status.conditions, wanted, seen.version["metadata"]["generation"], view.now)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Final, Literal, TypeVar
 
-from slipway.api.common import Condition, Label, duration, parse_time, rfc3339, set_condition
+from slipway.api.common import Condition, Label, Truth, duration, parse_time, set_conditions
 from slipway.api.deployment import DeploymentStatus, VersionStatus
 from slipway.api.reasons import Reason
 from slipway.serving import children
@@ -359,24 +359,17 @@ def _conditions(s: Situation, phase: str, message: str, trouble: Trouble | None)
     moving = not stalled and not resting and phase in ("Progressing", "Paused")
     # One reason for the three that speak of the way: what is in the way, or where it is, or why it is not there yet.
     cause = str(trouble.reason if trouble else rolling or why)
-    wanted = [
-        _condition(s, "Ready", serves, why, words_),
-        _condition(s, "Progressing", rolling is not None, rolling or cause, message),
-        _condition(s, "Reconciling", moving, cause, message),
-        _condition(s, "Stalled", stalled, cause, message if stalled else ""),
-    ]
-    return set_condition(s.facts.conditions, wanted)
-
-
-def _condition(s: Situation, kind: str, holds: bool, reason: str, message: str) -> Condition:
-    return Condition(
-        type=kind,
-        status="True" if holds else "False",
-        reason=str(reason),
-        message=message,
-        last_transition_time=rfc3339(s.now),
-        observed_generation=s.observed.generation,
+    wanted = (
+        _condition("Ready", serves, why, words_),
+        _condition("Progressing", rolling is not None, rolling or cause, message),
+        _condition("Reconciling", moving, cause, message),
+        _condition("Stalled", stalled, cause, message if stalled else ""),
     )
+    return set_conditions(s.facts.conditions, wanted, s.observed.generation, s.now)
+
+
+def _condition(kind: str, holds: bool, reason: str, message: str) -> tuple[str, Truth, str, str]:
+    return kind, "True" if holds else "False", str(reason), message
 
 
 # -------------------------------------------------------------------------------------------------------- numbers

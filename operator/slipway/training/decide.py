@@ -16,7 +16,7 @@ from datetime import datetime
 from typing import Any, Final, Literal
 
 from slipway import contract, jobfacts, podfacts
-from slipway.api.common import Condition, duration, parse_time, rfc3339, seconds, set_condition
+from slipway.api.common import Condition, Truth, duration, parse_time, rfc3339, seconds, set_conditions
 from slipway.api.reasons import Reason
 from slipway.api.training_run import Attempt, Progress, Reproduction, TrainingRunStatus
 from slipway.kube.objects import JOBS, TRAINING_RUNS, Manifest, owned_by
@@ -622,24 +622,14 @@ def _plan(view: View, verdict: Verdict) -> Plan:
 
 
 def _conditions(seen: Observed, verdict: Verdict, now: datetime) -> list[Condition]:
-    succeeded: dict[Outlook, Literal["True", "False", "Unknown"]] = {"done": "True", "failed": "False"}
-    states: tuple[tuple[str, Literal["True", "False", "Unknown"]], ...] = (
+    succeeded: dict[Outlook, Truth] = {"done": "True", "failed": "False"}
+    states: tuple[tuple[str, Truth], ...] = (
         ("Succeeded", succeeded.get(verdict.outlook, "Unknown")),
         ("Reconciling", "True" if verdict.outlook == "moving" else "False"),
         ("Stalled", "True" if verdict.outlook in ("stalled", "failed") else "False"),
     )
-    wanted = [
-        Condition(
-            type=kind,
-            status=state,
-            reason=verdict.reason,
-            message=verdict.message,
-            last_transition_time=rfc3339(now),
-            observed_generation=seen.run["metadata"]["generation"],
-        )
-        for kind, state in states
-    ]
-    return set_condition(seen.status.conditions, wanted)
+    wanted = ((kind, state, verdict.reason, verdict.message) for kind, state in states)
+    return set_conditions(seen.status.conditions, wanted, seen.run["metadata"]["generation"], now)
 
 
 def _events(old: TrainingRunStatus, verdict: Verdict) -> tuple[Event, ...]:
