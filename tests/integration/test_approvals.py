@@ -189,10 +189,13 @@ def test_nobody_registers_what_is_approved_already_or_was_trained_here(world: Wo
     assert "ann may not decide about the approval of digits-v7" in refused(ann, version(FREE, 7, approval=approved))
     forged = refused(ann, version(FREE, 7, annotations={"slipway.dev/lineage": "{}"}))
     assert "is the operator's record of a training: leave it out" in forged
+    claimed = refused(ann, version(FREE, 7, trainingRun="digits-1"))
+    assert "spec.trainingRun says that a TrainingRun made this version, which is the operator's to say" in claimed
     other = refused(ann, version(FREE, 7, annotations={"slipway.dev/created-by": "joe"}))
     assert "the annotation slipway.dev/created-by says who made digits-v7 and cannot be changed: write ann" in other
     # An administrator who restores a backup says what it says.
-    world.api.create(version(FREE, 7, annotations={"slipway.dev/created-by": "ann"}), dry_run=True)
+    restored = {"slipway.dev/created-by": "ann", "slipway.dev/lineage": "{}"}
+    world.api.create(version(FREE, 7, trainingRun="digits-1", annotations=restored), dry_run=True)
 
 
 def test_four_eyes(world: World, people: People) -> None:

@@ -180,12 +180,16 @@ def _unlabelled(seen: Observed, now: datetime) -> Apply | None:
 
 
 def _lineage(seen: Observed, now: datetime) -> tuple[Lineage | None, str]:
-    """The lineage for the status, and a part of a sentence where the annotation is broken."""
+    """The lineage for the status, and a part of a sentence where it is not what the version claims."""
     try:
         found = seen.status.lineage or _origin(seen, now)
     except lineage.Broken as error:
         return None, f"; its annotation {LINEAGE_ANNOTATION} is not a lineage and is ignored ({error})"
-    return (reproductions.added(found, seen.version, seen.reproductions) if found else None), ""
+    run, said = seen.spec.training_run, ""
+    if run is not None and found is not None and found.origin == "Imported":
+        # The admission policy lets nobody claim it; where it is off, or a backup came back without its status.
+        said = f"; spec.trainingRun names {run}, but there is no record that it made this: it counts as imported"
+    return (reproductions.added(found, seen.version, seen.reproductions) if found else None), said
 
 
 def _origin(seen: Observed, now: datetime) -> Lineage | None:

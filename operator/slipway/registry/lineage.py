@@ -49,6 +49,8 @@ def read(version: Manifest) -> Lineage | None:
         raise Broken(f"its origin {made.origin} is not for an annotation to say")
     if missing := [name for name in _OF_A_TRAINING if name not in wire]:
         raise Broken(f"{missing[0]}: Field required")
+    if made.training_run is None or made.training_run.name != version["spec"].get("trainingRun"):
+        raise Broken("it is the lineage of another run than spec.trainingRun")
     if made.artifact.digest != version["spec"]["artifact"]["digest"]:
         raise Broken("it is the lineage of another file")
     _unique("data", [d.name for d in made.data])

@@ -278,6 +278,13 @@ CASES: dict[str, tuple[Observed, str, str, dict[str, str], str]] = {
         READY,
         (f"{LOADS}; its annotation slipway.dev/lineage is not a lineage and is ignored (artifact: Field required)"),
     ),
+    "it claims a run that left no record": (
+        seen(spec={"trainingRun": "digits-1"}, status=VERIFIED),
+        "Ready",
+        Reason.VERIFIED,
+        READY,
+        f"{LOADS}; spec.trainingRun names digits-1, but there is no record that it made this: it counts as imported",
+    ),
 }
 
 
@@ -478,7 +485,8 @@ def test_a_version_without_the_record_of_a_training_is_imported_and_keeps_what_w
 
 @pytest.mark.parametrize("labels", [{}, {"slipway.dev/model": "cats"}], ids=["none", "a wrong one"])
 def test_labels_come_first_and_in_a_pass_of_their_own(labels: dict[str, str]) -> None:
-    observed = seen(status=VERIFIED, annotations={LINEAGE_ANNOTATION: json.dumps(LINEAGE)})
+    told = {LINEAGE_ANNOTATION: json.dumps(LINEAGE)}
+    observed = seen(spec={"trainingRun": "digits-1"}, status=VERIFIED, annotations=told)
     bare = {**observed.version, "metadata": {**observed.version["metadata"], "labels": {**labels, "team": "vision"}}}
     plan = decide(replace(observed, version=bare), NOW)
     assert (plan.status, plan.events) == (None, ())
@@ -507,7 +515,7 @@ def test_nothing_is_signed_before_the_lineage_is_written_that_the_provenance_is_
     asked = config_map("slipway-signing", {"publicKey": "PEM", "secret": "signer", "required": "true"})
     pods = (verifier(exit_code=0, message=GOOD),)
     told = {LINEAGE_ANNOTATION: json.dumps(LINEAGE)}
-    back = seen(annotations=told, job=job("Complete"), pods=pods, signing=asked)
+    back = seen(spec={"trainingRun": "digits-1"}, annotations=told, job=job("Complete"), pods=pods, signing=asked)
     back.version["metadata"]["labels"] = wayback.labels(back.spec, Lineage.model_validate(LINEAGE))
     plan = decide(back, NOW)
     assert plan.changes == ()

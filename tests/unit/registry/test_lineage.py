@@ -31,7 +31,7 @@ GOOD: dict[str, Any] = {
 
 
 def annotated(text: str) -> dict[str, Any]:
-    return model_version(annotations={LINEAGE_ANNOTATION: text})
+    return model_version(trainingRun="digits-1", annotations={LINEAGE_ANNOTATION: text})
 
 
 def test_a_good_one_is_taken_over_word_for_word() -> None:
@@ -75,6 +75,7 @@ def test_the_annotation_goes_when_the_stored_status_says_all_of_it() -> None:
         ({"seed": "seven"}, "seed: Input should be a valid integer"),
         ({"seed": None}, "seed: Field required"),
         ({"trainingRun": None}, "trainingRun: Field required"),
+        ({"trainingRun": {"name": "digits-2", "uid": "u"}}, "the lineage of another run than spec.trainingRun"),
         ({"origin": "Imported"}, "its origin Imported is not for an annotation to say"),
         ({"artifact": {**GOOD["artifact"], "digest": "sha256:" + "b" * 64}}, "the lineage of another file"),
         ({"seed": 2**63}, "a number is too large"),
