@@ -24,8 +24,13 @@ from tests.support.control_plane import Cluster, make_namespace
 from tests.support.operator_process import operator
 from tests.support.world import Team, World, condition, neighbours
 
-FREE, STRICT, DEMANDING, ENDING = "approvals", "four-eyes", "demanding", "ending"
-LABELS: Final = {FREE: {}, STRICT: {"slipway.dev/four-eyes": "true"}, DEMANDING: {"slipway.dev/approval": "required"}}
+FREE, STRICT, DEMANDING, ENDING, LATE = "approvals", "four-eyes", "demanding", "ending", "late"
+LABELS: Final[dict[str, dict[str, str]]] = {
+    FREE: {},
+    STRICT: {"slipway.dev/four-eyes": "true"},
+    DEMANDING: {"slipway.dev/approval": "required"},
+    LATE: {},
+}
 ROLES: Final = "slipway-slipway-system"
 APPROVED: Final = {"required": True, "state": "Approved", "comment": "good on the holdout"}
 
@@ -33,12 +38,12 @@ APPROVED: Final = {"required": True, "state": "Approved", "comment": "good on th
 @pytest.fixture(scope="module")
 def chart() -> Chart:
     # By its namespaces, so that the policies leave alone what other files of tests do on this API server.
-    return render(watchNamespaces=(FREE, STRICT, DEMANDING))
+    return render(watchNamespaces=tuple(LABELS))
 
 
 @pytest.fixture(scope="module")
 def world(cluster: Cluster, chart: Chart) -> Iterator[World]:
-    """An operator for the three namespaces, the policies, and two roles of the chart for people."""
+    """An operator for the four namespaces, the policies, and two roles of the chart for people."""
     api = cluster.api
     for name, labels in LABELS.items():
         make_namespace(api, name)
@@ -239,6 +244,26 @@ def test_a_namespace_in_which_every_version_waits(world: World, people: People) 
     assert words in refused(ann, version(DEMANDING, 2))
     ann.create(run(DEMANDING, approval={"required": True}))
     team.version_until("AwaitingApproval")
+
+
+def test_a_namespace_that_begins_to_ask_while_a_run_is_on_its_way(world: World, people: People) -> None:
+    ann, team = people.ann, Team(world, LATE)
+    ann.create(run(LATE, suspend=True))
+    team.run_until("Suspended")
+    world.api.merge(NAMESPACES, None, LATE, {"metadata": {"labels": {"slipway.dev/approval": "required"}}})
+    eventually(lambda: _demanded(ann), what="the label being seen by the API server")
+    ann.merge(TRAINING_RUNS, LATE, "digits-1", {"spec": {"suspend": False}})
+    assert team.version_until("AwaitingApproval")["spec"]["approval"] == {"required": True, "state": "Pending"}
+    said = team.run_until("Succeeded")["status"]["message"]
+    assert said.endswith("; it waits for approval, which the namespace asks for")
+
+
+def _demanded(api: Api) -> bool:
+    try:
+        api.create(version(LATE, 9), dry_run=True)
+    except Refusal:
+        return True
+    return False
 
 
 def test_whose_signature_counts_is_said_by_who_may_approve(world: World, people: People) -> None:

@@ -362,7 +362,8 @@ class TrainingRunSpec(Model):
     """Makes no version: the training is done once more and what comes out is compared with this version. Usually
     written by ``kubectl slipway reproduce``, from the version's lineage."""
     approval: RunApproval | None = None
-    """Becomes ``spec.approval`` of the version."""
+    """Becomes ``spec.approval`` of the version. Where its namespace asks for approval when it is made, it waits in any
+    case."""
     suspend: bool = False
     """True: no pod runs. The one field that may change."""
     backoff_limit: int = Field(default=2, ge=0, le=20)

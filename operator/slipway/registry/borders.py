@@ -34,7 +34,7 @@ def not_allowed(asked: PromotedFrom, here: str, known: Mapping[str, Manifest], d
         return f"spec.promotedFrom names this namespace, {here}: a version is promoted from another one"
     if not defaults.whole_cluster:
         return (
-            "this installation of Slipway serves some namespaces only (watchNamespaces) and looks at no Namespace: "
+            "this installation of Slipway serves some namespaces only (watchNamespaces) and looks at no other: "
             "promotion takes one for the whole cluster"
         )
     if not names(known.get(here), FROM, there):

@@ -30,7 +30,7 @@ class Defaults:
     image_pull_policy: str = "IfNotPresent"
     cpu: str = "100m"
     whole_cluster: bool = True
-    """False: the operator serves some namespaces only, and may look at no Namespace."""
+    """False: the operator serves some namespaces only, and may look at no other."""
 
 
 def job_name(version: str) -> str:

@@ -21,7 +21,7 @@ from slipway.api.reasons import Reason
 from slipway.api.training_run import Attempt, Progress, Reproduction, TrainingRunStatus
 from slipway.kube.objects import JOBS, TRAINING_RUNS, Manifest, owned_by
 from slipway.kube.plan import Apply, Change, Create, Event, Plan, delete
-from slipway.training import attempts, children, data, gate, numbering, parent, record, reproduction
+from slipway.training import approval, attempts, children, data, gate, numbering, parent, record, reproduction
 from slipway.training.children import CODE_CONTAINER, CONTAINER
 from slipway.training.observe import Observed
 
@@ -120,7 +120,7 @@ def _made(view: View) -> Verdict | None:
     return Verdict(
         "Succeeded",
         Reason.SUCCEEDED,
-        f"the training made {name}" + (f" ({shown})" if shown else "") + compared,
+        f"the training made {name}" + (f" ({shown})" if shown else "") + compared + _asked_since(view, version),
         "done",
         facts={
             "model_version": name,
@@ -129,6 +129,13 @@ def _made(view: View) -> Verdict | None:
             "completion_time": _end_of(ended.pod if ended else None, view.now),
         },
     )
+
+
+def _asked_since(view: View, version: Manifest) -> str:
+    """A part of a sentence where the version waits for approval though the run does not say so."""
+    if approval.said(view.seen.spec) or not (version["spec"].get("approval") or {}).get("required"):
+        return ""
+    return "; it waits for approval, which the namespace asks for"
 
 
 def _result(view: View) -> Verdict | None:
@@ -153,7 +160,8 @@ def _result(view: View) -> Verdict | None:
         )
     image = next(c["image"] for c in ended.pod["spec"]["containers"] if c["name"] == CONTAINER)
     try:
-        made = record.version_spec(run, spec, ended.result, number or 1)
+        waits = approval.required(spec, view.seen.namespace)
+        made = record.version_spec(run, spec, ended.result, number or 1, waits=waits)
         settled = view.seen.status
         lineage = record.lineage(run, spec, image, ended, view.attempts, settled.data, settled.parent)
         # With its number it has passed; a champion that came since is no part of how.

@@ -9,9 +9,19 @@ from slipway import contract, podfacts
 from slipway.api.common import Label
 from slipway.api.training_run import TrainingRunSpec, TrainingRunStatus
 from slipway.kube.client import Reader
-from slipway.kube.objects import CONFIG_MAPS, DATASETS, JOBS, MODEL_VERSIONS, PODS, TRAINING_RUNS, Key, Manifest
+from slipway.kube.objects import (
+    CONFIG_MAPS,
+    DATASETS,
+    JOBS,
+    MODEL_VERSIONS,
+    NAMESPACES,
+    PODS,
+    TRAINING_RUNS,
+    Key,
+    Manifest,
+)
 from slipway.progress import ProgressSource
-from slipway.training import data, parent
+from slipway.training import approval, data, parent
 from slipway.training.children import CONTAINER, Defaults, ledger_name, places
 
 
@@ -26,6 +36,7 @@ class Observed:
         ledger: the ledger of the model; read only when there is a result to record.
         versions: every ModelVersion of the model when there is a result to record; else those that this run made,
             read only where Job or pods are gone.
+        namespace: the Namespace; read only when there is a result to record whose run says nothing of approval.
         progress: what the running pod says.
         original: the ModelVersion that this run makes once more; read only where a Job may have to be made, or where
             there is a result to compare.
@@ -46,6 +57,7 @@ class Observed:
     original: Manifest | None = None
     datasets: Mapping[str, Manifest] = field(default_factory=dict)
     parent: Manifest | None = None
+    namespace: Manifest | None = None
 
     @property
     def ended(self) -> bool:
@@ -78,7 +90,7 @@ async def observe(kube: Reader, key: Key, *, defaults: Defaults, progress: Progr
     if spec.code and spec.code.config_map:
         needed.append(spec.code.config_map)
     missing = [name for name in needed if await kube.get(CONFIG_MAPS, key.namespace, name) is None]
-    ledger, versions = None, []
+    ledger, namespace, versions = None, None, []
     if spec.reproduce_of:
         pass  # it makes no version, so it takes no number
     elif any(podfacts.terminated(p, CONTAINER).get("exitCode") == 0 for p in pods):
@@ -86,6 +98,7 @@ async def observe(kube: Reader, key: Key, *, defaults: Defaults, progress: Progr
         ledger = await kube.get(CONFIG_MAPS, key.namespace, ledger_name(spec.model))
         found = await kube.list(MODEL_VERSIONS, key.namespace)
         versions = [v for v in found if v["spec"]["model"] == spec.model]
+        namespace = None if approval.said(spec) else await kube.get(NAMESPACES, "", key.namespace)
     elif job is None or _finished(job):
         # The Job or its pods were deleted: maybe after the version was made, but before that was recorded.
         versions = await kube.list(MODEL_VERSIONS, key.namespace, {Label.TRAINING_RUN_UID: run["metadata"]["uid"]})
@@ -110,6 +123,7 @@ async def observe(kube: Reader, key: Key, *, defaults: Defaults, progress: Progr
         original=original,
         datasets=datasets,
         parent=begun_from,
+        namespace=namespace,
     )
 
 

@@ -75,8 +75,13 @@ def unreadable(pods: Iterable[Manifest]) -> str:
     return "the pod that ended well is gone"
 
 
-def version_spec(run: Manifest, spec: TrainingRunSpec, result: contract.TrainResult, number: int) -> ModelVersionSpec:
+def version_spec(
+    run: Manifest, spec: TrainingRunSpec, result: contract.TrainResult, number: int, *, waits: bool
+) -> ModelVersionSpec:
     """The spec of the version.
+
+    Args:
+        waits: whether somebody has to agree to it.
 
     Raises:
         Unusable: the result names something that no ModelVersion may hold.
@@ -99,7 +104,7 @@ def version_spec(run: Manifest, spec: TrainingRunSpec, result: contract.TrainRes
             artifact=artifact,
             signature=signature,
             training_run=run["metadata"]["name"],
-            approval=Approval(required=True) if spec.approval and spec.approval.required else None,
+            approval=Approval(required=True) if waits else None,
         )
     except ValidationError as error:
         raise Unusable(_first(error)) from None

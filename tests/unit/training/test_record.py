@@ -140,11 +140,11 @@ def test_who_made_it_and_whether_it_waits_for_approval_are_handed_on() -> None:
     made = record.lineage(run, spec, "trainer:1", ended(), 1)
     assert made.training_run is not None
     assert made.training_run.created_by == "ann"
-    registered = record.version_spec(run, spec, train_result(), 3)
+    registered = record.version_spec(run, spec, train_result(), 3, waits=True)
     assert registered.wire()["approval"] == {"required": True, "state": "Pending"}
     manifest = children.model_version(run, spec, registered, made)
     assert manifest["metadata"]["annotations"]["slipway.dev/created-by"] == "ann"
-    unasked = record.version_spec(RUN, SPEC, train_result(), 3)
+    unasked = record.version_spec(RUN, SPEC, train_result(), 3, waits=False)
     assert unasked.approval is None
 
 
@@ -188,7 +188,7 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
 def test_what_the_api_server_would_refuse_is_refused_with_a_sentence(case: str) -> None:
     changes, words = REFUSED[case]
     with pytest.raises(Unusable, match=words):
-        record.version_spec(RUN, SPEC, train_result(**changes), 1)
+        record.version_spec(RUN, SPEC, train_result(**changes), 1, waits=False)
 
 
 def test_a_time_that_is_none_and_data_that_is_named_twice_make_no_lineage() -> None:

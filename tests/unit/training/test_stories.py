@@ -13,7 +13,7 @@ from slipway import contract
 from slipway.api.common import Label
 from slipway.kube.controller import Room
 from slipway.kube.fake import Crash
-from slipway.kube.objects import CONFIG_MAPS, JOBS, MODEL_VERSIONS, TRAINING_RUNS
+from slipway.kube.objects import CONFIG_MAPS, JOBS, MODEL_VERSIONS, NAMESPACES, TRAINING_RUNS
 from slipway.progress import FakeProgress
 from slipway.training.children import Defaults
 from slipway.training.decide import decide
@@ -83,6 +83,10 @@ class Invariants:
                 assert status["modelVersion"].startswith(f"{run['spec']['model']}-v")
                 assert uid in made
         verb, kind, where = kube.log[-1].split()
+        if (verb, kind) == ("create", "ModelVersion") and (asks := kube.find(NAMESPACES, "", NAMESPACE)):
+            waits = (kube.find(MODEL_VERSIONS, *where.split("/")) or {})["spec"].get("approval")
+            assert asks["metadata"]["labels"] == ASKS
+            assert waits == {"required": True, "state": "Pending"}, "the admission policy refuses it"
         if (verb, kind) == ("delete", "Job"):
             status = (kube.find(TRAINING_RUNS, *where.split("/")) or {})["status"]
             assert "completionTime" in status or status["rereads"] > 0, (
@@ -178,6 +182,9 @@ def both_end(world: World) -> None:
     for job in ("digits-1", "digits-2"):
         world.kubelet.end(job, 0, GOOD)
 
+
+ASKS = {"slipway.dev/approval": "required"}
+LABELLED = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE, "labels": ASKS}}
 
 HAPPY = [apply(training_run()), pod_runs(), time_passes(60), pod_ends(0, GOOD)]
 
@@ -290,6 +297,16 @@ STORIES: dict[str, list[Step]] = {
     "the result can never be read": [
         apply(training_run()),
         *(step for _ in range(3) for step in (pod_runs(), pod_ends(0, "Traceback: this is no JSON"))),
+    ],
+    "the namespace begins to ask for approval": [
+        apply(training_run()),
+        pod_runs(),
+        Step(
+            "it asks for approval",
+            lambda w: w.kube.put(LABELLED),
+            lambda w: not w.kube.all(MODEL_VERSIONS),
+        ),
+        pod_ends(0, GOOD),
     ],
     "the gate is missed": [
         apply(training_run(gate=[{"metric": "accuracy", "min": "0.99"}])),
