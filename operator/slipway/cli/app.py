@@ -143,6 +143,8 @@ def logs(
 ) -> None:
     """Print what the training code of a run writes.
 
+    Where the code itself could not be fetched, what the container wrote that fetches it.
+
     \b
     Examples:
       kubectl slipway logs digits-2

@@ -1,4 +1,5 @@
-"""The command ``logs``: what the training code of a run writes."""
+"""The command ``logs``: what the training code of a run writes; where its code could not be fetched, what the container
+that fetches it wrote."""
 
 from __future__ import annotations
 
@@ -13,6 +14,7 @@ from slipway.cli.reading import get
 from slipway.cli.show import note
 
 CONTAINER: Final = "trainer"
+CODE_CONTAINER: Final = "code"
 _PATIENCE: Final = 1.0
 """Seconds between two looks at a pod that has not started."""
 _ENDED: Final = frozenset({"Succeeded", "Failed"})
@@ -28,7 +30,7 @@ def copy(api: Api, namespace: str | None, name: str, *, follow: bool, tail: int,
     run = get(api, RUNS, where, name)
     pod = _pod(api, where, name, attempt)
     told = ""
-    while follow and attempt is None and not _started(pod) and _phase(run) not in _ENDED:
+    while follow and attempt is None and not _begun(pod) and _phase(run) not in _ENDED:
         if (message := str((run.get("status") or {}).get("message", ""))) not in ("", told):
             note(message)
             told = message
@@ -36,9 +38,12 @@ def copy(api: Api, namespace: str | None, name: str, *, follow: bool, tail: int,
         run, pod = get(api, RUNS, where, name), _pod(api, where, name, None)
     if pod is None:
         raise Stop(_no_pod(run))
-    if not _started(pod):
+    container = _speaking(pod)
+    if container is None:
         raise Stop(f"the pod {pod['metadata']['name']} has not started: {(run.get('status') or {}).get('message', '')}")
-    query = {"container": CONTAINER, **({"follow": "true"} if follow else {})}
+    if container == CODE_CONTAINER:
+        note(f"{pod['metadata']['name']} has run no training code: this is its container {container}, which fetches it")
+    query = {"container": container, **({"follow": "true"} if follow else {})}
     if tail >= 0:
         query["tailLines"] = str(tail)
     for line in api.lines(PODS.path(where, pod["metadata"]["name"], "log"), **query):
@@ -56,9 +61,23 @@ def _pod(api: Api, namespace: str, run: str, attempt: int | None) -> Object | No
     return pods[attempt - 1]
 
 
-def _started(pod: Object | None) -> bool:
-    statuses = ((pod or {}).get("status") or {}).get("containerStatuses") or ()
-    return any(s["name"] == CONTAINER and {"running", "terminated"} & set(s.get("state") or {}) for s in statuses)
+def _speaking(pod: Object | None) -> str | None:
+    """The container whose log tells what the pod is at; None where none has begun."""
+    return next(
+        (name for name in (CONTAINER, CODE_CONTAINER) if {"running", "terminated"} & set(_state(pod, name))), None
+    )
+
+
+def _begun(pod: Object | None) -> bool:
+    """Whether the training has, or never will in this pod."""
+    failed = (_state(pod, CODE_CONTAINER).get("terminated") or {}).get("exitCode")
+    return _speaking(pod) == CONTAINER or bool(failed)
+
+
+def _state(pod: Object | None, container: str) -> Object:
+    status = (pod or {}).get("status") or {}
+    known = [*(status.get("containerStatuses") or ()), *(status.get("initContainerStatuses") or ())]
+    return next((s.get("state") or {} for s in known if s["name"] == container), {})
 
 
 def _phase(run: Object) -> str:
