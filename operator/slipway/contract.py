@@ -507,7 +507,8 @@ class DatasetSpec:
     """What the dataset program (``python3 -m slipway_dataset`` in the trainer image) is asked to read.
 
     ``uri`` is that of ``DataSpec``, in the S3 place ``store``; manifest, profile and the state of earlier tries go to
-    ``<prefix>/datasets/<dataset>/`` of the place ``outputStore``. ``uid`` is that of the Dataset.
+    ``<prefix>/datasets/<dataset>/`` of the place ``outputStore``. ``uid`` is that of the Dataset. Without
+    ``quoteValues`` no sentence holds a value of the data.
     """
 
     namespace: str
@@ -519,6 +520,7 @@ class DatasetSpec:
     format: str = "Files"
     schema: list[ColumnSpec] = field(default_factory=list)
     checks: list[CheckSpec] = field(default_factory=list)
+    quoteValues: bool = True
     v: int = VERSION
 
 

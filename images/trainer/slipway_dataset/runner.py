@@ -54,7 +54,7 @@ WAITING: Final = 8 * PARALLEL
 """Objects handed to the readers, or back, at a time."""
 AT_ONCE: Final = {"Parquet": 2 * 1024**3, "Npz": 2 * 1024**3, "Images": 128 * 1024**2}
 """Bytes of files at a time, if there is more than one, that are on the scratch as a whole (images: in memory)."""
-READING_VERSION: Final = 1
+READING_VERSION: Final = 2
 """Of what is read from a file: another one, and every file is read again."""
 
 
@@ -186,7 +186,7 @@ class Look:
         """Profile and verdict. A set of ``Files`` has no profile."""
         spec = self._spec
         if work.total is None:
-            checks = verdict.look(spec.schema, spec.checks, made.files, None, {})
+            checks = verdict.look(spec, made.files, None, {})
             return replace(made, checked=len(checks), failures=verdict.failures(checks))
         for number, record in enumerate(index.known()):
             if work.fits(record.path):
@@ -194,7 +194,7 @@ class Look:
                     self._board.tell(f"putting the profile together, {number:,} of {made.files:,} files")
                 work.total.add(record.path, number, Partial.load(json.loads(record.partial or "{}")))
         work.total.finish()
-        checks = verdict.look(spec.schema, spec.checks, made.files, work.total, work.total.repeated(index.path_of))
+        checks = verdict.look(spec, made.files, work.total, work.total.repeated(index.path_of))
         made = replace(
             made,
             rows=work.total.rows,
@@ -339,9 +339,11 @@ def _paths(entries: Iterator[Entry], key: str, uri: str, alone: bool) -> Iterato
 
 
 def _asked(spec: DatasetSpec) -> str:
-    """A word for format, schema and checks: a profile is of data under these, and is never written over by another."""
+    """A word for format, schema, checks and the sentences about them: a profile is of data under these, and is never
+    written over by another."""
     facts = asdict(spec)
-    text = json.dumps([facts["format"], facts["schema"], facts["checks"]], sort_keys=True)
+    unquoted = [] if spec.quoteValues else ["no values"]
+    text = json.dumps([facts["format"], facts["schema"], facts["checks"], *unquoted], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 

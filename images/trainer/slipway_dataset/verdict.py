@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from slipway.contract import CheckFailure, CheckSpec, ColumnSpec
+from slipway.contract import CheckFailure, CheckSpec, ColumnSpec, DatasetSpec
 
 from .column import Column
 from .rows import key
-from .total import Place, Total
+from .total import Found, Place, Total
 
 Twice = Mapping[str, tuple[int, Place, Place]]
 
@@ -22,21 +22,20 @@ class Check:
     failure: str | None
 
 
-def look(
-    schema: Sequence[ColumnSpec], checks: Sequence[CheckSpec], files: int, total: Total | None, twice: Twice
-) -> list[Check]:
+def look(spec: DatasetSpec, files: int, total: Total | None, twice: Twice) -> list[Check]:
     """Every rule of a data set with its outcome, the schema first. ``total`` is None where nothing but bytes is known.
 
     ``files`` is the number of all files, of whatever format.
     """
+    quoted = spec.quoteValues
     made: list[Check] = []
     if total is not None:
         made.append(Check("readable", _unreadable(total)))
-        for column in schema:
-            made += _of_schema(column, total)
-    for number, check in enumerate(checks):
+        for column in spec.schema:
+            made += _of_schema(column, total, quoted)
+    for number, check in enumerate(spec.checks):
         if check.column is not None and total is not None:
-            made += _of_column(number, check, check.column, total, twice)
+            made += _of_column(number, check, check.column, total, twice, quoted)
         elif check.column is None:
             made += _of_set(check, files, total)
     return made
@@ -57,7 +56,7 @@ def _unreadable(total: Total) -> str | None:
     return sentence + (f" (and {more:,} more {'file' if more == 1 else 'files'} of {total.files:,})" if more else "")
 
 
-def _of_schema(column: ColumnSpec, total: Total) -> Iterator[Check]:
+def _of_schema(column: ColumnSpec, total: Total, quoted: bool) -> Iterator[Check]:
     name = column.name
     failure = None
     if absent := total.absent.get(name):
@@ -66,15 +65,15 @@ def _of_schema(column: ColumnSpec, total: Total) -> Iterator[Check]:
     failure = None
     if wrong := total.broken.get(f"type:{name}"):
         failure = (
-            f"column {name!r} must be {column.type}: {wrong.count:,} of {_values(total, name):,} values are not, such "
-            f"as {wrong.value} in {wrong.place}"
+            f"column {name!r} must be {column.type}: {wrong.count:,} of {_values(total, name):,} values are not, "
+            f"{_first(wrong, quoted)}"
         )
     yield Check(f"{name}.type", failure)
     if not column.nullable:
         yield Check(f"{name}.nullable", _missing(name, total, "must not be missing") if name in total.missing else None)
 
 
-def _of_column(number: int, check: CheckSpec, name: str, total: Total, twice: Twice) -> Iterator[Check]:
+def _of_column(number: int, check: CheckSpec, name: str, total: Total, twice: Twice, quoted: bool) -> Iterator[Check]:
     nowhere = f"no file has a column {name!r}" if name not in total.columns else None
     column = total.columns.get(name, Column())
     values = _values(total, name)
@@ -94,11 +93,15 @@ def _of_column(number: int, check: CheckSpec, name: str, total: Total, twice: Tw
                 "max": f"are above {given} or not comparable with it",
                 "matches": f"do not match {given!r}",
             }
-            yield Check(f"{name}.{rule}", nowhere or _broken(name, total, key(number, rule), values, words[rule]))
+            yield Check(
+                f"{name}.{rule}", nowhere or _broken(name, total, key(number, rule), values, words[rule], quoted)
+            )
     if check.allowed is not None:
         shown = ", ".join(check.allowed[:5]) + (f" and {len(check.allowed) - 5} more" if check.allowed[5:] else "")
         words_of = f"are none of {shown}"
-        yield Check(f"{name}.allowed", nowhere or _broken(name, total, key(number, "allowed"), values, words_of))
+        yield Check(
+            f"{name}.allowed", nowhere or _broken(name, total, key(number, "allowed"), values, words_of, quoted)
+        )
 
 
 def _of_set(check: CheckSpec, files: int, total: Total | None) -> Iterator[Check]:
@@ -114,11 +117,15 @@ def _of_set(check: CheckSpec, files: int, total: Total | None) -> Iterator[Check
         yield Check("minFiles", few if files < check.minFiles else None)
 
 
-def _broken(name: str, total: Total, which: str, values: int, words: str) -> str | None:
+def _broken(name: str, total: Total, which: str, values: int, words: str, quoted: bool) -> str | None:
     found = total.broken.get(which)
     if found is None:
         return None
-    return f"{found.count:,} of {values:,} values of column {name!r} {words}, such as {found.value} in {found.place}"
+    return f"{found.count:,} of {values:,} values of column {name!r} {words}, {_first(found, quoted)}"
+
+
+def _first(found: Found, quoted: bool) -> str:
+    return f"such as {found.value} in {found.place}" if quoted else f"the first in {found.place}"
 
 
 def _missing(name: str, total: Total, words: str) -> str:

@@ -192,6 +192,10 @@ class DatasetSpec(Model):
     """Columns that every file must have; others may stand beside them."""
     checks: list[DataCheck] = Field(default=[], max_length=200, json_schema_extra=LIST_ATOMIC)
     """What must hold of the data. A TrainingRun does not start from data that do not keep it."""
+    quote_values: bool = True
+    """Whether the sentence of a failed check quotes the first value that breaks it, at most 60 letters of it. False: it
+    says how many values do and where the first is. Who may read the status, its Events and those of the runs that are
+    stopped may read the sentence."""
     refresh: Interval | None = None
     """How long after a check the next one begins by itself. Where absent, the data are checked when the spec changes
     and when a person asks for it: ``kubectl annotate dset NAME slipway.dev/action=refresh``."""

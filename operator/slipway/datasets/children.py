@@ -77,6 +77,7 @@ def dataset_spec(dataset: Manifest, spec: DatasetSpec) -> contract.DatasetSpec:
             )
             for c in spec.checks
         ],
+        quoteValues=spec.quote_values,
     )
 
 

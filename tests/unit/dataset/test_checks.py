@@ -63,6 +63,28 @@ def test_a_check(tmp_path: Path, check: CheckSpec, name: str | None, sentence: s
     assert (again.read, again.failures) == (0, made.failures), "the same from what is kept"
 
 
+def test_where_values_are_nobodys_to_read_a_sentence_says_where_the_first_is(tmp_path: Path) -> None:
+    looks = Looks(memory({"1.csv": as_csv(ONE), "2.csv": as_csv(TWO) + b"7\n"}), tmp_path)
+    checks = [
+        CheckSpec("mail", matches="[a-c]@x"),
+        CheckSpec("age", max="40"),
+        CheckSpec("id", allowed=["1"]),
+        CheckSpec("id", unique=True),
+    ]
+    asked = {"format": "Csv", "schema": [ColumnSpec("mail", "Integer")], "checks": checks}
+    told, silent = looks.take(spec(**asked)), looks.take(spec(**asked, quoteValues=False))
+    assert [each.check for each in silent.failures] == [each.check for each in told.failures]
+    assert silent.read == 0, "nothing is read again for it"
+    assert silent.profile != told.profile, "the sentences stand in it"
+    assert {each.check: each.message for each in silent.failures} == {
+        "readable": "2.csv has 1 fields in row 4, and its first line names 4",
+        "mail.type": "column 'mail' must be Integer: 3 of 3 values are not, the first in 1.csv row 1",
+        "mail.matches": "1 of 3 values of column 'mail' do not match '[a-c]@x', the first in 1.csv row 3",
+        "age.max": "1 of 2 values of column 'age' are above 40 or not comparable with it, the first in 1.csv row 3",
+        "id.allowed": "2 of 3 values of column 'id' are none of 1, the first in 1.csv row 2",
+    }
+
+
 @pytest.mark.parametrize(
     ("column", "sentences"),
     [

@@ -277,7 +277,7 @@ CASES: dict[str, tuple[Observed, str, str, dict[str, str], str]] = {
         Reason.INVALID_SPEC,
         STALLED,
         (
-            "the spec is 130,371 bytes for the pod, and 102,400 fit: write fewer columns in spec.schema, or shorter "
+            "the spec is 130,390 bytes for the pod, and 102,400 fit: write fewer columns in spec.schema, or shorter "
             "lists in spec.checks"
         ),
     ),
@@ -363,6 +363,7 @@ def test_the_job_is_given_what_the_contract_says() -> None:
     found = dataset(
         uid=UID,
         outputStore="kept",
+        quoteValues=False,
         checks=[{"column": "label", "min": "0", "max": "9", "allowed": ["1"], "matches": "[0-9]", "maxMissing": "0.1"}],
     )
     spec = DatasetSpec.model_validate(found["spec"])
@@ -372,6 +373,7 @@ def test_the_job_is_given_what_the_contract_says() -> None:
     asked = contract.loads(contract.DatasetSpec, values[contract.Env.SPEC] or "")
     assert (asked.uri, asked.store, asked.outputStore, asked.uid) == ("s3://data/digits/", "default", "kept", UID)
     assert asked.schema == [contract.ColumnSpec("label", "Integer", nullable=False)]
+    assert not asked.quoteValues
     assert asked.checks == [
         contract.CheckSpec("label", min="0", max="9", allowed=["1"], matches="[0-9]", maxMissing="0.1")
     ]
