@@ -54,7 +54,7 @@ def judge(seen: Observed, now: datetime) -> Ruling:
             f"its file was deleted at {deletion.at}", changes=jobfacts.drop(job, str(seen.version["metadata"]["uid"]))
         )
     if seen.spec.artifact_policy == "Keep" and deletion is None:
-        return Ruling()
+        return Ruling(_taken(seen))
     if seen.deployments or seen.sharers:
         who = [f"the Deployment {d['metadata']['name']} runs it" for d in seen.deployments[:1]]
         who += [f"{v['metadata']['namespace']}/{v['metadata']['name']} has the same file" for v in seen.sharers[:1]]
@@ -64,6 +64,16 @@ def judge(seen: Observed, now: datetime) -> Ruling:
             "its file is about to be deleted", facts={"artifact_deletion": ArtifactDeletion(since=rfc3339(now))}
         )
     return _working(seen, now)
+
+
+def _taken(seen: Observed) -> str:
+    """Whose it became between the API server's look at ``status.deployments`` and its archiving, for a sentence."""
+    name, roles = seen.version["metadata"]["name"], ("stable", "candidate")
+    for found in seen.deployments:
+        if any(((found.get("status") or {}).get(role) or {}).get("modelVersion") == name for role in roles):
+            who = found["metadata"]["name"]
+            return f"the Deployment {who} took it in that moment, and runs it until it names another version"
+    return ""
 
 
 def _working(seen: Observed, now: datetime) -> Ruling:

@@ -12,7 +12,7 @@ from slipway.api import wayback
 from slipway.api.model_version import ModelVersionSpec
 from slipway.api.reasons import Reason
 from slipway.kube.controller import Room
-from slipway.kube.objects import JOBS, MODEL_VERSIONS, WORKLOADS
+from slipway.kube.objects import DEPLOYMENTS, JOBS, MODEL_VERSIONS, WORKLOADS
 from slipway.registry.children import Defaults
 from slipway.registry.decide import decide
 from slipway.registry.observe import observe
@@ -87,6 +87,21 @@ async def test_nothing_is_deleted_of_which_nobody_said_so(spec: dict[str, Any]) 
     await world.rest()
     assert not world.kube.all(JOBS)
     assert "artifactDeletion" not in status(world)
+
+
+async def test_a_deployment_that_took_it_in_the_same_moment_is_named() -> None:
+    world = new_world(artifactPolicy="Keep")
+    world.kube.put(deployment("a") | {"status": {"candidate": {"modelVersion": "digits-v1"}}})
+    world.kube.put(workload("a-v1", "a", "digits-v1"))
+    await world.rest()
+    words = (
+        "archived: no new Deployment may take it; the Deployment a took it in that moment, and runs it until it names"
+    )
+    assert status(world)["message"].startswith(words)
+    assert status(world)["deployments"] == [{"name": "a", "role": "candidate"}]
+    world.kube.edit(DEPLOYMENTS, NAMESPACE, "a", lambda d: d["status"].pop("candidate"))
+    await world.rest()
+    assert "Deployment a" not in status(world)["message"], "its pods go, and nobody is sent to them"
 
 
 async def test_what_is_needed_still_is_kept() -> None:
