@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import sys
+import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -20,6 +21,7 @@ from mlflow import MlflowClient
 from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, RunTag
 
 PAGE = 1000
+_ONE_AT_A_TIME = threading.Lock()
 EXPERIMENT = "1"
 """The first that a new tracking database makes; a script knows it as a constant."""
 
@@ -53,7 +55,9 @@ def _write(client: MlflowClient, made: Made) -> None:
     )
     # 36 characters of a digest is all that its column holds.
     dataset = Dataset(name="train", digest=made.data[7:43], source_type="s3", source="s3://data/train/")
-    client.log_inputs(run, [DatasetInput(dataset, [InputTag("mlflow.data.context", "train")])])
+    # Two runs that name a data set for the first time at once would both add it, and one of them would fail.
+    with _ONE_AT_A_TIME:
+        client.log_inputs(run, [DatasetInput(dataset, [InputTag("mlflow.data.context", "train")])])
     client.set_terminated(run)
     of_it = client.create_model_version(made.model, f"s3://models/{made.name}", run, tags=tags)
     if made.alias:
