@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Final
 
 from slipway import contract, podfacts
 from slipway.api import wayback
@@ -21,14 +22,20 @@ from slipway.kube.objects import (
     WORKLOADS,
     Key,
     Manifest,
+    Resource,
     key_of,
     owned_by,
 )
+from slipway.kube.recent import Recent
 from slipway.registry import borders
 from slipway.registry.children import Defaults, discard_name, job_name
 from slipway.registry.evidence_job import CONFIG_MAP as SIGNING
 from slipway.registry.evidence_job import job_name as sign_job_name
 from slipway.registry.reproductions import Runs
+
+ASKED_AGE: Final = 2.0
+"""Seconds that the answer to whether a namespace has its versions signed may be old, for one that is Ready already:
+long enough that an operator which starts with ten thousand versions does not ask ten thousand times."""
 
 
 @dataclass(frozen=True)
@@ -71,7 +78,7 @@ class Observed:
     sharers: tuple[Manifest, ...] = ()
 
 
-async def observe(kube: Reader, key: Key, *, defaults: Defaults, runs: Runs) -> Observed | None:
+async def observe(kube: Reader, key: Key, *, defaults: Defaults, runs: Runs, recent: Recent) -> Observed | None:
     """Everything that ``decide`` needs; None where the version is gone or going."""
     version = await kube.get(MODEL_VERSIONS, key.namespace, key.name)
     if version is None or podfacts.leaving(version):
@@ -110,7 +117,7 @@ async def observe(kube: Reader, key: Key, *, defaults: Defaults, runs: Runs) -> 
         tuple(siblings),
         await _runners(kube, key),
         tuple(run for run in again if run is not None),
-        *await _signing(kube, key, spec, status),
+        *await _signing(kube, key, spec, status, recent),
         *await _promotion(kube, key, spec, status, defaults),
         discard_job=discard_job,
         discard_pods=discard_pods,
@@ -175,21 +182,28 @@ async def _promotion(
 
 
 async def _signing(
-    kube: Reader, key: Key, spec: ModelVersionSpec, status: ModelVersionStatus
+    kube: Reader, key: Key, spec: ModelVersionSpec, status: ModelVersionStatus, recent: Recent
 ) -> tuple[Manifest | None, Manifest | None, tuple[Manifest, ...]]:
     """What the namespace asks for, and the Job and the pods that do it."""
     if status.evidence is not None:
         return None, await kube.get(JOBS, key.namespace, sign_job_name(key.name)), ()
-    if status.failure is not None or spec.archived:
+    rejected = spec.approval is not None and spec.approval.state == "Rejected"
+    if status.failure is not None or spec.archived or rejected:
         return None, None, ()
-    # Before the verification is recorded too: the very pass that records it must know whether that is enough.
-    asked = await kube.get(CONFIG_MAPS, key.namespace, SIGNING)
+    # Before the verification is recorded too: the very pass that records it must know whether that is enough. One that
+    # is Ready learns a little later that a signature is wanted of it; one that is not must not become so unsigned.
+    read = recent.get if status.phase == "Ready" else _now
+    asked = await read(kube, CONFIG_MAPS, key.namespace, SIGNING)
     job = await kube.get(JOBS, key.namespace, sign_job_name(key.name)) if asked else None
     if job is None:
         return asked, None, ()
     labels = {Label.MODEL_VERSION: key.name, Label.ROLE: "sign"}
     found = podfacts.newest_first(await kube.list(PODS, key.namespace, labels))
     return asked, job, tuple(pod for pod in found if owned_by(pod, job["metadata"]["uid"]))
+
+
+async def _now(kube: Reader, resource: Resource, namespace: str, name: str) -> Manifest | None:
+    return await kube.get(resource, namespace, name)
 
 
 async def _runners(kube: Reader, key: Key) -> tuple[Manifest, ...]:

@@ -8,13 +8,14 @@ from typing import Any
 from slipway.api.common import Label
 from slipway.kube.fake import FakeKube
 from slipway.kube.objects import DEPLOYMENTS, MODEL_VERSIONS, Key
+from slipway.kube.recent import Recent
 from slipway.registry.children import Defaults
 from slipway.registry.observe import Observed, observe
 from slipway.registry.reproductions import Runs
-from tests.support.builders import T0, model_version, pod, store
+from tests.support.builders import T0, config_map, model_version, pod, store
 
 KEY = Key("team", "digits-v1")
-look = partial(observe, defaults=Defaults("server:1"), runs=Runs())
+look = partial(observe, defaults=Defaults("server:1"), runs=Runs(), recent=Recent(0))
 
 
 async def seen(kube: FakeKube) -> Observed:
@@ -79,3 +80,21 @@ async def test_deployments_are_found_by_their_workloads() -> None:
     kube.put(workload("b-v2", "b", "digits-v2"))
     kube.put(workload("gone-v1", "gone", "digits-v1"))
     assert [d["metadata"]["name"] for d in (await seen(kube)).deployments] == ["a"]
+
+
+async def test_whether_signatures_are_wanted_is_asked_anew_only_of_what_is_not_ready() -> None:
+    kube = FakeKube([model_version(status={"phase": "Ready"}), model_version("digits-v2")])
+    asks = partial(observe, defaults=Defaults("server:1"), runs=Runs(), recent=Recent(10, lambda: 0.0))
+
+    async def signing(name: str) -> bool:
+        found = await asks(kube, Key("team", name))
+        assert found is not None
+        return found.signing is not None
+
+    assert not await signing("digits-v1")
+    kube.put(config_map("slipway-signing", {"publicKey": "PEM", "required": "true"}))
+    assert not await signing("digits-v1"), "it learns of it a moment later"
+    assert await signing("digits-v2"), "it must not become Ready unsigned meanwhile"
+    rejected = {"state": "Rejected", "by": "joe"}
+    kube.edit(MODEL_VERSIONS, "team", "digits-v2", lambda v: v["spec"].update(approval=rejected))
+    assert not await signing("digits-v2"), "nobody wants to know"

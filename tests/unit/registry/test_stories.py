@@ -13,6 +13,7 @@ import pytest
 from slipway import contract
 from slipway.kube.controller import Room
 from slipway.kube.objects import CONFIG_MAPS, JOBS, MODEL_VERSIONS
+from slipway.kube.recent import Recent
 from slipway.registry.children import Defaults
 from slipway.registry.decide import decide
 from slipway.registry.observe import observe
@@ -43,7 +44,7 @@ SIGNED = contract.dumps(
 def new_world() -> World:
     room = Room(
         MODEL_VERSIONS,
-        partial(observe, defaults=Defaults(server_image="server:1"), runs=Runs()),
+        partial(observe, defaults=Defaults(server_image="server:1"), runs=Runs(), recent=Recent(0)),
         decide,
         lambda seen: seen.version,
     )
