@@ -208,7 +208,7 @@ class Start:
 
     what: str
     ready: float
-    """Until its watches stand: everything is read."""
+    """Until it says that it is (``/readyz``)."""
     looked: float
     """Until it has looked at every object once."""
     memory: float

@@ -125,7 +125,7 @@ def _memory(figures: Figures) -> list[list[str]]:
 
 
 def _operator(figures: Figures) -> str:
-    head = ["start", "everything read (s)", "everything looked at (s)", "processor (s)", "at rest", "highest", "writes"]
+    head = ["start", "ready (s)", "everything looked at (s)", "processor (s)", "at rest", "highest", "writes"]
     rows = [
         [s.what, f"{s.ready}", f"{s.looked}", f"{s.cpu}", f"{s.memory:,}", f"{s.peak:,}", f"{s.writes:,}"]
         for s in figures.starts

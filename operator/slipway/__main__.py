@@ -58,6 +58,9 @@ def kopf_settings() -> kopf.OperatorSettings:
     # A scan would need the right to list every CRD and every namespace.
     made.scanning.disabled = True
     made.watching.chunk_size = 500
+    # Kopf keeps an object that it has shown us until its worker has been idle so long: at a start, all that it reads
+    # within that time.
+    made.queueing.idle_timeout = 0.5
     made.persistence.diffbase_storage = NoDiffs()
     made.persistence.progress_storage = NoProgress()
     for resource in CHILDREN:
@@ -102,7 +105,8 @@ async def kinds_served(kube: Kube, namespace: str | None) -> None:
     for resource in OURS:
         while True:
             try:
-                await kube.list(resource, namespace)
+                # Not by a list, which would hold all that there are in memory at once; any name will do.
+                await kube.get(resource, namespace or "default", "any")
                 break
             except NotInstalled as error:
                 logger.warning("waiting for a CRD: %s", error)
