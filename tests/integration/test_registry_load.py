@@ -18,8 +18,7 @@ from slipway.kube.objects import MODEL_VERSIONS, TRAINING_RUNS
 from tests.support.api_server import LEASES, Api, Object, eventually
 from tests.support.chart import RELEASE_NAMESPACE
 from tests.support.control_plane import Cluster
-from tests.support.operator_process import operator
-from tests.support.world import Team, World, neighbours
+from tests.support.world import Team, world_on
 
 RUNS, KILLS, MOVES, SEED = 20, 8, 5, 20261122
 ALIAS = "champion"
@@ -92,8 +91,8 @@ def people(team: Team, dice: random.Random) -> None:
 
 def test_numbers_and_aliases_while_the_operator_is_killed(cluster: Cluster) -> None:
     dice = random.Random(SEED)
-    with neighbours(cluster) as played, operator(cluster, user="load", identity="load-0") as process:
-        team = World(cluster, process, played).team()
+    with world_on(cluster, user="load") as world:
+        process, team = world.operator, world.team()
         with watching(cluster, team.namespace) as seen:
             for number in range(RUNS):
                 team.run(f"digits-{number}", parameters={"accuracy": f"0.{900 + number}"})
