@@ -339,11 +339,11 @@ class Kubelet:
 
     @staticmethod
     def _tolerate(write: Callable[[], object]) -> None:
-        """An object that went in the meantime is the next turn's business."""
+        """An object that went in the meantime, or whose namespace goes, is the next turn's business."""
         try:
             write()
         except Refusal as refusal:
-            if refusal.code not in (404, 409):
+            if refusal.code not in (404, 409) and "is being terminated" not in refusal.message:
                 raise
 
 

@@ -53,10 +53,17 @@ class World:
         return made
 
     def leave(self) -> None:
-        """Delete the teams' namespaces. Nobody waits for it: a next operator would look at all that they hold at each
-        of its starts, and the tests that kill it would wait for that."""
+        """Take the teams' namespaces away: a next operator would look at all that they hold at each of its starts, and
+        the tests that kill it would wait for that. To be called when the operator has ended and the kubelet has not,
+        which ends the pods; waits, since nothing can be made in a namespace that goes."""
+
+        def left() -> list[str]:
+            known = {n["metadata"]["name"] for n in self.api.list(NAMESPACES)}
+            return [name for name in self._teams if name in known]
+
         for name in self._teams:
             self.api.delete(NAMESPACES, None, name)
+        eventually(lambda: not left(), seconds=2 * PATIENCE, what="the teams' namespaces being gone", show=left)
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from slipway.api.reproduce import run_manifest
 from slipway.kube.controller import Room
 from slipway.kube.fake import FakeKube
 from slipway.kube.objects import CONFIG_MAPS, MODEL_VERSIONS, TRAINING_RUNS, Key, Manifest, key_of
+from slipway.kube.recent import Recent
 from slipway.progress import FakeProgress
 from slipway.registry import children as registry_children
 from slipway.registry import decide as registry_decide
@@ -71,6 +72,7 @@ def new_world() -> World:
             registry_observe.observe,
             defaults=registry_children.Defaults(server_image="server:1"),
             runs=Seen(world.kube),
+            recent=Recent(0),
         ),
         registry_decide.decide,
         lambda seen: seen.version,
