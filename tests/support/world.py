@@ -5,13 +5,13 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Final
 
 from slipway import contract
 from slipway.api.common import ACTION_ANNOTATION, API_VERSION
 from slipway.kube.objects import DATASETS, DEPLOYMENTS, EVENTS, MODEL_VERSIONS, TRAINING_RUNS, Resource
-from tests.support.api_server import NAMESPACES, Api, Object, eventually
+from tests.support.api_server import Api, Object, eventually
 from tests.support.chart import ACCOUNT
 from tests.support.control_plane import AuditLog, Cluster, make_namespace
 from tests.support.kubelet import Kubelet, gateway, kubelet
@@ -30,7 +30,6 @@ class World:
     cluster: Cluster
     operator: Operator
     kubelet: Kubelet
-    _teams: list[str] = field(default_factory=list)
 
     @property
     def api(self) -> Api:
@@ -46,24 +45,10 @@ class World:
         """A namespace of a team, in which Pod Security enforces ``restricted``, with or without an S3 place."""
         name = f"team-{next(_numbers)}"
         make_namespace(self.api, name)
-        self._teams.append(name)
         made = Team(self, name)
         if store:
             made.config_map(contract.store_object_name("default"))
         return made
-
-    def leave(self) -> None:
-        """Take the teams' namespaces away: a next operator would look at all that they hold at each of its starts, and
-        the tests that kill it would wait for that. To be called when the operator has ended and the kubelet has not,
-        which ends the pods; waits, since nothing can be made in a namespace that goes."""
-
-        def left() -> list[str]:
-            known = {n["metadata"]["name"] for n in self.api.list(NAMESPACES)}
-            return [name for name in self._teams if name in known]
-
-        for name in self._teams:
-            self.api.delete(NAMESPACES, None, name)
-        eventually(lambda: not left(), seconds=2 * PATIENCE, what="the teams' namespaces being gone", show=left)
 
 
 @dataclass(frozen=True)
@@ -225,8 +210,5 @@ def neighbours(cluster: Cluster) -> Iterator[Kubelet]:
 @contextmanager
 def world_on(cluster: Cluster, *, user: str = ACCOUNT, **settings: str) -> Iterator[World]:
     """One operator that leads, and its neighbours."""
-    with neighbours(cluster) as played:
-        with operator(cluster, user=user, settings=settings) as process:
-            made = World(cluster, process, played)
-            yield made
-        made.leave()
+    with neighbours(cluster) as played, operator(cluster, user=user, settings=settings) as process:
+        yield World(cluster, process, played)
