@@ -1,4 +1,4 @@
-"""``python -m bench.data``: measure, and write docs/benchmarks-data.md. About 30 minutes, and 12 GB of disk.
+"""``python -m bench.data``: measure, and write docs/benchmarks-data.md. About 25 minutes, and 12 GB of disk.
 
 PYTHONPATH=.:operator:images/trainer:local-cluster "$(make -s venv-path)/bin/python" -m bench.data
 """

@@ -16,7 +16,6 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from slipway import contract
@@ -78,7 +77,7 @@ def levels(cluster: Cluster, sizes: tuple[int, ...], say: Callable[[str], None])
             _settle(process)
             latency = _latency(cluster.api, size)
             _settle(process)
-            memory, peak = process.memory(), _peak(process)
+            memory, peak = process.memory(), process.highest_memory()
             say(f"{size} of each kind: {memory:.0f} MiB; counting a minute of nothing")
             begun, processor = cluster.audit.position(), process.cpu_seconds()
             time.sleep(60)
@@ -97,7 +96,7 @@ def levels(cluster: Cluster, sizes: tuple[int, ...], say: Callable[[str], None])
                 memory=round(memory, 1),
                 peak=round(peak, 1),
                 restarted_memory=round(process.memory(), 1),
-                restarted_peak=round(_peak(process), 1),
+                restarted_peak=round(process.highest_memory(), 1),
                 restart_seconds=round(restart, 1),
                 jobs_seconds=round(grown[0], 1),
                 verified_seconds=round(grown[1], 1),
@@ -214,11 +213,6 @@ def _settle(process: Operator) -> None:
 
 def _looked_at_all(process: Operator, objects: int) -> bool:
     return process.metric("slipway_reconcile_total") >= objects and process.metric("slipway_queue_length") == 0
-
-
-def _peak(process: Operator) -> float:
-    status = Path(f"/proc/{process.pid}/status").read_text()
-    return int(next(line.split()[1] for line in status.splitlines() if line.startswith("VmHWM"))) / 1024
 
 
 @contextmanager

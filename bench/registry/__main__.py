@@ -1,4 +1,4 @@
-"""``python -m bench.registry``: measure, and write docs/benchmarks-registry.md.
+"""``python -m bench.registry``: measure, and write docs/benchmarks-registry.md. About 20 minutes.
 
 PYTHONPATH=.:operator:images/trainer:local-cluster "$(make -s venv-path)/bin/python" -m bench.registry
 

@@ -235,7 +235,7 @@ def start(cluster: Cluster, what: str, objects: int) -> Start:
             ready=round(ready, 1),
             looked=round(seconds, 1),
             memory=round(process.memory()),
-            peak=round(_peak(process.pid)),
+            peak=round(process.highest_memory()),
             cpu=round(process.cpu_seconds(), 1),
             writes=int(_metric(process, "slipway_writes_total")),
         )
@@ -261,8 +261,3 @@ def _rest(process: Operator) -> None:
             raise RuntimeError(f"the operator did not come to rest: {now:.0f} writes")
         before = now
         time.sleep(5)
-
-
-def _peak(pid: int) -> float:
-    status = Path(f"/proc/{pid}/status").read_text()
-    return int(next(line.split()[1] for line in status.splitlines() if line.startswith("VmHWM"))) / 1024

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from slipway import contract
 from slipway.api.common import FIELD_MANAGER, Label
-from slipway.kube.objects import JOBS, Manifest, owner_reference
+from slipway.kube.objects import JOBS, Manifest, child_of
 
 USER: Final = 65532
 """User and group of our images: the ``nonroot`` of the distroless images, which owns nothing on a node."""
@@ -178,29 +178,22 @@ def job(
         spec: other fields of the Job's spec.
     """
     names = [c["name"] for c in (*pod.get("initContainers", ()), *pod["containers"])]
-    return {
-        "apiVersion": JOBS.api_version,
-        "kind": JOBS.kind,
-        "metadata": {
-            "name": name,
-            "namespace": owner["metadata"]["namespace"],
-            "labels": labels,
-            **({"annotations": dict(annotations)} if annotations else {}),
-            "ownerReferences": [owner_reference(owner)],
-        },
-        "spec": {
-            "completions": 1,
-            "parallelism": 1,
-            # A new pod only when the old one has really ended: two never write the same files.
-            "podReplacementPolicy": "Failed",
-            "podFailurePolicy": failure_policy(*names),
-            **spec,
-            "template": {
-                "metadata": {"labels": labels},
-                "spec": {**pod_base(), "restartPolicy": "Never", **pod},
-            },
+    whole = {
+        "completions": 1,
+        "parallelism": 1,
+        # A new pod only when the old one has really ended: two never write the same files.
+        "podReplacementPolicy": "Failed",
+        "podFailurePolicy": failure_policy(*names),
+        **spec,
+        "template": {
+            "metadata": {"labels": labels},
+            "spec": {**pod_base(), "restartPolicy": "Never", **pod},
         },
     }
+    made = child_of(owner, JOBS, name, labels, whole)
+    if annotations:
+        made["metadata"]["annotations"] = dict(annotations)
+    return made
 
 
 def failure_policy(*containers: str) -> dict[str, Any]:

@@ -81,8 +81,15 @@ class Operator:
 
     def memory(self) -> float:
         """Resident memory in MiB."""
+        return self._memory("VmRSS")
+
+    def highest_memory(self) -> float:
+        """The most resident memory that this process has had, in MiB."""
+        return self._memory("VmHWM")
+
+    def _memory(self, field: str) -> float:
         status = Path(f"/proc/{self.pid}/status").read_text()
-        return int(next(line.split()[1] for line in status.splitlines() if line.startswith("VmRSS"))) / 1024
+        return int(next(line.split()[1] for line in status.splitlines() if line.startswith(field))) / 1024
 
     def cpu_seconds(self) -> float:
         """Processor time so far."""

@@ -124,6 +124,23 @@ def owner_reference(owner: Manifest) -> dict[str, Any]:
     }
 
 
+def child_of(
+    owner: Manifest, resource: Resource, name: str, labels: Mapping[str, str], spec: Mapping[str, Any]
+) -> dict[str, Any]:
+    """The manifest of an object that goes with its owner, in the owner's namespace."""
+    return {
+        "apiVersion": resource.api_version,
+        "kind": resource.kind,
+        "metadata": {
+            "name": name,
+            "namespace": owner["metadata"]["namespace"],
+            "labels": labels,
+            "ownerReferences": [owner_reference(owner)],
+        },
+        "spec": spec,
+    }
+
+
 def owned_by(child: Manifest, owner_uid: str) -> bool:
     """Whether the object's controller is the owner of that uid."""
     return any(

@@ -94,8 +94,7 @@ def _working(seen: Observed, now: datetime) -> Ruling:
         waiting = next((t for p in seen.discard_pods[:1] if (t := podfacts.waiting(p, CONTAINER))), None)
         return Ruling(f"{words}: {waiting.message}" if waiting else words, again=LOOK_EVERY)
     why = trouble.message if trouble else str(over.get("message") or "its pod left no word")
-    left = RETRY - (now - parse_time(over["lastTransitionTime"])).total_seconds()
-    if left > 0:
+    if (left := jobfacts.left(over, RETRY, now)) > 0:
         told = f"its file could not be deleted: {why}. It is tried again every 5m"
         return Ruling(told, Reason.ARTIFACT_NOT_DELETED, stalled=True, again=left)
     return Ruling(words, changes=jobfacts.drop(job, str(seen.version["metadata"]["uid"])))

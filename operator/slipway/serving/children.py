@@ -12,7 +12,7 @@ from typing import Any, Final
 from slipway import contract, pods
 from slipway.api.common import Label, parse_time, seconds
 from slipway.api.deployment import ComparisonTerms, DeploymentSpec, PromotionJob
-from slipway.kube.objects import BUDGETS, HTTP_ROUTES, JOBS, SERVICES, WORKLOADS, Manifest, Resource, owner_reference
+from slipway.kube.objects import BUDGETS, HTTP_ROUTES, JOBS, SERVICES, WORKLOADS, Manifest, Resource, child_of
 from slipway.serving.observed import Defaults, Version
 
 CONTAINER: Final = "server"
@@ -50,17 +50,7 @@ def selector(deployment: str, version: str | None = None) -> dict[str, str]:
 
 
 def _child(owner: Manifest, resource: Resource, name: str, spec: dict[str, Any], **more: str) -> dict[str, Any]:
-    return {
-        "apiVersion": resource.api_version,
-        "kind": resource.kind,
-        "metadata": {
-            "name": name,
-            "namespace": owner["metadata"]["namespace"],
-            "labels": labels(owner["metadata"]["name"], **more),
-            "ownerReferences": [owner_reference(owner)],
-        },
-        "spec": spec,
-    }
+    return child_of(owner, resource, name, labels(owner["metadata"]["name"], **more), spec)
 
 
 def service(owner: Manifest, version: str) -> dict[str, Any]:

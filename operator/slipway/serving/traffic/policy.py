@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from slipway.api.reasons import Reason
-from slipway.kube.objects import HTTP_ROUTES, TRAFFIC_POLICIES, Manifest, owner_reference
+from slipway.kube.objects import HTTP_ROUTES, TRAFFIC_POLICIES, Manifest, child_of
 from slipway.serving import children
 from slipway.serving.traffic.seen import Trouble
 from slipway.serving.traffic.sticky import Stickiness, consistent_hash
@@ -45,17 +45,7 @@ def manifest(owner: Manifest, *, stickiness: Stickiness | None, buffer: int | No
         spec["loadBalancer"] = consistent_hash(stickiness)
     if buffer is not None:
         spec["requestBuffer"] = {"limit": str(buffer)}
-    return {
-        "apiVersion": TRAFFIC_POLICIES.api_version,
-        "kind": TRAFFIC_POLICIES.kind,
-        "metadata": {
-            "name": name,
-            "namespace": owner["metadata"]["namespace"],
-            "labels": children.labels(name),
-            "ownerReferences": [owner_reference(owner)],
-        },
-        "spec": spec,
-    }
+    return child_of(owner, TRAFFIC_POLICIES, name, children.labels(name), spec)
 
 
 @dataclass(frozen=True)
