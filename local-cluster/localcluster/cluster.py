@@ -7,7 +7,7 @@ import shutil
 from pathlib import Path
 from typing import Protocol
 
-from localcluster import addons, addresses, debian, images, node, paths, pins, programs
+from localcluster import addons, addresses, debian, images, machine, node, paths, pins, programs
 from localcluster.kind import Kind
 from localcluster.kubectl import Kubectl
 from localcluster.progress import UserError, step
@@ -61,6 +61,8 @@ class Local:
         return programs.ensure(_ON_THE_NODE) / "helm"
 
     def up(self) -> None:
+        machine.require()
+        debian.require_dpkg()  # before root is asked for: a password would not help
         debian.require_root()
         debian.require(pins.NODE_PACKAGES)
         # Prometheus is fetched, not built, by the tests that want it.

@@ -9,7 +9,6 @@ import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 
-from localcluster import pins
 from localcluster.progress import UserError, step
 from localcluster.shell import run
 
@@ -25,21 +24,15 @@ def missing(packages: Iterable[str]) -> list[str]:
 
 
 def require(packages: Iterable[str]) -> None:
-    """Install those of `packages` that are absent.
+    """Install those of `packages` that are absent. No packages need no Debian.
 
     Raises UserError with a sentence where the machine is not a Debian one, or the user may not install.
     """
-    if platform.machine() != pins.ARCHITECTURE:
-        raise UserError(
-            f"The local cluster's programs are pinned for {pins.ARCHITECTURE}; this machine is {platform.machine()}. "
-            "Use `make up CLUSTER=kind` here."
-        )
-    if shutil.which("dpkg-query") is None:
-        raise UserError(
-            "The local cluster installs what it needs from Debian's packages, and this machine has no dpkg. "
-            "Use a Debian 12 or 13 machine, or `make up CLUSTER=kind` where Docker is present."
-        )
-    absent = missing(packages)
+    wanted = list(packages)
+    if not wanted:
+        return
+    require_dpkg()
+    absent = missing(wanted)
     if not absent:
         return
     if os.geteuid() != 0:
@@ -50,6 +43,20 @@ def require(packages: Iterable[str]) -> None:
         # Lists may be absent or stale on a fresh machine: refreshed once, only when something must be installed.
         run(["apt-get", *options, "update"], env=apt)
         run(["apt-get", *options, "install", "-y", "--no-install-recommends", *absent], env=apt)
+
+
+def require_dpkg() -> None:
+    """Raise UserError unless this machine has Debian's packages."""
+    if not present():
+        raise UserError(
+            "The local cluster installs what it needs from Debian's packages, and this machine has no dpkg. "
+            "Use a Debian 12 or 13 machine, or `make up CLUSTER=kind` where Docker is present."
+        )
+
+
+def present() -> bool:
+    """Whether this machine has Debian's packages."""
+    return shutil.which("dpkg-query") is not None
 
 
 def release() -> str:

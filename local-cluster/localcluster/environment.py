@@ -7,7 +7,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from localcluster import debian, paths, pins
+from localcluster import debian, machine, paths, pins
 from localcluster.progress import step
 from localcluster.shell import run
 from localcluster.store import lock
@@ -49,7 +49,9 @@ def _make(target: Path, what: str, install: list[str]) -> None:
     marker = target / "complete"
     if marker.exists():
         return
-    debian.require(("python3-venv",) if shutil.which("dpkg-query") else ())
+    machine.require()
+    # Elsewhere Python brings its venv along, or the run of it says what is missing.
+    debian.require(("python3-venv",) if debian.present() else ())
     with lock(f"venv-{target.name}"):
         if marker.exists():
             return

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from localcluster import debian, inventory, paths, pins, programs
+from localcluster import debian, inventory, machine, paths, pins, programs
 from localcluster.oci import Layout, diff_ids
 from localcluster.progress import UserError, step
 from localcluster.shell import run
@@ -95,6 +95,7 @@ def _ensure(image: str) -> Image:
     store, recipe, full = layout(), _recipe(image), name(image)
     record = paths.cache() / "images" / "names" / full.replace("/", "_")
     if not _stands(store, record):
+        machine.require()
         debian.require(pins.NODE_PACKAGES)
         debian.require_root()
         base = _ensure("base") if recipe.on_base else None

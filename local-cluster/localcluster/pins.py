@@ -10,7 +10,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 ARCHITECTURE = "x86_64"
-"""The only architecture that the wheel checksums below were taken for (`platform.machine()`)."""
+"""The only architecture that the wheel checksums below were taken for, and onnxruntime-gpu is published for
+(`platform.machine()`)."""
 
 GO_VERSION = "1.26.8"
 """Any Go that is at hand fetches exactly this toolchain through the module proxy: all machines build the same."""

@@ -9,7 +9,7 @@ import zipfile
 from collections.abc import Iterable
 from pathlib import Path
 
-from localcluster import debian, environment, paths, pins
+from localcluster import debian, environment, machine, paths, pins
 from localcluster.progress import step
 from localcluster.shell import run
 from localcluster.store import lock, publish
@@ -31,6 +31,7 @@ def ensure(names: Iterable[str]) -> Path:
     if stands():
         return target
     if any(not _program(name).exists() for name in wanted):
+        machine.require()
         debian.require(pins.BUILD_PACKAGES)
     for name in wanted:
         _make(name)
