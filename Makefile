@@ -13,6 +13,9 @@ ARGS ?=
 LOCAL_CLUSTER := $(PYTHON3) local-cluster --cluster $(CLUSTER)
 # Most of the time of the tests on clusters is waiting. Files in the order of tests/conftest.py; -n 0 is one by one.
 TWO_WORKERS := -n 2 --dist loadfile --no-loadscope-reorder
+# What `make generate` writes; nothing else lies in these folders.
+GENERATED_CRDS := crds charts/slipway/files/crds
+GENERATED_PAGES := docs/reference
 # Used in recipes after `venv`: the environment stands then.
 PYTHON = $$($(LOCAL_CLUSTER) venv-path)/bin/python
 
@@ -62,11 +65,14 @@ test-e2e: ## Tests on the cluster, with our images
 generate: ## Write crds/, the chart's copy of them and docs/reference/ from the types
 	@$(LOCAL_CLUSTER) venv >/dev/null
 	export PYTHONPATH=operator
-	$(PYTHON) -m slipway.crdgen crds
-	$(PYTHON) -m slipway.crdgen charts/slipway/files/crds
-	$(PYTHON) -m slipway.docgen docs/reference
-verify: generate ## Generated files up to date; lint, types, layers
-	@git diff --exit-code -- crds charts docs
+	$(PYTHON) -m slipway.crdgen $(GENERATED_CRDS)
+	$(PYTHON) -m slipway.docgen $(GENERATED_PAGES)
+verify: ## Generated files up to date (writes nothing); lint, types, layers
+	@$(LOCAL_CLUSTER) venv >/dev/null
+	PYTHONPATH=operator $(PYTHON) -m slipway.crdgen --check $(GENERATED_CRDS)
+	PYTHONPATH=operator $(PYTHON) -m slipway.docgen --check $(GENERATED_PAGES)
+	new=$$(git ls-files --others --exclude-standard -- $(GENERATED_CRDS) $(GENERATED_PAGES))
+	if [[ -n $$new ]]; then echo "git does not have these generated files yet: $$new. Add and commit them." >&2; exit 1; fi
 	bin=$$($(LOCAL_CLUSTER) venv-path)/bin
 	$$bin/ruff check .
 	$$bin/ruff format --check .

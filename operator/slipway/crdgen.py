@@ -1,4 +1,4 @@
-"""Pydantic types -> structural schema -> ``crds/``. Run as ``python -m slipway.crdgen DIRECTORY``.
+"""Pydantic types -> structural schema -> ``crds/``. Run as ``python -m slipway.crdgen [--check] DIRECTORY...``.
 
 What pydantic writes is JSON Schema 2020-12; what the API server takes is a structural schema
 (https://kubernetes.io/docs/tasks/extend-kubernetes/custom-resources/custom-resource-definitions/#specifying-a-structural-schema):
@@ -10,12 +10,12 @@ from __future__ import annotations
 
 import re
 import sys
-from pathlib import Path
 from typing import Any
 
 import yaml
 from pydantic.json_schema import GenerateJsonSchema
 
+from slipway import genfiles
 from slipway.api.common import GROUP, VERSION, Kind, Model
 from slipway.api.dataset import DATASET
 from slipway.api.deployment import DEPLOYMENT
@@ -158,17 +158,10 @@ def text(kind: Kind) -> str:
     return HEADER + yaml.dump(crd(kind), Dumper=_Dumper, sort_keys=False, width=110, allow_unicode=True)
 
 
-def write(directory: Path) -> list[Path]:
-    """Write one file a kind; returns the files."""
-    directory.mkdir(parents=True, exist_ok=True)
-    made = []
-    for kind in KINDS:
-        path = directory / f"{kind.plural}.{GROUP}.yaml"
-        path.write_text(text(kind), encoding="utf-8")
-        made.append(path)
-    return made
+def files() -> dict[str, str]:
+    """Name -> text of each file: one a kind."""
+    return {f"{kind.crd_name}.yaml": text(kind) for kind in KINDS}
 
 
 if __name__ == "__main__":
-    for written in write(Path(sys.argv[1])):
-        print(written)
+    sys.exit(genfiles.main("slipway.crdgen", files()))

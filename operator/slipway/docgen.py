@@ -1,4 +1,5 @@
-"""Types, reasons, settings and states -> ``docs/reference/``. Run as ``python -m slipway.docgen DIRECTORY``.
+"""Types, reasons, settings and states -> ``docs/reference/``. Run as
+``python -m slipway.docgen [--check] DIRECTORY``.
 
 The API's reference is made from the schema and not from the types, so that it says what the API server enforces.
 """
@@ -9,11 +10,11 @@ import json
 import re
 import sys
 from collections.abc import Iterable, Iterator, Mapping
-from pathlib import Path
 from typing import Any
 
 from pydantic_core import PydanticUndefined
 
+from slipway import genfiles
 from slipway.api.common import API_VERSION
 from slipway.api.reasons import Reason
 from slipway.crdgen import KINDS, structural
@@ -89,21 +90,14 @@ def states_reference() -> str:
     return HEADER + machine.page()
 
 
-def write(directory: Path) -> list[Path]:
-    """Write the pages; returns the files."""
-    directory.mkdir(parents=True, exist_ok=True)
-    made = []
-    pages = {
-        "api": api_reference,
-        "reasons": reasons_reference,
-        "settings": settings_reference,
-        "rollout-states": states_reference,
+def files() -> dict[str, str]:
+    """Name -> text of each page."""
+    return {
+        "api.md": api_reference(),
+        "reasons.md": reasons_reference(),
+        "settings.md": settings_reference(),
+        "rollout-states.md": states_reference(),
     }
-    for name, page in pages.items():
-        path = directory / f"{name}.md"
-        path.write_text(page(), encoding="utf-8")
-        made.append(path)
-    return made
 
 
 def _fields(schema: Mapping[str, Any], path: str, *, required: bool) -> Iterator[tuple[str, str, str, str]]:
@@ -173,5 +167,4 @@ def _table(heads: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
 
 
 if __name__ == "__main__":
-    for written in write(Path(sys.argv[1])):
-        print(written)
+    sys.exit(genfiles.main("slipway.docgen", files()))

@@ -12,7 +12,7 @@ import yaml
 from pydantic import Field
 
 from slipway.api.common import Duration, Gpu, Kind, Model, Rule, immutable, list_map, rules
-from slipway.crdgen import KINDS, crd, structural, text, write
+from slipway.crdgen import KINDS, crd, files, structural, text
 
 REPOSITORY = Path(__file__).parents[2]
 by_kind = pytest.mark.parametrize("kind", KINDS, ids=lambda k: k.kind)
@@ -131,11 +131,11 @@ def test_every_kind_speaks_kstatus(kind: Kind) -> None:
     assert crd(kind)["spec"]["versions"][0]["subresources"]["status"] == {}
 
 
-def test_write_makes_one_file_a_kind(tmp_path: Path) -> None:
-    files = write(tmp_path / "new")
-    assert [f.name for f in files] == [f"{k.crd_name}.yaml" for k in KINDS]
-    for file, kind in zip(files, KINDS, strict=True):
-        assert yaml.safe_load(file.read_text()) == crd(kind)
+def test_there_is_one_file_a_kind() -> None:
+    made = files()
+    assert list(made) == [f"{k.crd_name}.yaml" for k in KINDS]
+    for written, kind in zip(made.values(), KINDS, strict=True):
+        assert yaml.safe_load(written) == crd(kind)
 
 
 # ------------------------------------------------------------------------------------------------- case by case

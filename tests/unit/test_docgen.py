@@ -26,6 +26,10 @@ def test_the_page_is_what_the_code_says(name: str) -> None:
     assert (REFERENCE / f"{name}.md").read_text() == PAGES[name](), "run `make generate`"
 
 
+def test_the_pages_are_what_is_written() -> None:
+    assert docgen.files() == {f"{name}.md": page() for name, page in PAGES.items()}
+
+
 def test_the_directory_holds_nothing_else() -> None:
     assert {f.stem for f in REFERENCE.iterdir()} == set(PAGES)
 
