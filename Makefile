@@ -19,7 +19,7 @@ GENERATED_PAGES := docs/reference
 # Used in recipes after `venv`: the environment stands then.
 PYTHON = $$($(LOCAL_CLUSTER) venv-path)/bin/python
 
-.PHONY: help demo up down env images deploy test test-unit test-integration test-e2e generate verify bench bench-analysis venv venv-path binaries lock
+.PHONY: help demo up down env images deploy test test-unit test-image test-integration test-scale test-e2e generate verify bench bench-analysis venv venv-path binaries lock
 
 help: ## Show this list
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | while IFS=$$'\t' read -r name words; do printf '  make %-18s %s\n' "$$name" "$$words"; done
@@ -42,19 +42,26 @@ images: ## Build the three images and load them into the running cluster
 deploy: ## Install or upgrade the chart in the running cluster, with the images of these sources
 	@$(LOCAL_CLUSTER) deploy
 
-test: ## Every level of tests; brings the cluster up and deploys
+test: ## Every level of tests (but for the idle minute of test-scale); brings the cluster up and deploys
 	@$(LOCAL_CLUSTER) venv >/dev/null
 	$(LOCAL_CLUSTER) up
 	$(LOCAL_CLUSTER) deploy
 	eval "$$($(LOCAL_CLUSTER) env)"
-	exec $(PYTHON) -m pytest $(TWO_WORKERS) --durations 25 tests/unit tests/image tests/integration tests/e2e $(ARGS)
+	exec $(PYTHON) -m pytest $(TWO_WORKERS) --durations 25 -m "not idle" tests/unit tests/image tests/integration tests/scale tests/e2e $(ARGS)
 test-unit: ## Unit tests: no network, no root, under a minute (all of them: ARGS="-m ''")
 	@$(LOCAL_CLUSTER) venv >/dev/null
 	exec $(PYTHON) -m pytest -n 2 -m "not thorough" tests/unit $(ARGS)
-test-integration: ## Tests on a real control plane without a node, and inside the images
+test-image: ## Tests of the programs inside the trainer image, as its own user; builds it; needs root
+	@$(LOCAL_CLUSTER) venv >/dev/null
+	exec $(PYTHON) -m pytest tests/image $(ARGS)
+test-integration: ## Tests on a real control plane without a node; no root
 	@$(LOCAL_CLUSTER) venv >/dev/null
 	$(LOCAL_CLUSTER) binaries >/dev/null
-	exec $(PYTHON) -m pytest tests/image tests/integration $(ARGS)
+	exec $(PYTHON) -m pytest tests/integration $(ARGS)
+test-scale: ## The operator's memory and writes at 100 objects of each kind, against tests/scale/limits.json; about 4 minutes
+	@$(LOCAL_CLUSTER) venv >/dev/null
+	$(LOCAL_CLUSTER) binaries >/dev/null
+	exec $(PYTHON) -m pytest tests/scale $(ARGS)
 test-e2e: ## Tests on the cluster, with our images
 	@$(LOCAL_CLUSTER) venv >/dev/null
 	$(LOCAL_CLUSTER) up

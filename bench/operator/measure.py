@@ -55,17 +55,19 @@ class Level:
     """From the first Deployment that was created to the last workload."""
     first_child_p50: float
     """From one TrainingRun to its Job, with everything else at rest: the median of 20."""
-    idle_cpu_a_minute: float
-    """Processor seconds in a minute in which nothing happens."""
-    idle_requests_a_minute: int
+    idle_cpu_a_minute: float | None
+    """Processor seconds in a minute in which nothing happens; this and the next two are None where it was left out."""
+    idle_requests_a_minute: int | None
     """Requests in that minute, watches and the Lease left out."""
-    idle_writes_a_minute: int
+    idle_writes_a_minute: int | None
     load: float
     """Load average of the machine over the last minute: what else ran there."""
 
 
-def levels(cluster: Cluster, sizes: tuple[int, ...], say: Callable[[str], None]) -> Iterator[Level]:
-    """Measure at each size, growing; each answer comes as soon as it is known."""
+def levels(
+    cluster: Cluster, sizes: tuple[int, ...], say: Callable[[str], None], *, idle: bool = True
+) -> Iterator[Level]:
+    """Measure at each size, growing; each answer comes as soon as it is known. ``idle``: the minute of nothing too."""
     make_namespace(cluster.api, NAMESPACE)
     store = {"name": contract.store_object_name("default"), "namespace": NAMESPACE}
     cluster.api.apply({"apiVersion": "v1", "kind": "ConfigMap", "metadata": store, "data": {}})
@@ -78,13 +80,8 @@ def levels(cluster: Cluster, sizes: tuple[int, ...], say: Callable[[str], None])
             latency = _latency(cluster.api, size)
             _settle(process)
             memory, peak = process.memory(), process.highest_memory()
-            say(f"{size} of each kind: {memory:.0f} MiB; counting a minute of nothing")
-            begun, processor = cluster.audit.position(), process.cpu_seconds()
-            time.sleep(60)
-            spent = process.cpu_seconds() - processor
-            requests = [
-                r for r in cluster.audit.since(begun, user=ACCOUNT) if r.resource != "leases" and r.verb != "watch"
-            ]
+            say(f"{size} of each kind: {memory:.0f} MiB")
+            rest = _rest(cluster, process, say) if idle else None
         with operator(cluster) as process:
             begun_at = time.monotonic()
             done = functools.partial(_looked_at_all, process, 3 * size)
@@ -102,11 +99,29 @@ def levels(cluster: Cluster, sizes: tuple[int, ...], say: Callable[[str], None])
                 verified_seconds=round(grown[1], 1),
                 workloads_seconds=round(grown[2], 1),
                 first_child_p50=round(latency, 3),
-                idle_cpu_a_minute=round(spent, 2),
-                idle_requests_a_minute=len(requests),
-                idle_writes_a_minute=sum(r.writes for r in requests),
+                idle_cpu_a_minute=None if rest is None else round(rest.cpu, 2),
+                idle_requests_a_minute=None if rest is None else rest.requests,
+                idle_writes_a_minute=None if rest is None else rest.writes,
                 load=round(os.getloadavg()[0], 1),
             )
+
+
+@dataclass(frozen=True)
+class _Rest:
+    """A minute in which nothing happens: processor seconds, and requests but for watches and the Lease."""
+
+    cpu: float
+    requests: int
+    writes: int
+
+
+def _rest(cluster: Cluster, process: Operator, say: Callable[[str], None]) -> _Rest:
+    say("counting a minute of nothing")
+    begun, processor = cluster.audit.position(), process.cpu_seconds()
+    time.sleep(60)
+    spent = process.cpu_seconds() - processor
+    requests = [r for r in cluster.audit.since(begun, user=ACCOUNT) if r.resource != "leases" and r.verb != "watch"]
+    return _Rest(spent, len(requests), sum(r.writes for r in requests))
 
 
 def _grow(api: Api, have: int, want: int, say: Callable[[str], None]) -> tuple[float, float, float]:

@@ -14,7 +14,7 @@ from localcluster.progress import UserError, step
 from localcluster.store import lock
 
 _ON_THE_NODE = tuple(
-    name for name in pins.PROGRAMS if name not in ("kwok", "coredns", "envoy", "envoy-gateway", "weed", "prometheus")
+    name for name in pins.PROGRAMS if name not in ("coredns", "envoy", "envoy-gateway", "weed", "prometheus")
 )
 
 

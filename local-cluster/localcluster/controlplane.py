@@ -1,4 +1,4 @@
-"""etcd, kube-apiserver, kube-controller-manager and, on wish, kube-scheduler and kwok.
+"""etcd, kube-apiserver, kube-controller-manager and, on wish, kube-scheduler.
 
 Alone on loopback it is what the integration and scale tests run on: no root, no namespace, a temporary directory and
 free ports of its own. Inside the node's namespaces it is the control plane of the local cluster.
@@ -58,15 +58,14 @@ class ControlPlane:
         ports: Ports | None = None,
         prefix: Sequence[str] = ("setpriv", "--pdeathsig", "KILL"),
         scheduler: bool = False,
-        kwok: bool = False,
         apiserver_arguments: Sequence[str] = (),
     ) -> None:
         """Describe it; nothing is started yet.
 
         `binaries` holds the programs. `address` is where the API server is reached. `prefix` goes before each command
         line: the default ends the processes when the thread that started them ends, so that a killed test run leaves
-        none behind. `kwok` simulates every node that carries the annotation `kwok.x-k8s.io/node: fake`.
-        `apiserver_arguments` come after the API server's own: an audit log, for a test that counts requests.
+        none behind. `apiserver_arguments` come after the API server's own: an audit log, for a test that counts
+        requests.
         """
         self._directory = directory
         self._address = address
@@ -75,7 +74,7 @@ class ControlPlane:
         self.url = f"https://{address}:{self._ports.apiserver}"
         self.kubeconfig = directory / "admin.kubeconfig"
         self._services = self._describe(
-            binaries, tuple(prefix), scheduler=scheduler, kwok=kwok, apiserver_arguments=apiserver_arguments
+            binaries, tuple(prefix), scheduler=scheduler, apiserver_arguments=apiserver_arguments
         )
 
     def start(self, seconds: float = 60.0) -> Path:
@@ -165,7 +164,6 @@ class ControlPlane:
         prefix: tuple[str, ...],
         *,
         scheduler: bool,
-        kwok: bool,
         apiserver_arguments: Sequence[str],
     ) -> dict[str, Service]:
         here, pki, ports = self._directory, self._directory / "pki", self._ports
@@ -227,13 +225,6 @@ class ControlPlane:
                 "--leader-elect=false",
                 "--secure-port=0",
                 f"--cert-dir={pki}",
-            ]
-        if kwok:
-            arguments["kwok"] = [
-                f"--kubeconfig={self.kubeconfig}",
-                "--manage-all-nodes=false",
-                "--manage-nodes-with-annotation-selector=kwok.x-k8s.io/node=fake",
-                "--node-lease-duration-seconds=40",
             ]
         return {name: Service(here, name, [binaries / name, *args], prefix=prefix) for name, args in arguments.items()}
 

