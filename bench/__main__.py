@@ -5,12 +5,13 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from bench import serving
+from bench.serving import worth
 from bench.table import Report
 
 SECTIONS: dict[str, Callable[[bool], Report]] = {
@@ -26,7 +27,14 @@ Written by `make bench ARGS="--markdown docs/benchmarks.md"` on {date}. Everythi
 what counts are the ratios and the processor time (CPU) of one request; the load averages tell how much else the machine
 had to do. With other work on the cores rates and p99 say little, and the bars on them can be missed for that reason
 alone: below a load average of 1 before the run they decide.
+{busy}
 """
+
+
+def page(when: datetime, texts: Sequence[str], loads: Sequence[tuple[float, ...]]) -> str:
+    """The page: the sections' texts under a head that says when, and how busy the machine was at their beginnings."""
+    busy = worth.busy(max(loads))
+    return HEAD.format(date=when.date(), busy=f"\n{busy}" if busy else "") + "\n".join(texts)
 
 
 def main() -> int:
@@ -40,18 +48,20 @@ def main() -> int:
     texts: list[str] = []
     figures: dict[str, Any] = {}
     missed: list[str] = []
+    loads: list[tuple[float, ...]] = []
     for name in given.only or sorted(SECTIONS):
         report = SECTIONS[name](given.quick)
         texts.append(report.text())
         print(texts[-1], flush=True)
         figures[name] = report.figures
         missed += report.missed
+        loads.append(report.figures["machine"]["load_before"])
+        if warning := worth.busy(loads[-1]):
+            print(warning.replace("**", ""), file=sys.stderr)
     if given.output is not None:
         given.output.write_text(json.dumps(figures, indent=2, sort_keys=True) + "\n", encoding="utf-8")
     if given.markdown is not None:
-        given.markdown.write_text(
-            HEAD.format(date=datetime.now(UTC).date()) + "\n" + "\n".join(texts), encoding="utf-8"
-        )
+        given.markdown.write_text(page(datetime.now(UTC), texts, loads), encoding="utf-8")
     for sentence in missed:
         print(f"MISSED: {sentence}", file=sys.stderr)
     return 1 if missed and not given.quick else 0

@@ -14,6 +14,8 @@ class Report:
     figures: dict[str, Any] = field(default_factory=dict)
     blocks: list[str] = field(default_factory=list)
     bars: list[tuple[str, bool]] = field(default_factory=list)
+    closing: str = ""
+    """Markdown after the bars: what the figures are worth."""
 
     def table(self, caption: str, header: list[str], rows: list[list[str]]) -> None:
         """Add a Markdown table."""
@@ -32,7 +34,8 @@ class Report:
     def text(self) -> str:
         """The report as Markdown."""
         bars = [f"- {'met' if met else 'MISSED'}: {sentence}" for sentence, met in self.bars]
-        return "\n\n".join([f"## {self.title}", *self.blocks, "\n".join(bars)]) + "\n"
+        parts = [f"## {self.title}", *self.blocks, "\n".join(bars), self.closing]
+        return "\n\n".join(part for part in parts if part) + "\n"
 
 
 def markdown(header: list[str], rows: list[list[str]]) -> str:

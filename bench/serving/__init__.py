@@ -14,6 +14,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
@@ -22,7 +23,7 @@ from pathlib import Path
 import numpy as np
 import orjson
 
-from bench.serving import load, models, servers
+from bench.serving import load, models, servers, worth
 from bench.serving.load import Load
 from bench.serving.models import BenchModel
 from bench.serving.servers import ROOT, Maker, Running
@@ -48,6 +49,16 @@ QUICK = Length(rounds=2, seconds=1.0, heavy_seconds=2.0)
 
 
 @dataclass(frozen=True)
+class Beside:
+    """One turn of bare runs while the same bytes are asked of a sink: runs a second, what the load saw, and the
+    seconds that each connection paused between an answer and the next request."""
+
+    rate: float
+    load: Load
+    pause: float
+
+
+@dataclass(frozen=True)
 class Measured:
     """One turn: what the load saw, and the server's processor seconds for one request."""
 
@@ -56,7 +67,7 @@ class Measured:
 
 
 def run(quick: bool) -> Report:
-    """Measure all; takes about six minutes, or two with ``quick``."""
+    """Measure all; takes about seven minutes, or two with ``quick``."""
     length = QUICK if quick else FULL
     report = Report("Serving")
     report.figures["machine"] = _machine()
@@ -68,6 +79,7 @@ def run(quick: bool) -> Report:
         _overload(report, resnet, directory, length)
     report.figures["machine"]["load_after"] = os.getloadavg()
     report.blocks.insert(0, _machine_line(report))
+    report.closing = worth.words(report.figures, quick=quick)
     return report
 
 
@@ -157,6 +169,7 @@ def _heavy(report: Report, model: BenchModel, directory: Path, length: Length) -
         ours: list[Measured] = []
         tuned: list[Measured] = []
         bare: list[tuple[float, float]] = []
+        beside: list[Beside] = []
         with ExitStack() as stack:
 
             def start(name: str, make: Maker, at: set[int] = where, on: ExitStack = stack) -> Running:
@@ -166,6 +179,7 @@ def _heavy(report: Report, model: BenchModel, directory: Path, length: Length) -
 
             server = start(OURS, servers.slipway())
             other = start("tuned", servers.handwritten(tuned=True))
+            sink = start("sink", servers.sink) if load_on == where else None
             for _ in range(length.rounds):
                 for target, got in ((server, ours), (other, tuned)):
                     seconds = length.heavy_seconds
@@ -173,9 +187,16 @@ def _heavy(report: Report, model: BenchModel, directory: Path, length: Length) -
                         _ask(target, binary, headers, directory, seconds, connections=connections, cores=load_on)
                     )
                 bare.append(_bare(model, len(where), length.heavy_seconds, where))
+                if sink is not None:
+                    # An answer takes a moment too; how long is known from the round before.
+                    lag = connections / beside[-1].load.rate - beside[-1].pause if beside else 0.0
+                    pause = max(0.001, connections / ours[-1].load.rate - lag)
+                    asked = (sink, binary, headers, directory)
+                    beside.append(_beside(model, len(where), length.heavy_seconds, where, asked, connections, pause))
             rss, pss = server.memory()
         share = _median(o.load.rate / rate for o, (rate, _) in zip(ours, bare, strict=True))
         cpu_share = _median(cpu for _, cpu in bare) / _median(o.cpu for o in ours)
+        share_beside = _median(o.load.rate / b.rate for o, b in zip(ours, beside, strict=True)) if beside else None
         failed = sum(m.load.failed for m in ours)
         rows.append(
             [
@@ -183,6 +204,8 @@ def _heavy(report: Report, model: BenchModel, directory: Path, length: Length) -
                 f"{_median(rate for rate, _ in bare):.1f}",
                 f"{_median(m.load.rate for m in ours):.1f}",
                 f"{100 * share:.1f}%",
+                f"{_median(b.rate for b in beside):.1f}" if beside else "",
+                "" if share_beside is None else f"{100 * share_beside:.1f}%",
                 f"{1000 * _median(cpu for _, cpu in bare):.1f}",
                 f"{1000 * _median(m.cpu for m in ours):.1f}",
                 f"{100 * cpu_share:.1f}%",
@@ -195,7 +218,9 @@ def _heavy(report: Report, model: BenchModel, directory: Path, length: Length) -
             "bare": bare,
             "ours": [asdict(m) for m in ours],
             "tuned": [asdict(m) for m in tuned],
+            "beside": [asdict(b) for b in beside],
             "share": share,
+            "share_beside": share_beside,
             "cpu_share": cpu_share,
             "rss_mib": rss,
         }
@@ -203,12 +228,14 @@ def _heavy(report: Report, model: BenchModel, directory: Path, length: Length) -
     report.table(
         "Heavy model (ResNet-18 with random weights, 600 kB a request), binary tensors:",
         [
-            *("on", "bare run/s", "slipway/s", "share of bare", "CPU ms, bare", "CPU ms, slipway", "share by CPU"),
+            *("on", "bare run/s", "slipway/s", "share of bare", "bare run/s beside the load", "share of that"),
+            *("CPU ms, bare", "CPU ms, slipway", "share by CPU"),
             *("hand-written, tuned/s", "memory MiB, RSS / PSS", "failed"),
         ],
         rows,
     )
     report.figures["heavy"] = figures
+    report.figures["body_bytes"] = len(binary)
 
 
 def _large_bodies(report: Report, model: BenchModel, directory: Path, length: Length) -> None:
@@ -306,6 +333,36 @@ def _bare(model: BenchModel, threads: int, seconds: float, cores: set[int]) -> t
     done = subprocess.run(command, check=True, capture_output=True, text=True, env=environment, cwd=ROOT)
     rate, cpu = done.stdout.split()
     return float(rate), float(cpu)
+
+
+def _beside(
+    model: BenchModel,
+    threads: int,
+    seconds: float,
+    cores: set[int],
+    asked: tuple[Running, bytes, dict[str, str], Path],
+    connections: int,
+    pause: float,
+) -> Beside:
+    """Bare runs on these cores while as many requests come as the server had: a base that bears the load too.
+
+    They are asked of a sink, which only reads them. An echo of our own HTTP stack would take that stack out of what
+    the share says, though it is ours to answer for; and uvicorn's would cost the base more than any server needs.
+    """
+    sink, body, headers, directory = asked
+
+    def ask() -> Load:
+        longer = round(seconds) + 4  # until the bare runs are over; they need a second or two to begin
+        return load.closed_loop(
+            sink.url, PATH, body, headers, directory, connections=connections, seconds=longer, pause=pause
+        )
+
+    with ThreadPoolExecutor(1) as pool:
+        loading = pool.submit(ask)
+        rate, _ = _bare(model, threads, seconds, cores)
+        if loading.done():
+            raise RuntimeError("the load ended before the bare runs did: nothing was measured beside it")
+        return Beside(rate, loading.result(), pause)
 
 
 def _row(model: BenchModel) -> np.ndarray:

@@ -17,7 +17,10 @@ local file = io.open("{body}", "rb")
 wrk.body = file:read("*a")
 file:close()
 {headers}
+{pause}
 """
+# Anything up to twice the mean, so that connections do not ask all at the same time.
+_PAUSE = "function delay() return math.random(0, {milliseconds}) end"
 _UNITS = {"us": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0}
 
 
@@ -51,14 +54,29 @@ def wrk() -> str:
     return found
 
 
-def closed_loop(
-    url: str, path: str, body: bytes, headers: dict[str, str], directory: Path, *, connections: int, seconds: float
-) -> Load:
-    """Each connection asks again as soon as it was answered. By wrk, in a thread of its own process."""
-    (directory / "body").write_bytes(body)
+def lua(path: str, body: Path, headers: dict[str, str], pause: float) -> str:
+    """wrk's script; ``pause`` as in ``closed_loop``."""
     lines = "\n".join(f'wrk.headers["{k}"] = "{v}"' for k, v in headers.items())
+    waits = _PAUSE.format(milliseconds=round(2000 * pause)) if pause else ""
+    return _LUA.format(path=path, body=body, headers=lines, pause=waits)
+
+
+def closed_loop(
+    url: str,
+    path: str,
+    body: bytes,
+    headers: dict[str, str],
+    directory: Path,
+    *,
+    connections: int,
+    seconds: float,
+    pause: float = 0.0,
+) -> Load:
+    """Each connection asks again as soon as it was answered, or ``pause`` seconds later in the mean, to whole
+    milliseconds. By wrk, in a thread of its own process."""
+    (directory / "body").write_bytes(body)
     script = directory / "load.lua"
-    script.write_text(_LUA.format(path=path, body=directory / "body", headers=lines), encoding="utf-8")
+    script.write_text(lua(path, directory / "body", headers, pause), encoding="utf-8")
     command = [
         wrk(),
         "-t1",

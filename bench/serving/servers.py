@@ -123,6 +123,11 @@ def own_echo(model: BenchModel, directory: Path, port: int) -> Launch:
     return Launch([sys.executable, "-m", "bench.serving.own_echo", str(port)], {"PYTHONPATH": PYTHONPATH}, "/")
 
 
+def sink(model: BenchModel, directory: Path, port: int) -> Launch:
+    """Reads what comes and answers: no HTTP stack, no inference."""
+    return Launch([sys.executable, "-m", "bench.serving.sink", str(port)], {"PYTHONPATH": PYTHONPATH}, "/")
+
+
 def mlserver(model: BenchModel, directory: Path, port: int) -> Launch:
     """MLServer with a runtime of six lines, without its extra processes, which is its fastest setting here."""
     settings = {
