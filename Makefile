@@ -19,7 +19,7 @@ GENERATED_PAGES := docs/reference
 # Used in recipes after `venv`: the environment stands then.
 PYTHON = $$($(LOCAL_CLUSTER) venv-path)/bin/python
 
-.PHONY: help demo up down env images deploy test test-unit test-image test-integration test-scale test-e2e generate verify bench bench-analysis venv venv-path binaries lock
+.PHONY: help demo up down env images sbom deploy test test-unit test-image test-integration test-scale test-e2e generate verify bench bench-analysis venv venv-path binaries lock
 
 help: ## Show this list
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | while IFS=$$'\t' read -r name words; do printf '  make %-18s %s\n' "$$name" "$$words"; done
@@ -39,6 +39,8 @@ env: ## Print what a shell needs: eval "$(make -s env)"
 	@$(LOCAL_CLUSTER) env
 images: ## Build the three images and load them into the running cluster
 	@$(LOCAL_CLUSTER) images
+sbom: ## Write the SBOM of each of our images (CycloneDX) into build/sbom/; builds what is missing
+	@$(LOCAL_CLUSTER) sbom
 deploy: ## Install or upgrade the chart in the running cluster, with the images of these sources
 	@$(LOCAL_CLUSTER) deploy
 

@@ -37,6 +37,11 @@ def _images(cluster: Cluster) -> None:
         print(f"{image} {name}")
 
 
+def _sbom(cluster: Cluster) -> None:
+    for path in cluster.write_sboms(paths.REPOSITORY / "build" / "sbom"):
+        print(path)
+
+
 def _deploy(cluster: Cluster) -> None:
     names = cluster.load()
     with cluster.alone():
@@ -64,6 +69,7 @@ _COMMANDS: dict[str, tuple[Callable[[Cluster], None], str]] = {
     "down": (_down, "take it away without a trace"),
     "env": (_env, "print the exports that a shell needs"),
     "images": (_images, "build our images and give them to the cluster; print their names"),
+    "sbom": (_sbom, "write the SBOM of each of our images, in CycloneDX, into build/sbom; print the files"),
     "deploy": (_deploy, "install or upgrade Slipway's chart with those images"),
     "binaries": (_binaries, "build what the control plane alone needs; print its directory"),
     "venv": (_venv, "make the development environment; print its directory"),

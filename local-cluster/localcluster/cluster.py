@@ -38,6 +38,9 @@ class Cluster(Protocol):
     def load(self) -> dict[str, str]:
         """Give it our images, built if need be; return short name -> full name."""
 
+    def write_sboms(self, into: Path) -> list[Path]:
+        """Write an SBOM of each of our images into a directory, built if need be; return the files."""
+
     def alone(self) -> contextlib.AbstractContextManager[None]:
         """Hold off every other command that changes this checkout's cluster."""
 
@@ -102,6 +105,9 @@ class Local:
         with self.alone(), step("images loaded", quiet_below=1):
             self._node().load(ours.values())
         return {name: image.name for name, image in ours.items()}
+
+    def write_sboms(self, into: Path) -> list[Path]:
+        return images.write_sboms(images.OURS, into)
 
     def environment(self) -> dict[str, str]:
         if not self._kubeconfig.exists():

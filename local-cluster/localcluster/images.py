@@ -82,18 +82,36 @@ def prune(days: float) -> None:
         for record in names.glob("*"):
             if record.stat().st_mtime < time.time() - days * 86400:
                 record.unlink()
-                _inventory(record).unlink(missing_ok=True)
+                for about in _inventory(record).parent.glob(f"{record.name}.*"):
+                    about.unlink()
         store.prune(record.read_text() for record in names.glob("*"))
 
 
 def _inventory(record: Path) -> Path:
-    """Where the list of an image's packages is kept, by the file that holds its digest."""
-    return record.parents[1] / "inventories" / f"{record.name}.txt"
+    """Where an image's SBOM is kept, by the file that holds its digest."""
+    return record.parents[1] / "inventories" / f"{record.name}.cdx.json"
+
+
+def _record(full: str) -> Path:
+    """The file that holds an image's digest, by its full name."""
+    return paths.cache() / "images" / "names" / full.replace("/", "_")
+
+
+def write_sboms(wanted: Iterable[str], into: Path) -> list[Path]:
+    """Write `<image>.cdx.json` of each image, made if it is missing, into a directory; return the files."""
+    into.mkdir(parents=True, exist_ok=True)
+    written = []
+    for image, made in ensure(wanted).items():
+        kept = _inventory(_record(made.name))
+        if not kept.exists():  # an image of before there were SBOMs
+            inventory.write(layout(), made.name, made.digest, kept)
+        written.append(shutil.copyfile(kept, into / f"{image}.cdx.json"))
+    return written
 
 
 def _ensure(image: str) -> Image:
     store, recipe, full = layout(), _recipe(image), name(image)
-    record = paths.cache() / "images" / "names" / full.replace("/", "_")
+    record = _record(full)
     if not _stands(store, record):
         machine.require()
         debian.require(pins.NODE_PACKAGES)
@@ -103,7 +121,7 @@ def _ensure(image: str) -> Image:
             if not _stands(store, record):
                 with step(f"image {image} built"):
                     digest = recipe.make(store, base)
-                    inventory.write(store, digest, _inventory(record))
+                    inventory.write(store, full, digest, _inventory(record))
                     record.parent.mkdir(exist_ok=True)
                     fresh = record.with_suffix(".new")
                     fresh.write_text(digest)

@@ -104,6 +104,13 @@ class Kind:
             run(["kind", "load", "docker-image", f"--name={self._name}", *names.values()])
         return names
 
+    def write_sboms(self, into: Path) -> list[Path]:
+        """Refused: what Docker built is in Docker's store, and Docker has its own way to an SBOM."""
+        raise UserError(
+            "The SBOMs are of the images that this program builds itself: run `make sbom` on a Debian machine, without "
+            "CLUSTER=kind. Of an image that Docker built, `docker sbom NAME` or syft makes one."
+        )
+
     def alone(self) -> contextlib.AbstractContextManager[None]:
         """Hold off every other command that changes this checkout's cluster."""
         return lock(self._name, root=paths.state_root())
