@@ -48,6 +48,13 @@ def _deploy(cluster: Cluster) -> None:
         chart.deploy(cluster.kubectl, cluster.helm, names)
 
 
+def _memory(cluster: Cluster) -> None:
+    taken = cluster.memory()
+    for name, mebibytes in sorted(taken.items(), key=lambda item: -item[1]):
+        print(f"{mebibytes:7.0f} MiB  {name}")
+    print(f"{sum(taken.values()):7.0f} MiB  in all")
+
+
 def _binaries(_: Cluster) -> None:
     print(programs.ensure(pins.CONTROL_PLANE))
 
@@ -71,6 +78,7 @@ _COMMANDS: dict[str, tuple[Callable[[Cluster], None], str]] = {
     "images": (_images, "build our images and give them to the cluster; print their names"),
     "sbom": (_sbom, "write the SBOM of each of our images, in CycloneDX, into build/sbom; print the files"),
     "deploy": (_deploy, "install or upgrade Slipway's chart with those images"),
+    "memory": (_memory, "print what the cluster's processes take of the machine's memory, pods included"),
     "binaries": (_binaries, "build what the control plane alone needs; print its directory"),
     "venv": (_venv, "make the development environment; print its directory"),
     "venv-path": (_venv_path, "print where the development environment is or will be"),

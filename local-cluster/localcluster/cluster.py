@@ -38,6 +38,9 @@ class Cluster(Protocol):
     def load(self) -> dict[str, str]:
         """Give it our images, built if need be; return short name -> full name."""
 
+    def memory(self) -> dict[str, float]:
+        """Command name -> MiB that its processes take, of everything that runs in the cluster, pods included."""
+
     def write_sboms(self, into: Path) -> list[Path]:
         """Write an SBOM of each of our images into a directory, built if need be; return the files."""
 
@@ -105,6 +108,17 @@ class Local:
         with self.alone(), step("images loaded", quiet_below=1):
             self._node().load(ours.values())
         return {name: image.name for name, image in ours.items()}
+
+    def memory(self) -> dict[str, float]:
+        record = self._state / "addresses.json"
+        if not record.exists():
+            raise UserError("There is no cluster: `make up` brings one up.")
+        debian.require_root()
+        found: dict[str, float] = {}
+        for process in node.processes(self._state, addresses.of(record)):
+            name, mebibytes = process.memory()
+            found[name] = found.get(name, 0.0) + mebibytes
+        return found
 
     def write_sboms(self, into: Path) -> list[Path]:
         return images.write_sboms(images.OURS, into)

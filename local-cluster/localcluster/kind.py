@@ -104,6 +104,10 @@ class Kind:
             run(["kind", "load", "docker-image", f"--name={self._name}", *names.values()])
         return names
 
+    def memory(self) -> dict[str, float]:
+        """Refused: the node is a container, and Docker says what it takes."""
+        raise UserError(f"`docker stats --no-stream {self._name}-control-plane` says what kind's node takes.")
+
     def write_sboms(self, into: Path) -> list[Path]:
         """Refused: what Docker built is in Docker's store, and Docker has its own way to an SBOM."""
         raise UserError(

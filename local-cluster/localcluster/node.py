@@ -260,12 +260,17 @@ oom_score = 0
         }
 
 
+def processes(state: Path, addresses: Addresses) -> list[Identity]:
+    """Every process of one checkout's cluster, each once: the node's own, the kubelet first, then the pods'."""
+    spaces = namespaces.Namespaces(state, addresses)
+    return list(dict.fromkeys([*spaces.members(), *cgroups.members(addresses.cgroup)]))
+
+
 def remove(state: Path, addresses: Addresses) -> None:
     """End everything of one checkout's node and take it away, whatever is left of it."""
-    spaces = namespaces.Namespaces(state, addresses)
     # The kubelet and containerd first, and by killing: asked politely they would still start what is being removed.
     for _ in range(20):
-        left = [*spaces.members(), *cgroups.members(addresses.cgroup)]
+        left = processes(state, addresses)
         if not left:
             break
         end_all(left)

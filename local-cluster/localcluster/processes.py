@@ -37,6 +37,16 @@ class Identity:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
         return cls(pid, f"{boot}/{fields[19]}")
 
+    def memory(self) -> tuple[str, float]:
+        """The command's name, and the process's share of the machine's memory in MiB (proportional set size: what
+        several processes share is divided among them). Zero if it has ended meanwhile."""
+        try:
+            name = Path(f"/proc/{self.pid}/comm").read_text().strip()
+            lines = Path(f"/proc/{self.pid}/smaps_rollup").read_text().splitlines()
+        except (FileNotFoundError, ProcessLookupError):
+            return "", 0.0
+        return name, sum(int(line.split()[1]) for line in lines if line.startswith("Pss:")) / 1024
+
     def alive(self) -> bool:
         """Whether this very process still runs."""
         return Identity.of(self.pid) == self
