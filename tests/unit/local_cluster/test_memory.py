@@ -29,7 +29,7 @@ def test_processes_of_one_name_are_summed_and_the_largest_comes_first(
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
     assert cli.main(["memory"]) == 1
     assert "`make up` brings one up" in capsys.readouterr().err
-    (paths.state()).mkdir(parents=True)
+    paths.state().mkdir(parents=True)
     (paths.state() / "addresses.json").touch()
     monkeypatch.setattr("localcluster.addresses.of", lambda _: None)
     monkeypatch.setattr("os.geteuid", lambda: 0)
