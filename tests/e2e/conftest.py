@@ -43,8 +43,9 @@ def world() -> Iterator[World]:
 
 @pytest.fixture
 def operator(world: World) -> Iterator[OperatorProcesses]:
-    """The operator's processes; after the test all replicas are ready again."""
+    """The operator's processes; before the test and after it all replicas are ready."""
     processes = OperatorProcesses(world)
+    Tenant._until(processes.ready, 180, "the operator is ready", lambda: str(processes.pods()))
     yield processes
     Tenant._until(processes.ready, 180, "the operator is ready again", lambda: str(processes.pods()))
 

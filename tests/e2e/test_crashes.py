@@ -56,8 +56,8 @@ def test_in_the_middle_of_a_training(tenant: Tenant, operator: OperatorProcesses
     slow_run(tenant, steps=40)
     tenant.until(TRAINING_RUNS, "digits-1", lambda o: steps_done(o) >= 3, what="the third step")
     (pod,) = tenant.pods(role="train")
-    # When
-    operator.kill()
+    # When every replica dies
+    assert operator.kill() == len(operator.pods())
     # Then the progress goes on in status, the pod is the same, and the run ends as if nothing had been
     seen = steps_done(tenant.get(TRAINING_RUNS, "digits-1"))
     tenant.until(TRAINING_RUNS, "digits-1", lambda o: steps_done(o) > seen, what="progress after the crash")
@@ -73,8 +73,10 @@ def test_at_the_very_end_of_a_job(tenant: Tenant, operator: OperatorProcesses) -
     tenant.until(TRAINING_RUNS, "digits-1", lambda o: steps_done(o) >= 6, what="the sixth step")
 
     # When the operator dies, again and again until the Job has ended, so that nobody sees its end
+    assert operator.kill() == len(operator.pods())
+
     def ended(job: Object) -> bool:
-        operator.kill()
+        operator.kill()  # nobody, where the kubelet has not begun another life yet
         return bool(job.get("status", {}).get("succeeded") == 1)
 
     tenant.until(JOBS, "digits-1", ended, what="the Job's end")
@@ -99,7 +101,7 @@ def test_in_the_middle_of_a_canary(world: World, tenant: Tenant, operator: Opera
         tenant.ask_for("digits-v2")
         for share in (10, 50):
             tenant.until(DEPLOYMENTS, MODEL, candidate_has(share), what=f"{share}%")
-            operator.kill()
+            assert operator.kill(), f"nobody was there to be killed, though somebody has just written {share}%"
         # Then
         tenant.until(DEPLOYMENTS, MODEL, settled_on("digits-v2"), what="promoted")
         until(load, lambda r: r.share("2") == 100, seconds=15, what="answers of version 2 only")

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from slipway.api.common import Label
-from slipway.kube.objects import DEPLOYMENTS, JOBS, MODEL_VERSIONS, TRAINING_RUNS
+from slipway.kube.objects import DEPLOYMENTS, JOBS, MODEL_VERSIONS, PODS, TRAINING_RUNS
 from tests.support.api_server import Object
 from tests.support.e2e import IS_TRUE, OPERATOR_NAMESPACE, Artifact, Tenant, World, condition
 
@@ -127,6 +127,9 @@ DEPLOYED: dict[str, Mistake] = {
     ),
 }
 
+BEFORE_ANY_JOB = frozenset({"StoreMissing", "CodeMissing", "DatasetMissing"})
+"""Reasons for which no Job is made: its pod would need what is missing."""
+
 
 def named(sentence: str) -> str:
     """An object's name for a sentence."""
@@ -135,15 +138,27 @@ def named(sentence: str) -> str:
 
 @dataclass
 class Mistakes:
-    """The namespace in which all of them were made."""
+    """The namespace in which all of them were made.
+
+    Attributes:
+        jobs: by name, the uids of all training Jobs of that name that were ever seen: two are a Job that was made anew.
+    """
 
     tenant: Tenant
     begun: float = field(default_factory=time.monotonic)
+    jobs: dict[str, set[str]] = field(default_factory=dict)
 
     def until(self, resource: Any, sentence: str, holds: Callable[[Object], bool]) -> Object:
         """Wait until something holds; the time counts since all were made."""
         left = max(30.0, 240 - (time.monotonic() - self.begun))
-        return self.tenant.until(resource, named(sentence), holds, what=sentence, seconds=left)
+        found = self.tenant.until(resource, named(sentence), holds, what=sentence, seconds=left)
+        self.note_jobs()
+        return found
+
+    def note_jobs(self) -> None:
+        """See which training Jobs there are."""
+        for job in self.tenant.api.list(JOBS, self.tenant.name, f"{Label.ROLE}=train"):
+            self.jobs.setdefault(job["metadata"]["name"], set()).add(job["metadata"]["uid"])
 
 
 @pytest.fixture(scope="module")
@@ -234,6 +249,12 @@ def test_steps_are_refused_when_they_are(mistakes: Mistakes, case: str) -> None:
     assert words in mistakes.tenant.refused(deployment)
 
 
+def pods(tenant: Tenant) -> set[str]:
+    """The uids of the pods that were not told to stop, whoever made them."""
+    found = tenant.api.list(PODS, tenant.name)
+    return {pod["metadata"]["uid"] for pod in found if "deletionTimestamp" not in pod["metadata"]}
+
+
 def test_nothing_of_it_makes_a_loop_or_a_traceback(world: World, mistakes: Mistakes) -> None:
     # Given all of them have come to where they stay
     for sentence, mistake in RUNS.items():
@@ -244,22 +265,16 @@ def test_nothing_of_it_makes_a_loop_or_a_traceback(world: World, mistakes: Mista
     # Then a mistake that cannot pass by itself was tried once
     for sentence, mistake in RUNS.items():
         run = tenant.get(TRAINING_RUNS, named(sentence))
-        if mistake.reason not in ("ImageNotPulled", "Unschedulable", "StoreMissing", "CodeMissing", "DatasetMissing"):
+        if mistake.reason not in BEFORE_ANY_JOB | {"ImageNotPulled", "Unschedulable"}:
             assert run["status"]["attempts"] == 1, f"{sentence}: {run['status']}"
-    # and nothing is written any more
-    kinds = (TRAINING_RUNS, MODEL_VERSIONS, DEPLOYMENTS)
-
-    def versions() -> dict[str, str]:
-        found = [o for kind in kinds for o in tenant.api.list(kind, tenant.name)]
-        return {f"{o['metadata']['uid']} {o['metadata']['name']}": o["metadata"]["resourceVersion"] for o in found}
-
-    before = versions()
+    # and nothing is written any more: no status, no child, no Event, and no pod comes or goes
+    before = tenant.written(), pods(tenant)
     time.sleep(15)
-    assert versions() == before
-    # and each Job is one
-    labels = f"{Label.ROLE}=train"
-    names = [j["metadata"]["name"] for j in tenant.api.list(JOBS, tenant.name, labels)]
-    assert len(names) == len(set(names))
+    assert (tenant.written(), pods(tenant)) == before
+    # and each run that got as far as a Job has had one since it was made, and the others have none
+    mistakes.note_jobs()
+    wanted = {named(sentence) for sentence, mistake in RUNS.items() if mistake.reason not in BEFORE_ANY_JOB}
+    assert {name: len(uids) for name, uids in mistakes.jobs.items()} == dict.fromkeys(wanted, 1)
     operator = ("--namespace", OPERATOR_NAMESPACE, "--selector", "app.kubernetes.io/name=slipway")
     log = world.run("kubectl", "logs", *operator, "--tail", "5000")
     assert "Traceback" not in log, log[max(0, log.index("Traceback") - 2000) :][:6000]

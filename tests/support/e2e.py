@@ -27,8 +27,24 @@ import yaml
 from minio import Minio, S3Error
 
 from examples.quickstart.make_data import digits_csv
-from slipway.api.common import ACTION_ANNOTATION
-from slipway.kube.objects import DEPLOYMENTS, MODEL_VERSIONS, PODS, TRAINING_RUNS, Resource
+from slipway.api.common import ACTION_ANNOTATION, FIELD_MANAGER
+from slipway.kube.act import REPORTER
+from slipway.kube.objects import (
+    BUDGETS,
+    CONFIG_MAPS,
+    DATASETS,
+    DEPLOYMENTS,
+    EVENTS,
+    HTTP_ROUTES,
+    JOBS,
+    MODEL_VERSIONS,
+    PODS,
+    SERVICES,
+    TRAFFIC_POLICIES,
+    TRAINING_RUNS,
+    WORKLOADS,
+    Resource,
+)
 from tests.support import onnx_models
 from tests.support.api_server import LEASES, NAMESPACES, Api, Object, Refusal
 from tests.support.load import Load
@@ -412,6 +428,24 @@ class Tenant:
         found = self.api.call("GET", f"/apis/events.k8s.io/v1/namespaces/{self.name}/events")["items"]
         return [e["note"] for e in found if e["reason"] == reason and e["regarding"]["kind"] == "Deployment"]
 
+    def written(self) -> dict[str, str]:
+        """All that the operator has written here, by kind, name and uid, so that two moments can be compared: any write
+        of its to an object of ours shows, status included, any that made, changed or deleted a child, and any Event;
+        of what others write nothing does."""
+        made: dict[str, str] = {}
+        for resource in (DATASETS, TRAINING_RUNS, MODEL_VERSIONS, DEPLOYMENTS):
+            made |= {_named(obj, resource): obj["metadata"]["resourceVersion"] for obj in self._all(resource)}
+        for resource in (JOBS, WORKLOADS, SERVICES, BUDGETS, CONFIG_MAPS, HTTP_ROUTES, TRAFFIC_POLICIES):
+            for obj in self._all(resource):
+                share = [e for e in obj["metadata"].get("managedFields", ()) if e.get("manager") == FIELD_MANAGER]
+                if share:
+                    made[_named(obj, resource)] = json.dumps(share, sort_keys=True) + json.dumps(obj.get("spec"))
+        events = [e for e in self._all(EVENTS) if e.get("reportingController") == REPORTER]
+        return made | {_named(event, EVENTS): event["note"] for event in events}
+
+    def _all(self, resource: Resource) -> Sequence[Object]:
+        return self.api.list(resource, self.name)
+
     def refused(self, manifest: Mapping[str, Any]) -> str:
         """The API server's sentence for a manifest that it does not take."""
         try:
@@ -419,6 +453,10 @@ class Tenant:
         except Refusal as refusal:
             return refusal.message
         raise AssertionError(f"the API server took {manifest}")
+
+
+def _named(obj: Object, resource: Resource) -> str:
+    return f"{resource.kind}.{resource.group} {obj['metadata']['name']} {obj['metadata']['uid']}"
 
 
 class OperatorProcesses:
@@ -433,16 +471,25 @@ class OperatorProcesses:
         selector = f"app.kubernetes.io/instance={RELEASE},app.kubernetes.io/component=operator"
         return list(self._api.list(PODS, OPERATOR_NAMESPACE, selector))
 
-    def kill(self) -> None:
-        """SIGKILL to every process of every replica, the leader and those that stand by."""
+    def kill(self) -> int:
+        """SIGKILL to every process of every replica, the leader and those that stand by; how many there were.
+
+        Between two lives of a container only its sandbox is there, so nobody may be killed at all. A test whose point
+        is that the operator died says so of the number.
+
+        Raises:
+            AssertionError: not even a sandbox is on this machine.
+        """
         uids = [pod["metadata"]["uid"] for pod in self.pods()]
         mine = [process for process in _processes() if any(uid in process.cgroup for uid in uids)]
-        # Between two lives of a container only its sandbox is there.
         assert mine, "no process of the operator was found on this machine: is the cluster the local one?"
+        killed = 0
         for process in mine:
             if "slipway" in process.command:
                 with suppress(ProcessLookupError):
                     os.kill(process.pid, signal.SIGKILL)
+                    killed += 1
+        return killed
 
     def replace(self) -> None:
         """Kill them, and let others begin at once: without the kubelet's growing delay between two lives of a
