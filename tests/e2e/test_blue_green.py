@@ -12,6 +12,7 @@ from slipway.kube.objects import DEPLOYMENTS
 from tests.support import candidates
 from tests.support.api_server import Object
 from tests.support.e2e import EXAMPLES, MODEL, Tenant, World, aborted, condition, settled_on, stable, weights
+from tests.support.evidence import Watch, timed
 from tests.support.load import until
 
 EXAMPLE = "blue-green/deployment.yaml"
@@ -113,10 +114,14 @@ def test_a_candidate_that_is_bad_to_previewers_never_meets_a_client(world: World
     with (
         world.load(tenant.host, body=questions) as load,
         world.load(preview_of(tenant), body=questions, rate=20, max_seconds=240) as preview,
+        Watch(tenant, MODEL, V1, V2) as watch,
     ):
         tenant.ask_for(V2)
         after = tenant.until(DEPLOYMENTS, MODEL, aborted, what="stopped", seconds=180)
         print(after["status"]["message"])
+        load.go_on(2)  # until the preview is gone and previewers are told so
+    # It had no client, so there is no weight to be taken away: what is taken is the previewers' route.
+    timed(watch, "errors", written=watch.preview_gone())
     report = load.check()
     assert set(report.versions) == {"1"}
     assert not report.empty
@@ -129,7 +134,7 @@ def test_a_candidate_that_is_bad_to_previewers_never_meets_a_client(world: World
 
 def test_a_candidate_that_turns_bad_after_the_switch_is_switched_back(world: World, tenant: Tenant) -> None:
     given(tenant, candidates.not_a_number(), prePromotion=None)
-    with world.load(tenant.host, body=candidates.questions()) as load:
+    with world.load(tenant.host, body=candidates.questions()) as load, Watch(tenant, MODEL, V1, V2) as watch:
         tenant.ask_for(V2)
         tenant.until(DEPLOYMENTS, MODEL, switched, what="switched")
         after = tenant.until(DEPLOYMENTS, MODEL, aborted, what="switched back", seconds=180)
@@ -137,5 +142,6 @@ def test_a_candidate_that_turns_bad_after_the_switch_is_switched_back(world: Wor
         until(load, lambda r: r.share("1") == 100, seconds=15, what="answers of version 1 only")
         assert condition(after, "Ready")["status"] == "True"
         assert stable(after) == V1
+    timed(watch, "errors")
     report = load.check()
     assert set(report.empty) == {"2"}

@@ -6,7 +6,6 @@ itself to the share of the requests that it had, until the evidence was there.
 
 from __future__ import annotations
 
-import math
 import signal
 import time
 from typing import Any
@@ -18,8 +17,8 @@ from slipway.kube.objects import DEPLOYMENTS
 from tests.support import candidates
 from tests.support.api_server import Object
 from tests.support.e2e import MODEL, Tenant, World, aborted, condition, settled_on, stable, weights
-from tests.support.evidence import Watch
-from tests.support.load import Load, until
+from tests.support.evidence import Watch, timed, timed_crash, within_its_share
+from tests.support.load import until
 
 EXAMPLE = "evidence/deployment.yaml"
 V1, V2 = "digits-v1", "digits-v2"
@@ -48,32 +47,6 @@ def stays_with_the_stable(tenant: Tenant, after: Object) -> None:
     assert entry["outcome"] == "Aborted"
 
 
-def within_its_share(load: Load, watch: Watch) -> None:
-    """Every bad answer came from the candidate, while it had its share, and there were no more of them than that."""
-    begun = next(at for at, weight, _ in watch.weights if weight > 0)
-    over = watch.taken_away() + 1  # a second until the gateway follows and the last answers are there
-    report = load.report()
-    bad = [a for a in report.answers if a.failure or a.empty]
-    outside = [a for a in bad if not begun - 1 <= a.at <= over]
-    assert not outside, f"{len(outside)} bad answers outside the rollout, the first: {outside[0]}; {report}"
-    assert {a.version for a in bad if a.empty} <= {"2"}
-    during = load.report(since=begun, until=over)
-    most = len(during.answers) * SHARE / 100
-    # Five standard deviations: once in a million.
-    assert len(bad) <= most + 5 * math.sqrt(most), f"{len(bad)} bad answers of {len(during.answers)}: {report}"
-
-
-def timed(watch: Watch, metric: str) -> None:
-    """Print how long it took from the evidence to the weight write (docs/rollouts-measured.md holds such figures)."""
-    written, earliest = watch.taken_away(), watch.earliest(metric)
-    assert earliest is not None, "the status told of no look before the verdict"
-    print(f"TIMED {metric}: weight written {written - earliest:.2f} s after the first count beyond the look before")
-    print("seconds between looks:", *(f"{gap:.2f}" for gap in watch.between_looks()))
-    # The promise is 2 s. A machine that has ten times as much to do as it can (seen: answers after 7 s) keeps no
-    # promise of time, and a test that fails there says nothing: 10 s still tells a verdict from a timeout.
-    assert 0 <= written - earliest <= 10
-
-
 def test_a_healthy_candidate_is_promoted(world: World, tenant: Tenant) -> None:
     given(tenant, candidates.healthy())
     with world.load(tenant.host, body=candidates.questions()) as load, watched(tenant) as watch:
@@ -98,7 +71,7 @@ def test_a_candidate_that_answers_5_percent_with_nan_is_stopped(world: World, te
     timed(watch, "errors")
     load.check()
     assert load.report().empty["2"]
-    within_its_share(load, watch)
+    within_its_share(load, watch, share=SHARE)
     stays_with_the_stable(tenant, after)
     (said,) = tenant.events("HarmFound")
     assert "errors" in said
@@ -130,7 +103,8 @@ def test_a_candidate_that_runs_out_of_memory_under_load_is_stopped(world: World,
         after = tenant.until(DEPLOYMENTS, MODEL, aborted, what="stopped", seconds=180)
         until(load, lambda r: r.share("1") == 100, seconds=15, what="answers of version 1 only")
     print(after["status"]["message"], load.report(), sep="\n")
-    within_its_share(load, watch)
+    timed_crash(watch)
+    within_its_share(load, watch, share=SHARE)
     stays_with_the_stable(tenant, after)
     assert "spec.resources.memory" in after["status"]["message"]
     assert tenant.events("CandidateCrashed")
@@ -147,7 +121,8 @@ def test_a_candidate_that_crashes_is_stopped(world: World, tenant: Tenant) -> No
         after = tenant.until(DEPLOYMENTS, MODEL, aborted, what="stopped")
         until(load, lambda r: r.share("1") == 100, seconds=15, what="answers of version 1 only")
     print(after["status"]["message"], load.report(), sep="\n")
-    within_its_share(load, watch)
+    timed_crash(watch)
+    within_its_share(load, watch, share=SHARE)
     stays_with_the_stable(tenant, after)
     assert "exit code 137" in after["status"]["message"]
 

@@ -34,12 +34,16 @@ from tests.support.e2e import (
     settled_on,
     stable,
 )
+from tests.support.evidence import Watch, within_its_share
+from tests.support.load import until
 from tests.support.prometheus import Prometheus, prometheus
 
 pytestmark = pytest.mark.alone  # the operator is installed anew
 
 EXAMPLE = "evidence/deployment.yaml"
 V1, V2 = "digits-v1", "digits-v2"
+SHARE = 20
+"""Percent that the candidate gets first."""
 ANSWERED = 'slipway_server_requests_total{namespace="$(namespace)",pod=~"$(workload)-.*"'
 ANALYSIS: dict[str, Any] = {
     "source": "Prometheus",
@@ -169,9 +173,20 @@ def test_a_healthy_candidate_is_promoted(world: World, tenant: Tenant) -> None:
 def test_a_bad_candidate_is_stopped(world: World, tenant: Tenant, candidate: bytes, metric: str) -> None:
     tenant.pair(candidate, candidates.healthy())
     tenant.serving(EXAMPLE, analysis=ANALYSIS)
-    with world.load(tenant.host, body=candidates.questions()):
+    with world.load(tenant.host, body=candidates.questions()) as load, Watch(tenant, MODEL, V1, V2) as watch:
         tenant.ask_for(V2)
         after = tenant.until(DEPLOYMENTS, MODEL, aborted, what="stopped", seconds=240)
+        until(load, lambda r: r.share("1") == 100, seconds=15, what="answers of version 1 only")
+    print(after["status"]["message"], load.report(), sep="\n")
+    # Clients had bad answers from the candidate alone, of the one kind that it gives, while it had its share
+    within_its_share(load, watch, share=SHARE)
+    report = load.report()
+    if metric == "errors":
+        assert report.empty["2"]
+        load.check()
+    else:
+        assert report.failures
+        assert all("status 422" in str(answer.failure) for answer in report.failures), report
     assert stable(after) == V1
     assert after["status"]["rollout"]["reason"] == "HarmFound"
     assert f"{metric} " in after["status"]["message"]

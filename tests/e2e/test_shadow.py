@@ -9,11 +9,12 @@ from typing import Any
 
 import httpx
 
+from slipway.api.deployment import AnalysisMetric
 from slipway.kube.objects import DEPLOYMENTS, PODS, WORKLOADS
 from tests.support import candidates
 from tests.support.api_server import Object
 from tests.support.e2e import MODEL, Tenant, World, aborted, condition, settled_on, stable
-from tests.support.evidence import Watch
+from tests.support.evidence import Watch, timed, timed_crash
 from tests.support.load import until
 
 EXAMPLE = "shadow/deployment.yaml"
@@ -70,6 +71,7 @@ def test_a_shadow_that_answers_other_classes_is_stopped(world: World, tenant: Te
     assert set(report.versions) == {"1"}
     assert stable(after) == V1
     assert condition(after, "Ready")["status"] == "True"
+    timed(watch, "disagreement")
     first = json.loads(said.splitlines()[0])
     assert first["kind"] == "class", first
     assert len(said.splitlines()) == 3
@@ -79,23 +81,91 @@ def test_a_shadow_that_answers_other_classes_is_stopped(world: World, tenant: Te
 
 def test_a_shadow_that_refuses_what_clients_got_answered_is_stopped(world: World, tenant: Tenant) -> None:
     given(tenant, candidates.refusing())
-    with world.load(tenant.host, body=candidates.questions()) as load:
+    with world.load(tenant.host, body=candidates.questions()) as load, Watch(tenant, MODEL, V1, V2) as watch:
         tenant.ask_for(V2)
         after = tenant.until(DEPLOYMENTS, MODEL, aborted, what="stopped", seconds=180)
+        load.go_on(1)
     print(after["status"]["message"])
+    timed(watch, "disagreement")
     assert set(load.check().versions) == {"1"}
     assert tenant.events("HarmFound")
 
 
 def test_no_client_notices_a_shadow_that_runs_out_of_memory(world: World, tenant: Tenant) -> None:
     held(tenant, candidates.hungry())
-    with world.load(tenant.host, body=candidates.questions()) as load:
+    with world.load(tenant.host, body=candidates.questions()) as load, Watch(tenant, MODEL, V1, V2) as watch:
         tenant.ask_for(V2)
         after = tenant.until(DEPLOYMENTS, MODEL, aborted, what="stopped", seconds=180)
         load.go_on(3)
     print(after["status"]["message"])
+    timed_crash(watch)
     assert set(load.check().versions) == {"1"}
     assert "spec.resources.memory" in after["status"]["message"]
+
+
+def test_no_client_notices_a_shadow_that_is_slow(world: World, tenant: Tenant) -> None:
+    """A shadow that takes long for each answer, whose answers are right: clients have no failed request and no answer
+    of its, its answers are compared all the same, and it passes, because slowness is no disagreement; a person decides.
+    How long clients wait is no part of this: they share this machine's two cores with the shadow (`make bench` shows
+    the cost of a mirror)."""
+    # Given a model of some 20 ms beside one of less than 1 ms
+    shadow = {"percent": 100, "minSamples": 200, "maxDisagreement": "0.01", "onPass": "Hold", "scaleDownDelay": "5s"}
+    given(tenant, candidates.slow(600), strategy={"type": "Shadow", "shadow": shadow})
+    metrics = [AnalysisMetric(name="slow", threshold="5ms")]
+    with (
+        world.load(tenant.host, body=candidates.questions(), rate=15) as load,
+        Watch(tenant, MODEL, V1, V2, metrics) as watch,
+    ):
+        tenant.ask_for(V2)
+        tenant.until(DEPLOYMENTS, MODEL, mirrored, what="copies")
+        held = tenant.until(DEPLOYMENTS, MODEL, lambda o: o["status"]["phase"] == "Paused", what="passed", seconds=180)
+        load.go_on(3)
+        tenant.say("abort")
+        tenant.until(DEPLOYMENTS, MODEL, aborted, what="given up by a person")
+        load.go_on(2)
+    print(held["status"]["message"])
+    (slow,) = watch.counted("Candidate", "slow").values()
+    print(f"of {slow.n} requests, the shadow answered {slow.bad} after more than 5 ms")
+    assert slow.bad > slow.n / 2, "the shadow was not slow"
+    assert tenant.events("AnalysisPassed")
+    assert set(load.check(at_least=14).versions) == {"1"}
+
+
+def test_no_client_notices_a_shadow_whose_disk_is_full(world: World, tenant: Tenant) -> None:
+    """The one directory that a shadow may write to is full (ENOSPC) when it has its first example to keep. Clients have
+    no failed request and no answer of its; the shadow loses the examples, says so in its log, and goes on answering and
+    comparing: what differs is found, and ends the rollout as ever.
+
+    The kubelet's eviction of a pod whose scratch is beyond its sizeLimit is not shown: the local cluster's kubelet
+    does not evict (tests/support/full_disk.py). For clients it is a pod that was taken away, as in the next test."""
+    shadow = {"percent": 100, "minSamples": 1_000_000, "maxDisagreement": "0.01", "keepExamples": 3}
+    given(
+        tenant,
+        candidates.not_a_number(),
+        strategy={"type": "Shadow", "shadow": {**shadow, "scaleDownDelay": "5m"}},
+    )
+    with world.load(tenant.host, body=candidates.questions(offending=0)) as load:
+        tenant.ask_for(V2)
+        tenant.until(DEPLOYMENTS, MODEL, mirrored, what="copies")
+        until(load, lambda _: True, seconds=15, what="answers")
+        # When its disk is full before anything differs
+        assert tenant.fill_scratch(model_version=V2) == 1
+        with world.load(
+            tenant.host, body=candidates.questions(harmless=10, offending=10), rate=26, max_seconds=200
+        ) as offending:
+            after = tenant.until(DEPLOYMENTS, MODEL, aborted, what="stopped", seconds=180)
+            offending.go_on(2)
+    print(after["status"]["message"])
+    # Then it is stopped by what differs, and not by its disk
+    assert after["status"]["rollout"]["reason"] == "HarmFound"
+    (pod,) = tenant.pods(model_version=V2, role="serve")
+    assert pod["status"]["containerStatuses"][0]["restartCount"] == 0
+    log = world.run("kubectl", "logs", "--namespace", tenant.name, pod["metadata"]["name"])
+    assert "an example could not be kept" in log, log[-4000:]
+    assert "No space left on device" in log
+    # and nobody noticed any of it
+    assert set(load.check().versions) == {"1"}
+    assert set(offending.check(at_least=24).versions) == {"1"}
 
 
 def test_no_client_notices_a_shadow_that_hangs_or_is_taken_away_or_killed(world: World, tenant: Tenant) -> None:

@@ -27,6 +27,7 @@ import yaml
 from minio import Minio, S3Error
 
 from examples.quickstart.make_data import digits_csv
+from slipway import contract
 from slipway.api.common import ACTION_ANNOTATION, FIELD_MANAGER
 from slipway.kube.act import REPORTER
 from slipway.kube.objects import (
@@ -45,7 +46,7 @@ from slipway.kube.objects import (
     WORKLOADS,
     Resource,
 )
-from tests.support import onnx_models
+from tests.support import full_disk, onnx_models
 from tests.support.api_server import LEASES, NAMESPACES, Api, Object, Refusal
 from tests.support.load import Load
 
@@ -415,13 +416,28 @@ class Tenant:
         Raises:
             AssertionError: there is none on this machine.
         """
-        uids = [pod["metadata"]["uid"] for pod in self.pods(role="serve", **labels)]
-        found = [p for p in _processes() if "slipway_server" in p.command and any(uid in p.cgroup for uid in uids)]
-        assert found, "no server of these pods was found on this machine: is the cluster the local one?"
+        found = self._servers(**labels)
         for process in found:
             with suppress(ProcessLookupError):
                 os.kill(process.pid, number)
         return len(found)
+
+    def fill_scratch(self, **labels: str) -> int:
+        """Make the only directory that these servers may write to full, and say of how many pods.
+
+        Raises:
+            AssertionError: there is none on this machine.
+        """
+        one_of_each = {Path(f"/proc/{p.pid}/ns/mnt").stat().st_ino: p for p in self._servers(**labels)}
+        for process in one_of_each.values():
+            full_disk.fill(process.pid, contract.MODEL_DIR)
+        return len(one_of_each)
+
+    def _servers(self, **labels: str) -> list[_Process]:
+        uids = [pod["metadata"]["uid"] for pod in self.pods(role="serve", **labels)]
+        found = [p for p in _processes() if "slipway_server" in p.command and any(uid in p.cgroup for uid in uids)]
+        assert found, "no server of these pods was found on this machine: is the cluster the local one?"
+        return found
 
     def events(self, reason: str) -> list[str]:
         """Messages of the events of one reason about Deployments."""
