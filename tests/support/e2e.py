@@ -212,11 +212,13 @@ class World:
         model: str = MODEL,
         *,
         body: Mapping[str, Any] | Sequence[Mapping[str, Any]] = QUESTION,
+        clients: Sequence[Mapping[str, str]] = ({},),
         rate: float = 52,
         max_seconds: float = 300,
     ) -> Load:
         """A constant load on one model through the gateway: ``rate`` of each of the two kinds of clients."""
-        return Load(f"{self.gateway}/v2/models/{model}/infer", host, body, rate=rate, max_seconds=max_seconds)
+        url = f"{self.gateway}/v2/models/{model}/infer"
+        return Load(url, host, body, clients=clients, rate=rate, max_seconds=max_seconds)
 
 
 class Tenant:

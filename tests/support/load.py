@@ -33,7 +33,8 @@ _WAITING = 600
 @dataclass(frozen=True)
 class Answer:
     """One request: when it was sent (``time.monotonic()``), how long it took in seconds, who answered or what went
-    wrong. ``empty``: answered, but with a number that is none (JSON has no NaN: the server writes null)."""
+    wrong. ``empty``: answered, but with a number that is none (JSON has no NaN: the server writes null). ``client``:
+    the place in the load's list of whoever asked."""
 
     at: float
     seconds: float
@@ -41,6 +42,7 @@ class Answer:
     version: str | None
     failure: str | None
     empty: bool = False
+    client: int = 0
 
 
 @dataclass(frozen=True)
@@ -63,6 +65,14 @@ class Report:
     def versions(self) -> Counter[str]:
         """Answers by version."""
         return Counter(a.version for a in self.answers if a.version is not None)
+
+    def by_client(self) -> dict[int, list[Answer]]:
+        """The answers that each client got, by its place in the load's list, in the order in which it asked."""
+        made: dict[int, list[Answer]] = {}
+        for answer in sorted(self.answers, key=lambda a: a.at):
+            if answer.version is not None:
+                made.setdefault(answer.client, []).append(answer)
+        return made
 
     def share(self, version: str) -> float:
         """Percent of the answers that this version gave; 0 where nobody answered."""
@@ -98,6 +108,7 @@ class Load:
         url: where to POST.
         host: the Host header, by which a gateway finds the route.
         body: the inference request, or several that are sent in turn.
+        clients: request headers by which clients are told apart; they ask in turn. By default nobody is.
         rate: requests a second for each of the two kinds of clients.
         max_seconds: the load ends by itself after that.
         timeout: seconds until an unanswered request counts as failed.
@@ -109,10 +120,12 @@ class Load:
         host: str,
         body: Mapping[str, Any] | Sequence[Mapping[str, Any]],
         *,
+        clients: Sequence[Mapping[str, str]] = ({},),
         rate: float = 52,
         max_seconds: float = 300,
         timeout: float = 15,
     ) -> None:
+        self._clients = tuple(clients)
         self._url, self._host = url, host
         self._bodies = [json.dumps(b).encode() for b in ([body] if isinstance(body, Mapping) else body)]
         self._rate, self._max_seconds, self._timeout = rate, max_seconds, timeout
@@ -170,8 +183,14 @@ class Load:
     async def _both(self) -> None:
         timeout = aiohttp.ClientTimeout(total=self._timeout)
         async with (
-            aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=_POOL), timeout=timeout) as pool,
-            aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0, force_close=True), timeout=timeout) as fresh,
+            aiohttp.ClientSession(
+                connector=aiohttp.TCPConnector(limit=_POOL), timeout=timeout, cookie_jar=aiohttp.DummyCookieJar()
+            ) as pool,
+            aiohttp.ClientSession(
+                connector=aiohttp.TCPConnector(limit=0, force_close=True),
+                timeout=timeout,
+                cookie_jar=aiohttp.DummyCookieJar(),
+            ) as fresh,
         ):
             self._begun = time.monotonic()  # a thread and its sessions take a while on a busy machine
             await asyncio.gather(self._pace(pool, KEEP_ALIVE), self._pace(fresh, FRESH))
@@ -187,17 +206,18 @@ class Load:
             if len(under_way) >= _WAITING:
                 self._answers.append(Answer(time.monotonic(), 0, kind, None, f"{_WAITING} requests are waiting"))
                 continue
-            task = asyncio.create_task(self._one(session, kind, self._bodies[number % len(self._bodies)]))
+            body = self._bodies[number % len(self._bodies)]
+            task = asyncio.create_task(self._one(session, kind, body, number % len(self._clients)))
             under_way.add(task)
             task.add_done_callback(under_way.discard)
         self._ended = time.monotonic()
         await asyncio.gather(*under_way)
 
-    async def _one(self, session: aiohttp.ClientSession, kind: str, body: bytes) -> None:
+    async def _one(self, session: aiohttp.ClientSession, kind: str, body: bytes, client: int) -> None:
         sent = time.monotonic()
         version, failure, empty = None, None, False
         try:
-            headers = {"Host": self._host, "Content-Type": "application/json"}
+            headers = {"Host": self._host, "Content-Type": "application/json", **self._clients[client]}
             async with session.post(self._url, data=io.BytesIO(body), headers=headers) as answer:
                 text = await answer.read()
                 if answer.status == 200:
@@ -207,7 +227,7 @@ class Load:
                     failure = f"status {answer.status}: {text[:300].decode(errors='replace')}"
         except (aiohttp.ClientError, TimeoutError, OSError, ValueError, KeyError) as error:
             failure = f"{type(error).__name__}: {error}"
-        self._answers.append(Answer(sent, time.monotonic() - sent, kind, version, failure, empty))
+        self._answers.append(Answer(sent, time.monotonic() - sent, kind, version, failure, empty, client))
 
 
 def until(load: Load, happened: Callable[[Report], bool], *, seconds: float, what: str) -> Report:
