@@ -134,6 +134,18 @@ def test_what_has_not_changed_is_not_read_again(world: World, lab: Tenant) -> No
     assert (second["files"], second["rows"]) == (20, 200)
     assert second["digest"] != first["digest"]
 
+    # When a value must not be shown, and is not what it must be
+    value = "anna@example.com"
+    world.put(f"{place}part-03.csv", f"id,label\n3000,1\n{value},2\n".encode())
+    schema = [{"name": "id", "type": "Integer"}]
+    lab.give("dataset/dataset.yaml", uri=place, schema=schema, checks=[{"minFiles": 20}], quoteValues=False)
+    bad = lab.until(DATASETS, "digits", has_failed, what="the check of what was changed")
+    # Then it says where the value is, and nobody who may not read the data learns it
+    said = next(f["message"] for f in bad["status"]["failures"] if f["check"] == "id.type")
+    assert "the first in part-03.csv row 2" in said
+    told = json.dumps(bad) + lab.explain()
+    assert value not in told
+
 
 def test_a_bucket_that_does_not_exist_is_named(lab: Tenant) -> None:
     lab.give("dataset/dataset.yaml", uri="s3://nobodys-bucket/digits/")

@@ -232,6 +232,11 @@ def test_mistakes_are_told_in_sentences(tenant: Tenant, servers: Servers) -> Non
         assert TOKEN not in message
         if mistake.reason.startswith("Git"):
             assert run["status"]["attempts"] == 1, sentence
+    # and `kubectl slipway logs` finds it where it was written: no training code has run
+    number = list(MISTAKES).index("a branch that does not exist")
+    written = tenant.world.run("kubectl", "slipway", "logs", f"mistake-{number}", "--namespace", tenant.name)
+    assert "'mian'" in written
+    assert TOKEN not in written
     # A Secret that comes later lets the run go on by itself.
     (secret,) = tenant.example("git/secret.yaml")
     secret["metadata"]["name"], secret["stringData"]["url"] = "nobody", servers.http

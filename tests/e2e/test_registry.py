@@ -100,6 +100,15 @@ def test_a_version_goes_to_another_namespace(world: World, new_tenant: Callable[
     lineage = prod.version_ready("digits-v1")["status"]["lineage"]
     assert (lineage["origin"], lineage["promotions"][0]["namespace"]) == ("Promoted", staging.name)
     assert lineage["artifact"]["uri"] == world.artifact(1).uri
+    # When the next one is promoted by command, and its file stays where it is
+    staging.versions(2)
+    command = ("kubectl", "slipway", "promote", "digits-v2", "--to", prod.name, "--namespace", staging.name)
+    said = world.run(*command, "--timeout", "120")
+    # Then it tells what became of it, and it is a version like the other
+    assert said.startswith(f"digits-v2 is in {prod.name}, with its lineage.")
+    copy = prod.version_ready("digits-v2")
+    assert copy["spec"]["artifact"] == staging.get(MODEL_VERSIONS, "digits-v2")["spec"]["artifact"]
+    assert copy["status"]["lineage"]["promotions"][0]["namespace"] == staging.name
 
 
 def test_the_end_of_a_version(world: World, tenant: Tenant) -> None:
