@@ -7,19 +7,30 @@ aborts, in about ten minutes; without it, the run takes the time that `make test
 from __future__ import annotations
 
 import os
-import threading
 import time
+from collections import Counter
 from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
-from types import TracebackType
+from typing import Any
 
-import httpx
 import pytest
 
-from slipway.kube.objects import DEPLOYMENTS, HTTP_ROUTES, SERVICES, WORKLOADS
-from tests.support.api_server import Api, Object, Refusal
-from tests.support.e2e import MODEL, OperatorProcesses, Tenant, World, aborted, candidate, settled_on, stable, weights
+from slipway.kube.objects import BUDGETS, DEPLOYMENTS, JOBS, SERVICES, WORKLOADS
+from tests.support import candidates
+from tests.support.api_server import Object, eventually
+from tests.support.e2e import (
+    EXAMPLES,
+    MODEL,
+    OperatorProcesses,
+    Tenant,
+    World,
+    aborted,
+    candidate,
+    settled_on,
+    stable,
+    weights,
+)
+from tests.support.gate import PATIENCE, Gate, Lives, told
 from tests.support.load import until
 
 pytestmark = pytest.mark.alone  # the operator dies
@@ -81,74 +92,93 @@ def settling_on(version: str) -> Callable[[Object], bool]:
     return lambda obj: stable(obj) == version and candidate(obj) is None
 
 
-class Killer:
-    """Kills the operator whenever it has written something in a namespace, for a ``with`` block.
-
-    ``kills``: how often, and after which write.
-    """
-
-    def __init__(self, tenant: Tenant, operator: OperatorProcesses) -> None:
-        self._tenant, self._operator = tenant, operator
-        self._api = Api(Path(tenant.world.environment["KUBECONFIG"]))
-        self._known: dict[str, str] = {}
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, daemon=True)
-        self.kills: list[str] = []
-
-    def __enter__(self) -> Killer:
-        self._known = self._written()
-        self._thread.start()
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, at: TracebackType | None) -> None:
-        self._stop.set()
-        self._thread.join(60)
-        self._api.close()
-
-    def _run(self) -> None:
-        while not self._stop.wait(0.02):
-            with suppress(Refusal, httpx.HTTPError):
-                now = self._written()
-                changed = sorted(key for key, version in now.items() if self._known.get(key) != version)
-                if changed:
-                    self.kills.append(", ".join(changed))
-                    self._operator.replace()
-                    # What it had begun to write before it died is no other write.
-                    self._known = self._written()
-
-    def _written(self) -> dict[str, str]:
-        """What the operator writes: its share of each object's fields, which no other writer changes."""
-        made: dict[str, str] = {}
-        for resource in (DEPLOYMENTS, WORKLOADS, SERVICES, HTTP_ROUTES):
-            for obj in self._api.list(resource, self._tenant.name):
-                key = f"{resource.kind} {obj['metadata']['name']}"
-                if resource is DEPLOYMENTS:
-                    made[key] = repr(obj.get("status"))
-                else:
-                    made[key] = str(obj["metadata"].get("generation", "")) + repr(obj["spec"])
-        return made
+CANARY: dict[str, Any] = {
+    "replicas": 1,
+    "strategy": {
+        "type": "Canary",
+        "canary": {
+            "steps": [
+                {"shadow": {"percent": 100, "minSamples": 50, "maxDisagreement": "0.05"}},
+                {"setWeight": 20},
+                {"analysis": {}},
+            ],
+            "scaleDownDelay": "5s",
+        },
+    },
+    "analysis": {
+        "metrics": [{"name": "errors", "maxIncrease": "0.05"}],
+        "background": False,
+        "onInconclusive": "Abort",
+    },
+}
+"""Writes workload, Services, the gateway's policy and the route."""
 
 
-def test_an_operator_that_dies_at_each_of_its_writes(world: World, tenant: Tenant, operator: OperatorProcesses) -> None:
-    canary = {
-        "steps": [{"setWeight": 20}, {"analysis": {}}, {"setWeight": 50}, {"pause": {"duration": "2s"}}],
+def blue_green(tenant: Tenant) -> dict[str, Any]:
+    """Writes a person's Job, the preview's route and PodDisruptionBudgets too."""
+    tenant.code("digits-smoke", {"smoke.py": (EXAMPLES / "blue-green" / "smoke.py").read_text()})
+    job = {"image": tenant.world.python_image(), "command": ["python3", "smoke.py"], "configMap": "digits-smoke"}
+    plan = {
+        "previewHostname": f"preview.{tenant.host}",
+        "prePromotion": {"job": job},
         "scaleDownDelay": "5s",
     }
-    analysis = {"metrics": [{"name": "errors", "maxIncrease": "0.05"}], "onInconclusive": "Abort"}
-    tenant.versions(1, 2)
-    tenant.serving(
-        "canary-by-hand/deployment.yaml",
-        replicas=1,
-        strategy={"type": "Canary", "canary": canary},
-        analysis=analysis,
-        progressDeadline="20m",
+    return {"replicas": 2, "strategy": {"type": "BlueGreen", "blueGreen": plan}}
+
+
+def rolled_out(tenant: Tenant, version: str, other: str, *, seconds: float) -> None:
+    """Wait until a version serves and nothing is left of the one before."""
+    tenant.until(DEPLOYMENTS, MODEL, settled_on(version), what=f"{version} promoted", seconds=seconds)
+    selector = f"slipway.dev/deployment={MODEL},slipway.dev/model-version={other}"
+    eventually(
+        lambda: not any(tenant.api.list(r, tenant.name, selector) for r in (WORKLOADS, SERVICES, BUDGETS, JOBS)),
+        seconds=seconds,
+        interval=0.5,
+        what=f"the end of {other}",
+        show=tenant.explain,
     )
-    with world.load(tenant.host, max_seconds=1200) as load:
+
+
+@pytest.mark.parametrize("strategy", ["a canary after a shadow", "blue/green"])
+def test_an_operator_that_dies_at_each_of_its_writes(
+    world: World, tenant: Tenant, operator: OperatorProcesses, tmp_path: Path, strategy: str
+) -> None:
+    """One rollout tells which writes there are. In the way back, by the same steps, each life of the operator has one
+    write and no more: it is killed when it asks for a second one, which is refused."""
+
+    def kill() -> None:
+        assert operator.replace(), "nobody was killed, though somebody has just asked for a write"
+
+    tenant.pair(candidates.healthy(), candidates.healthy())
+    spec = blue_green(tenant) if strategy == "blue/green" else CANARY
+    tenant.serving("canary-by-hand/deployment.yaml", progressDeadline="20m", **spec)
+    with world.load(tenant.host, max_seconds=1800) as load, Gate(tenant, Lives(), tmp_path) as gate:
+        # Given a rollout without a kill
+        undisturbed = gate.lives
         tenant.ask_for(V2)
-        with Killer(tenant, operator) as killer:
-            tenant.until(DEPLOYMENTS, MODEL, settled_on(V2), what="promoted", seconds=1100)
-        until(load, lambda r: r.share("2") == 100, seconds=15, what="answers of version 2 only")
-    print(f"{len(killer.kills)} kills, after:", *killer.kills, sep="\n  ")
+        rolled_out(tenant, V2, V1, seconds=240)
+        load.go_on(3)  # until the versions' own status has followed
+        # When
+        gate.lives = deadly = Lives(kill)
+        tenant.ask_for(V1)
+        rolled_out(tenant, V1, V2, seconds=1200)
+        load.go_on(5)
+        # and after the last of its writes, too
+        written = len(deadly.written)
+        kill()
+        eventually(operator.ready, seconds=120, interval=0.5, what="the operator is ready again")
+        load.go_on(5)
+        assert len(deadly.written) == written, f"an operator that finds all done wrote {deadly.written[written:]}"
+        until(load, lambda r: r.share("1") == 100, seconds=15, what="answers of version 1 only")
+    print(f"{len(undisturbed.written)} writes without a kill, {written} with one after each:")
+    print(*deadly.written, sep="\n")
     report = load.check()
     assert set(report.versions) == {"1", "2"}
-    assert len(killer.kills) >= 8
+    # Then each life had one write, no answer of the gate came too late to count, and of the undisturbed rollout's
+    # writes none was left out
+    assert set(Counter(write.life for write in deadly.written).values()) == {1}
+    assert deadly.longest < PATIENCE - 5
+    there = {told(write, {V1: "stable", V2: "candidate"}) for write in undisturbed.written}
+    back = {told(write, {V2: "stable", V1: "candidate"}) for write in deadly.written}
+    assert not there - back, f"the operator was not killed after {there - back}, but after {back}"
+    assert len(there) >= 12, f"so few writes are no rollout: {there}"

@@ -509,17 +509,18 @@ class OperatorProcesses:
                     killed += 1
         return killed
 
-    def replace(self) -> None:
+    def replace(self) -> int:
         """Kill them, and let others begin at once: without the kubelet's growing delay between two lives of a
-        container, and without the quarter of a minute that a dead leader's Lease still lasts."""
+        container, and without the quarter of a minute that a dead leader's Lease still lasts. How many were killed."""
         pods = self.pods()
-        self.kill()
+        killed = self.kill()
         for pod in pods:
             with suppress(Refusal):  # gone already
                 path = PODS.path(OPERATOR_NAMESPACE, pod["metadata"]["name"])
                 self._api.call("DELETE", path, {"gracePeriodSeconds": 0})
         for lease in self._api.list(LEASES, OPERATOR_NAMESPACE):
             self._api.delete(LEASES, OPERATOR_NAMESPACE, lease["metadata"]["name"])
+        return killed
 
     def ready(self) -> bool:
         """Whether all replicas are ready."""

@@ -153,8 +153,9 @@ class Load:
     def report(self, since: float = 0, until: float = float("inf")) -> Report:
         """What was sent between two moments of ``time.monotonic()``; by default since the start and until now."""
         since = max(since, self._begun)
-        until = min(until, self._ended or time.monotonic())
-        return Report(tuple(a for a in list(self._answers) if since <= a.at <= until), max(until - since, 0.001))
+        # The last requests may be sent a moment after the load has ended: they count, and that moment does not.
+        ended = min(until, self._ended or time.monotonic())
+        return Report(tuple(a for a in list(self._answers) if since <= a.at <= until), max(ended - since, 0.001))
 
     def check(self, *, at_least: float = 50) -> Report:
         """The whole load's report.

@@ -26,8 +26,19 @@ def address(world: World) -> str:
 
 def enter(world: World) -> tuple[str, ...]:
     """What to put before a command so that it runs on the node."""
+    return _namespaces(world).enter()
+
+
+def holder(world: World) -> int:
+    """The number of a process that is on the node."""
+    found = _namespaces(world).holder()
+    assert found is not None, "the cluster's node does not run"
+    return found
+
+
+def _namespaces(world: World) -> Namespaces:
     state = Path(world.environment["KUBECONFIG"]).parent
-    return Namespaces(state, addresses.of(state / "addresses.json")).enter()
+    return Namespaces(state, addresses.of(state / "addresses.json"))
 
 
 @contextmanager
