@@ -256,7 +256,7 @@ def serve(
     server.socket = (
         context.wrap_socket(listening, server_side=True, do_handshake_on_connect=False) if context else listening
     )
-    threading.Thread(target=server.serve_forever, name="gate", daemon=True).start()
+    threading.Thread(target=server.serve_forever, args=(0.05,), name="gate", daemon=True).start()
     return server
 
 
