@@ -70,8 +70,8 @@ class Watch:
     def __post_init__(self) -> None:
         self._stop = threading.Event()
         self._threads = [
-            threading.Thread(target=self._again, args=(each,), daemon=True)
-            for each in (self._counters, self._traffic, self._ends)
+            threading.Thread(target=self._again, args=each, daemon=True)
+            for each in ((self._counters, EVERY), (self._traffic, EVERY), (self._ends, 4 * EVERY))
         ]
 
     def __enter__(self) -> Watch:
@@ -147,13 +147,13 @@ class Watch:
 
     # ------------------------------------------------------------------------------------------- in the threads
 
-    def _again(self, what: Any) -> None:
+    def _again(self, what: Any, every: float) -> None:
         api = Api(Path(self.tenant.world.environment["KUBECONFIG"]))
         while not self._stop.is_set():
             begun = time.monotonic()
             with suppress(Refusal, httpx.HTTPError, KeyError):
                 what(api)
-            self._stop.wait(max(0.0, EVERY - (time.monotonic() - begun)))
+            self._stop.wait(max(0.0, every - (time.monotonic() - begun)))
         api.close()
 
     def _counters(self, api: Api) -> None:
@@ -191,11 +191,12 @@ class Watch:
             )
             if not self.weights or self.weights[-1][1:] != (weight, mirror):
                 self.weights.append((at, weight, mirror))
-        preview = api.get(HTTP_ROUTES, self.tenant.name, children.preview_name(self.name)) is not None
-        if not self.previews or self.previews[-1][1] != preview:
-            self.previews.append((time.monotonic(), preview))
         deployment = api.get(DEPLOYMENTS, self.tenant.name, self.name)
         if deployment is not None:
+            if deployment["spec"]["strategy"]["type"] == "BlueGreen":
+                preview = api.get(HTTP_ROUTES, self.tenant.name, children.preview_name(self.name)) is not None
+                if not self.previews or self.previews[-1][1] != preview:
+                    self.previews.append((time.monotonic(), preview))
             status = deployment.get("status", {})
             if not self.statuses or self.statuses[-1][1] != status:
                 self.statuses.append((time.monotonic(), status))
@@ -230,7 +231,7 @@ def timed(watch: Watch, metric: str, *, written: float | None = None) -> None:
 
 def timed_crash(watch: Watch) -> None:
     """Print how long it took from the first sight of the candidate's end to the weight write. No counter holds this
-    evidence: the pod's status does. Both are looked at 20 times a second, so the figure may be below 0 by that."""
+    evidence: the pod's status does. It is looked at 5 times a second, so the figure may be too small by that."""
     assert watch.deaths, "no container of the candidate was seen to end"
     after = watch.taken_away() - watch.deaths[0]
     print(f"TIMED crash: written {after:.2f} s after the pod's status told of the end")
