@@ -152,7 +152,7 @@ def test_an_operator_that_dies_at_each_of_its_writes(
     tenant.pair(candidates.healthy(), candidates.healthy())
     spec = blue_green(tenant) if strategy == "blue/green" else CANARY
     tenant.serving("canary-by-hand/deployment.yaml", progressDeadline="20m", **spec)
-    with world.load(tenant.host, max_seconds=1800) as load, Gate(tenant, Lives(), tmp_path) as gate:
+    with world.load(tenant.host, max_seconds=1800) as load, Gate.on_the_node(tenant, Lives(), tmp_path) as gate:
         # Given a rollout without a kill
         undisturbed = gate.lives
         tenant.ask_for(V2)

@@ -133,20 +133,37 @@ class Gate:
         BaseException: at the end of the block, what went wrong while a write was judged.
     """
 
-    def __init__(self, tenant: Tenant, lives: Lives, folder: Path) -> None:
-        """``folder`` is where certificates are written: an empty one."""
+    def __init__(
+        self, kubeconfig: Path, namespace: str, writer: str, lives: Lives, folder: Path, listening: socket.socket
+    ) -> None:
+        """Describe it.
+
+        Args:
+            kubeconfig: an administrator's.
+            writer: the user whose writes are asked about.
+            folder: where certificates are written: an empty one.
+            listening: where the API server asks, by the address 127.0.0.1.
+        """
         self.lives = lives
-        self._tenant = tenant
+        self._namespace, self._writer = namespace, writer
         self._authority = Authority(folder)
-        self._api = Api(Path(tenant.world.environment["KUBECONFIG"]))
+        self._api = Api(kubeconfig)
         self._asked = threading.Event()
         self._trouble: list[BaseException] = []
-        self._server = serve(self._answer, _socket_on_the_node(tenant), self._context())
+        self._server = serve(self._answer, listening, self._context())
+
+    @classmethod
+    def on_the_node(cls, tenant: Tenant, lives: Lives, folder: Path) -> Gate:
+        """Between the operator of the local cluster and a tenant's namespace."""
+        (pod, *_) = OperatorProcesses(tenant.world).pods()
+        writer = f"system:serviceaccount:{pod['metadata']['namespace']}:{pod['spec']['serviceAccountName']}"
+        kubeconfig = Path(tenant.world.environment["KUBECONFIG"])
+        return cls(kubeconfig, tenant.name, writer, lives, folder, _socket_on_the_node(tenant))
 
     def __enter__(self) -> Gate:
         self._api.delete(WEBHOOKS, None, _NAME)  # of a test run that was killed
         self._api.call("POST", WEBHOOKS.path(None), self._configuration())
-        probe = {"name": _PROBE, "namespace": self._tenant.name}
+        probe = {"name": _PROBE, "namespace": self._namespace}
         asking = {"apiVersion": "v1", "kind": CONFIG_MAPS.kind, "metadata": probe}
         eventually(
             lambda: self._api.apply(asking, dry_run=True) and self._asked.is_set(),
@@ -181,9 +198,6 @@ class Gate:
         return made
 
     def _configuration(self) -> Object:
-        (pod, *_) = OperatorProcesses(self._tenant.world).pods()
-        meta, account = pod["metadata"], pod["spec"]["serviceAccountName"]
-        writer = f"system:serviceaccount:{meta['namespace']}:{account}"
         authority = base64.b64encode(self._authority.certificate.read_bytes()).decode()
         hook = {
             "name": _NAME,
@@ -200,11 +214,11 @@ class Gate:
                     "scope": "Namespaced",
                 }
             ],
-            "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": self._tenant.name}},
+            "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": self._namespace}},
             "matchConditions": [
                 {
                     "name": "writer",
-                    "expression": f"request.userInfo.username == '{writer}' || request.name == '{_PROBE}'",
+                    "expression": f"request.userInfo.username == '{self._writer}' || request.name == '{_PROBE}'",
                 }
             ],
             "admissionReviewVersions": ["v1"],
