@@ -120,6 +120,7 @@ def test_a_gate_by_the_champion(world: World) -> None:
     words = "accuracy 0.9 is more than 0.01 worse than the 0.97 of digits-v1, which holds champion, on the same test"
     assert words in worse["status"]["message"]
     assert condition(worse, "Stalled")["reason"] == "GateMissed"
+    assert words in worse["status"]["gates"][0]["message"]
 
     team.run("as-good", gate=gate, data=data, parameters={"accuracy": "0.965"})
     good = team.run_until("Succeeded", "as-good")
@@ -127,6 +128,7 @@ def test_a_gate_by_the_champion(world: World) -> None:
     made = team.version_until("Ready", "digits-v2")
     (told,) = made["status"]["lineage"]["gates"]
     assert told["against"] == {"alias": "champion", "modelVersion": "digits-v1", "value": "0.97"}
+    assert good["status"]["gates"] == [told]
 
 
 def test_suspended_means_that_no_pod_runs(world: World) -> None:

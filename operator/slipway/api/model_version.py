@@ -32,7 +32,7 @@ from slipway.api.common import (
     matching,
     rules,
 )
-from slipway.api.training_run import MetricStatus, Verdict
+from slipway.api.training_run import GateLineage, MetricStatus, Verdict
 
 CREATED_BY_ANNOTATION: Final = f"{GROUP}/created-by"
 """On a TrainingRun and on the version that it makes: the user name of who applied the run. Nobody is asked for it but
@@ -325,24 +325,6 @@ class ReproductionRecord(Model):
     """When that run ended."""
 
 
-class Champion(Model):
-    """Whom a gate compared with."""
-
-    alias: str
-    model_version: str | None = None
-    """Who held the alias when the training had ended; absent where nobody did."""
-    value: str | None = None
-    """The metric's value there."""
-
-
-class GateLineage(Model):
-    """What a gate of the run said, with its numbers."""
-
-    metric: str
-    message: Annotated[str, Field(max_length=1024)]
-    against: Champion | None = None
-
-
 class ParentLineage(Model):
     """The version that the training began from, and the digest of its weights."""
 
@@ -393,7 +375,7 @@ class Lineage(Model):
     metrics_cut: int | None = None
     """How many metrics were left out because the list has a limit; they are in ``result``."""
     gates: list[GateLineage] = Field(default=[], max_length=16, json_schema_extra=list_map("metric"))
-    """The gates that it passed."""
+    """The gates that it passed: what each said when the training had ended."""
     artifact: Artifact
     parity: ParityLineage | None = None
     parent: ParentLineage | None = None

@@ -499,6 +499,24 @@ class Reproduction(Model):
     """Over so many rows."""
 
 
+class Champion(Model):
+    """Whom a gate compared with."""
+
+    alias: str
+    model_version: str | None = None
+    """Who held the alias when the training had ended; absent where nobody did."""
+    value: str | None = None
+    """The metric's value there."""
+
+
+class GateLineage(Model):
+    """What a gate of the run said, with its numbers."""
+
+    metric: str
+    message: Annotated[str, Field(max_length=1024)]
+    against: Champion | None = None
+
+
 class TrainingRunStatus(Model):
     """What happened. ``phase`` is for people, ``conditions`` are for machines."""
 
@@ -520,6 +538,8 @@ class TrainingRunStatus(Model):
     """For each entry of ``spec.data`` that names a Dataset: the version that was taken."""
     progress: Progress | None = None
     metrics: list[MetricStatus] = Field(default=[], max_length=64, json_schema_extra=list_map("name"))
+    gates: list[GateLineage] = Field(default=[], max_length=16, json_schema_extra=list_map("metric"))
+    """What each of ``spec.gate`` said, settled once, when the training had ended."""
     model_version: str | None = None
     """The ModelVersion that came out."""
     reproduction: Reproduction | None = None

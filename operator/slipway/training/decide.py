@@ -5,7 +5,8 @@ verdict carries one sentence, which goes to status, conditions and Event alike.
 
 The facts that status keeps because they cannot be seen in the cluster: ``completionTime`` (the end is recorded; from
 then on nothing is changed), ``startTime``, ``attempts`` and ``lastAttempt`` (pods vanish), ``rereads``, ``data`` (a
-Dataset goes on to its next version), and the last known ``progress`` and ``metrics``.
+Dataset goes on to its next version), ``gates`` (another version becomes the champion), and the last known ``progress``
+and ``metrics``.
 """
 
 from __future__ import annotations
@@ -36,6 +37,9 @@ MESSAGE_LIMIT: Final = 4096
 DEADLINE_FLOOR: Final = 300
 """Seconds that a Job made anew gets at least (or all of a shorter deadline): the training may be done already, and
 finding its result must not fail for want of the time to pull an image."""
+
+RECORDING: Final = "the training ended; its ModelVersion is being made"
+"""The same sentence from the judgement to the version: one Event for all of them."""
 
 Phase = Literal["Pending", "Suspended", "Queued", "Running", "Succeeded", "Failed"]
 Outlook = Literal["moving", "waiting", "stalled", "done", "failed"]
@@ -138,8 +142,30 @@ def _asked_since(view: View, version: Manifest) -> str:
     return "; it waits for approval, which the namespace asks for"
 
 
+def _judged(view: View) -> Verdict | None:
+    """A pod ended well, and what the gates say of it is not written down: one write does that, and only then a number
+    is claimed. The champion may change afterwards, and the version is born with what was judged (docs/design/0019)."""
+    ended = record.find(view.seen.pods)
+    if ended is None or view.seen.status.gates or not view.seen.spec.gate:
+        return None
+    judged = gate.judge(view.seen.spec.gate, gate.Measured.of(ended.result), view.seen.versions)
+    facts: dict[str, Any] = {
+        "metrics": record.metrics(ended.result.metrics),
+        "gates": [each.lineage for each in judged],
+    }
+    if why := gate.missed(judged):
+        return Verdict(
+            "Failed",
+            Reason.GATE_MISSED,
+            f"{why}: no ModelVersion was made; the model lies at {ended.result.artifact.uri}",
+            "failed",
+            facts={**facts, "completion_time": _end_of(ended.pod, view.now)},
+        )
+    return Verdict("Running", Reason.RECORDING, RECORDING, facts=facts)
+
+
 def _result(view: View) -> Verdict | None:
-    """A pod ended well: gate, then passes 1 and 2 of numbering."""
+    """A pod ended well, and the run has passed its gates: passes 1 and 2 of numbering."""
     ended = record.find(view.seen.pods)
     if ended is None:
         return None
@@ -148,24 +174,13 @@ def _result(view: View) -> Verdict | None:
     end = {"metrics": metrics, "completion_time": _end_of(ended.pod, view.now)}
     ledger = numbering.read(view.seen.ledger)
     number = ledger.claims.get(view.uid)
-    judged = gate.judge(spec.gate, gate.Measured.of(ended.result), view.seen.versions)
-    # A run that has its number has passed: the champion may have changed since, and no number is left out.
-    if number is None and (why := gate.missed(judged)):
-        return Verdict(
-            "Failed",
-            Reason.GATE_MISSED,
-            f"{why}: no ModelVersion was made; the model lies at {ended.result.artifact.uri}",
-            "failed",
-            facts=end,
-        )
     image = next(c["image"] for c in ended.pod["spec"]["containers"] if c["name"] == CONTAINER)
     try:
         waits = approval.required(spec, view.seen.namespace)
         made = record.version_spec(run, spec, ended.result, number or 1, waits=waits)
         settled = view.seen.status
         lineage = record.lineage(run, spec, image, ended, view.attempts, settled.data, settled.parent)
-        # With its number it has passed; a champion that came since is no part of how.
-        lineage = lineage.model_copy(update={"gates": [j.lineage for j in judged if j.passed]})
+        lineage = lineage.model_copy(update={"gates": settled.gates})
     except record.Unusable as error:
         return Verdict(
             "Failed",
@@ -195,7 +210,7 @@ def _result(view: View) -> Verdict | None:
     return Verdict(
         "Running",
         Reason.RECORDING,
-        "the training ended; its ModelVersion is being made",
+        RECORDING,
         changes=(change,),
         facts={"metrics": metrics},
     )
@@ -492,6 +507,7 @@ def _waiting(view: View) -> Verdict | None:
 RULES: Final[tuple[Callable[[View], Verdict | None], ...]] = (
     _made,
     _reproduced,
+    _judged,
     _result,
     _not_reproducible,
     _open_data,

@@ -14,8 +14,8 @@ from decimal import Context, Decimal, InvalidOperation, localcontext
 
 from slipway import contract
 from slipway.api import aliases
-from slipway.api.model_version import Champion, GateLineage, ModelVersionStatus
-from slipway.api.training_run import Gate, NotWorseThan
+from slipway.api.model_version import ModelVersionStatus
+from slipway.api.training_run import Champion, Gate, GateLineage, NotWorseThan
 from slipway.kube.objects import Manifest
 
 

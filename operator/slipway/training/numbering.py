@@ -1,5 +1,6 @@
 """Which number the next version of a model gets: never one twice, none left out, whoever crashes when. Pure.
 
+    pass 0   judge    the run's status says what its gates said; without gates there is no such pass
     pass 1   claim    write {last: n, claims: {run: n}} into the ledger, only if it is still as it was read
     pass 2   create   POST <model>-v<n>; the name makes it happen once
     pass 3   record   the run's status says Succeeded and names the version

@@ -415,29 +415,47 @@ def test_what_a_pod_says_can_never_make_a_status_that_the_api_server_refuses() -
     assert TrainingRunStatus.model_validate(status.wire()) == status
 
 
-def test_who_has_a_number_gets_the_version_though_a_better_champion_came_since() -> None:
-    """The operator died between the claim and the version; what was not passed is not told as passed."""
-    registered = model_version("digits-v9")
+def behind(champion: str) -> dict[str, Any]:
+    """The spec of a run with a gate, and a version before which it falls back."""
+    registered = model_version(champion)
     measured = {
         "artifact": registered["spec"]["artifact"],
         "metrics": [{"name": "accuracy", "value": "0.99"}],
         "data": [{"name": "train", "uri": "s3://data/digits/", "digest": DIGEST, "files": 2, "bytes": 1000}],
     }
     came = {**registered, "status": {"phase": "Ready", "heldAliases": ["champion"], "lineage": measured}}
-    behind = {"metric": "accuracy", "notWorseThan": {"alias": "champion", "better": "Higher"}}
-    claimed = seen(
-        spec={"gate": [behind]},
-        job=job(),
-        pods=(trainer(exit_code=0, message=GOOD),),
-        versions=(came,),
-        ledger=children.ledger("team", "digits", 10, {UID: 10}),
-    )
-    (change,) = decide(claimed, NOW).changes
-    assert isinstance(change, Create)
-    assert change.manifest["metadata"]["name"] == "digits-v10"
-    assert "gates" not in json.loads(change.manifest["metadata"]["annotations"][LINEAGE_ANNOTATION])
-    # Without a number it would have been refused.
-    assert said(decide(replace(claimed, ledger=None), NOW))[1] == Reason.GATE_MISSED
+    gate = {"metric": "accuracy", "notWorseThan": {"alias": "champion", "better": "Higher"}}
+    return {"spec": {"gate": [gate]}, "versions": (came,)}
+
+
+def test_a_run_is_judged_once_and_its_version_says_what_was_judged_though_a_better_champion_came_since() -> None:
+    """Whether the operator died before the claim or after it."""
+    ended: dict[str, Any] = {"job": job(), "pods": (trainer(exit_code=0, message=GOOD),)}
+    judged = decide(seen(**ended, spec=behind("digits-v9")["spec"]), NOW)
+    assert isinstance(judged.status, TrainingRunStatus)
+    assert judged.changes == ()
+    (said_then,) = judged.status.wire()["gates"]
+    assert said_then["message"] == "no version holds champion: accuracy 0.9733 was compared with none"
+
+    later: dict[str, Any] = {**ended, **behind("digits-v9"), "status": judged.status.wire()}
+    (claim,) = decide(seen(**later), NOW).changes
+    assert isinstance(claim, Create)
+    assert claim.manifest["kind"] == "ConfigMap"
+    (made,) = decide(seen(**later, ledger=children.ledger("team", "digits", 10, {UID: 10})), NOW).changes
+    assert isinstance(made, Create)
+    assert made.manifest["metadata"]["name"] == "digits-v10"
+    assert json.loads(made.manifest["metadata"]["annotations"][LINEAGE_ANNOTATION])["gates"] == [said_then]
+
+
+def test_a_claim_alone_passes_no_gate() -> None:
+    """The ledger is a ConfigMap: whoever may edit those must not be able to let a run pass."""
+    claimed = children.ledger("team", "digits", 10, {UID: 10})
+    world = seen(job=job(), pods=(trainer(exit_code=0, message=GOOD),), ledger=claimed, **behind("digits-v9"))
+    plan = decide(world, NOW)
+    assert said(plan)[1] == Reason.GATE_MISSED
+    assert plan.changes == ()
+    assert isinstance(plan.status, TrainingRunStatus)
+    assert [g.message for g in plan.status.gates] == [plan.status.message.partition(": no ModelVersion was made")[0]]
 
 
 def test_the_end_is_final_whatever_happens_to_the_job() -> None:

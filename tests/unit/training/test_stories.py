@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 
 from slipway import contract
 from slipway.api.common import Label
+from slipway.api.model_version import LINEAGE_ANNOTATION
 from slipway.kube.controller import Room
 from slipway.kube.fake import Crash
 from slipway.kube.objects import CONFIG_MAPS, JOBS, MODEL_VERSIONS, NAMESPACES, TRAINING_RUNS
@@ -29,7 +31,7 @@ from tests.support.builders import (
     train_result,
     training_run,
 )
-from tests.support.stories import Book, Step, World, timeless
+from tests.support.stories import Book, Step, World, tell_in_order, timeless
 
 GOLDEN = Path(__file__).parent / "stories"
 SEEDS = range(6)
@@ -201,6 +203,7 @@ def champion(name: str, accuracy: str) -> dict[str, Any]:
     return {**made, "status": {"phase": "Ready", "heldAliases": ["champion"], "lineage": lineage}}
 
 
+COMPARED = "a run that is better than the champion"
 STORIES: dict[str, list[Step]] = {
     "happy path": HAPPY,
     "an attempt raises, the next one succeeds": [
@@ -319,7 +322,7 @@ STORIES: dict[str, list[Step]] = {
         pod_runs(),
         pod_ends(0, GOOD),
     ],
-    "a run that is better than the champion": [
+    COMPARED: [
         Step("digits-v1 is the champion", lambda w: w.kube.put(champion("digits-v1", "0.95"))),
         apply(training_run(gate=[BEHIND])),
         pod_runs(),
@@ -474,6 +477,43 @@ async def test_shuffled(name: str) -> None:
 @each_story
 async def test_a_crash_after_any_write_ends_the_same(name: str) -> None:
     await BOOK.crashing(name)
+
+
+@pytest.mark.parametrize("accuracy", ["0.5", "0.999"], ids=["a worse one", "a better one"])
+async def test_the_champion_moves_while_the_operator_is_dead(accuracy: str) -> None:
+    """After whichever write it dies: what was judged is what the version says, and nobody is judged twice."""
+    calm = new_world()
+    await tell_in_order(calm, STORIES[COMPARED])
+    judged = []
+    for at in range(1, len(calm.kube.log) + 1):
+        world = new_world()
+        world.kube.crash_after(at)
+        await tell_in_order(world, STORIES[COMPARED][:-1])
+        STORIES[COMPARED][-1].act(world)
+        if not any("DIES" in line for line in world.log):
+            with pytest.raises(Crash):
+                for _ in calm.kube.log:
+                    await world.actors()
+        then = status(world).get("gates")
+        world.kube.edit(MODEL_VERSIONS, NAMESPACE, "digits-v1", lambda old: old["status"].update(heldAliases=[]))
+        world.kube.put(champion("digits-v7", accuracy))
+        await world.rest()
+        end, story = status(world), "\n".join(world.log)
+        (said,) = end["gates"]
+        made = made_by(world, "digits-1")
+        assert then in (None, [said]), story
+        assert said["against"]["modelVersion"] == ("digits-v1" if then else "digits-v7"), story
+        assert (end["phase"] == "Succeeded") == (then is not None or accuracy == "0.5") == bool(made), story
+        assert [json.loads(v["metadata"]["annotations"][LINEAGE_ANNOTATION])["gates"] for v in made] == [[said]] * len(
+            made
+        )
+        judged.append(then is not None)
+    assert any(judged)
+    assert not all(judged)
+
+
+def made_by(world: World, run: str) -> list[dict[str, Any]]:
+    return [v for v in world.kube.all(MODEL_VERSIONS) if v["spec"].get("trainingRun") == run]
 
 
 async def test_a_crash_is_not_swallowed() -> None:
