@@ -216,7 +216,7 @@ class NotWorseThan(Model):
     Higher, ``max`` for Lower."""
     data: list[DataName] = Field(default=[], max_length=32, json_schema_extra=LIST_SET)
     """The data sets that the metric is measured on, by their names in ``spec.data``: their digests must be those of the
-    other version's lineage. Absent: all of the run's."""
+    other version's lineage. Absent: all, and neither may have read one that the other did not."""
 
 
 class Gate(Model):

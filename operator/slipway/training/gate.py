@@ -1,7 +1,8 @@
 """The gate: bounds that the metrics of a run must keep, and the champion that it must not fall behind. Pure.
 
-A comparison is only one where both were measured on the same data: the data sets that the gate names (or all of the
-run's) must have the digests that the champion's lineage has. Where they differ, the gate is not passed: that the new
+A comparison is only one where both were measured on the same data: the data sets that the gate names (or all, of the
+run and of the champion alike: nobody knows on which of them a metric was measured) must have the digests that the
+champion's lineage has. Where they differ, the gate is not passed: that the new
 model is no worse was asked for, and nobody can say it. Where no version holds the alias there is nothing to fall
 behind, and the first version of a model passes.
 """
@@ -11,12 +12,16 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Context, Decimal, InvalidOperation, localcontext
+from typing import Final
 
 from slipway import contract
 from slipway.api import aliases
 from slipway.api.model_version import ModelVersionStatus
 from slipway.api.training_run import Champion, Gate, GateLineage, NotWorseThan
 from slipway.kube.objects import Manifest
+
+ONLY_SOME: Final = ". Where the metric is measured on some of the data only, name those in notWorseThan.data"
+"""What to write where all data sets had to be the same."""
 
 
 @dataclass(frozen=True)
@@ -101,11 +106,11 @@ def _compared(gate: Gate, asked: NotWorseThan, run: Measured, versions: Sequence
     lineage = _status(champion).lineage
     theirs = {m.name: m.value for m in lineage.metrics} if lineage else {}
     measured = {d.name: d.digest for d in lineage.data} if lineage else {}
-    for data in asked.data or sorted(run.data):
-        if measured.get(data) != run.data.get(data):
-            other = f"read {measured[data]}" if data in measured else "read no data set of that name"
-            words = f"cannot be compared with {who}: it {other}, and this run read {run.data.get(data)} as {data}"
-            return _judged(gate, False, f"{name} {words}", Champion(alias=asked.alias, model_version=holder))
+    compared = asked.data or sorted({*run.data, *measured})
+    if why := next((said for name in compared if (said := _elsewhere(name, run.data, measured))), None):
+        hint = "" if asked.data or not measured else ONLY_SOME
+        words = f"{name} cannot be compared with {who}: {why}{hint}"
+        return _judged(gate, False, words, Champion(alias=asked.alias, model_version=holder))
     value, mark = _number(text), _number(theirs.get(name))
     against = Champion(alias=asked.alias, model_version=holder, value=theirs.get(name))
     if value is None or mark is None:
@@ -116,12 +121,23 @@ def _compared(gate: Gate, asked: NotWorseThan, run: Measured, versions: Sequence
     if not behind.is_finite():
         words = f"{name} {text} cannot be compared with {who}: nobody can say how far it is from {theirs[name]}"
         return _judged(gate, False, words, against)
-    same = f"on the same {', '.join(asked.data or sorted(run.data))}"
+    same = f"on the same {', '.join(compared)}"
     if behind > Decimal(asked.by):
         words = f"{name} {text} is more than {asked.by} worse than the {theirs[name]} of {who}, {same}"
         return _judged(gate, False, words, against)
     words = f"{name} {text} is no more than {asked.by} worse than the {theirs[name]} of {who}, {same}"
     return _judged(gate, True, f"{kept}; {words}" if kept else words, against)
+
+
+def _elsewhere(name: str, ours: Mapping[str, str], theirs: Mapping[str, str]) -> str | None:
+    """How the champion's data set of a name is another than this run's; None where both read the same."""
+    if name not in ours:
+        return f"it read {theirs[name]} as {name}, and this run read none" if name in theirs else f"neither read a {name}"
+    if name not in theirs:
+        return f"it read no data set of that name, and this run read {ours[name]} as {name}"
+    if ours[name] != theirs[name]:
+        return f"it read {theirs[name]}, and this run read {ours[name]} as {name}"
+    return None
 
 
 def _judged(gate: Gate, passed: bool, message: str, against: Champion | None = None) -> Judged:

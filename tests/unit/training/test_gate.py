@@ -30,6 +30,7 @@ def asked(**more: Any) -> Gate:
     return Gate.model_validate({"metric": "accuracy", "notWorseThan": terms, **more})
 
 
+ONLY_SOME = ". Where the metric is measured on some of the data only, name those in notWorseThan.data"
 WHO = "digits-v2, which holds champion"
 ON_ALL = "on the same test, train"
 GOOD = f"accuracy 0.90 is no more than 0.01 worse than the 0.97 of {WHO}, {ON_ALL}"
@@ -64,7 +65,25 @@ CASES: dict[str, tuple[Gate, str, list[dict[str, Any]], bool, str]] = {
     ),
     "the champion learned from other data": (
         asked(), "0.99", [champion(data={"train": OTHER, "test": DIGEST})], False,
-        f"accuracy cannot be compared with {WHO}: it read {OTHER}, and this run read {DIGEST} as train",
+        f"accuracy cannot be compared with {WHO}: it read {OTHER}, and this run read {DIGEST} as train{ONLY_SOME}",
+    ),
+    "the champion was measured on data that this run leaves out": (
+        asked(), "0.99", [champion(data={"train": DIGEST, "test": DIGEST, "holdout": OTHER})], False,
+        f"accuracy cannot be compared with {WHO}: it read {OTHER} as holdout, and this run read none{ONLY_SOME}",
+    ),
+    "the run reads data that the champion was not measured on": (
+        asked(), "0.99", [champion(data={"train": DIGEST})], False,
+        f"accuracy cannot be compared with {WHO}: it read no data set of that name, and this run read {DIGEST} as test"
+        f"{ONLY_SOME}",
+    ),
+    "but the data that were named are the same": (
+        asked(terms={"data": ["test", "train"]}), "0.99",
+        [champion(data={"train": DIGEST, "test": DIGEST, "holdout": OTHER})], True,
+        f"accuracy 0.99 is no more than 0.01 worse than the 0.97 of {WHO}, {ON_ALL}",
+    ),
+    "data that the trainer reported no digest of": (
+        asked(terms={"data": ["holdout"]}), "0.99", [champion()], False,
+        f"accuracy cannot be compared with {WHO}: neither read a holdout",
     ),
     "but was measured on the same": (
         asked(terms={"data": ["test"]}), "0.99", [champion(data={"train": OTHER, "test": DIGEST})], True,
@@ -110,7 +129,7 @@ def test_a_sentence_for_each_that_was_missed() -> None:
 
 
 def test_what_was_compared_is_kept_for_the_lineage() -> None:
-    (judged,) = gate.judge([asked()], Measured({"accuracy": "0.98"}, {"train": DIGEST}), [champion()])
+    (judged,) = gate.judge([asked()], Measured({"accuracy": "0.98"}, {"train": DIGEST, "test": DIGEST}), [champion()])
     assert judged.lineage.wire() == {
         "metric": "accuracy",
         "message": judged.message,
