@@ -170,6 +170,25 @@ def beside(result: str, name: str) -> str:
     return f"{result.rpartition('/')[0]}/{name}"
 
 
+def split_s3(uri: str) -> tuple[str, str]:
+    """Bucket and key of an ``s3://`` URI; the key of a whole bucket is empty.
+
+    Everything behind the first slash is the key, as S3 has it: ``#``, ``?``, ``%`` and a slash at its beginning are
+    letters of a key like others. ``urllib.parse.urlsplit`` would take the first two for the end of the path, and who
+    reads by it looks at another object than who does not.
+
+    Raises:
+        ContractError: it is no such URI.
+
+    >>> split_s3("s3://models/digits/v3#2/model.onnx")
+    ('models', 'digits/v3#2/model.onnx')
+    """
+    bucket, slash, key = uri.removeprefix("s3://").partition("/")
+    if not uri.startswith("s3://") or not bucket or not slash:
+        raise ContractError(f"{uri!r} is no address of S3: write s3://bucket/key")
+    return bucket, key
+
+
 def store_object_name(place: str) -> str:
     """Name of the ConfigMap and of the Secret of an S3 place.
 

@@ -182,6 +182,27 @@ def test_none_is_not_written() -> None:
     assert "null" not in dumps(TrainSpec("team", "digits-1", "uid", "digits"))
 
 
+@pytest.mark.parametrize(
+    ("uri", "bucket", "key"),
+    [
+        ("s3://models/digits/v3/model.onnx", "models", "digits/v3/model.onnx"),
+        ("s3://models/digits/v3#2?/a%20b;c.onnx", "models", "digits/v3#2?/a%20b;c.onnx"),
+        ("s3://models//model.onnx", "models", "/model.onnx"),
+        ("s3://models/s3://x", "models", "s3://x"),
+        ("s3://data/digits/", "data", "digits/"),
+        ("s3://data/", "data", ""),
+    ],
+)
+def test_a_key_is_all_behind_the_bucket(uri: str, bucket: str, key: str) -> None:
+    assert contract.split_s3(uri) == (bucket, key)
+
+
+@pytest.mark.parametrize("uri", ["", "s3://", "s3://data", "s3:///key", "http://data/key", "data/key", "S3://data/key"])
+def test_what_is_no_address_of_s3(uri: str) -> None:
+    with pytest.raises(ContractError, match="is no address of S3: write s3://bucket/key"):
+        contract.split_s3(uri)
+
+
 def test_the_keys_of_a_place_make_names_that_do_not_meet() -> None:
     names = [store_env(place, key) for place in ("default", "team-a") for key in StoreKeys.CONFIG + StoreKeys.SECRET]
     assert len(names) == len(set(names))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Protocol
@@ -15,7 +15,7 @@ import urllib3
 from minio import Minio
 from minio.error import InvalidResponseError, MinioException, S3Error, ServerError
 
-from slipway.contract import Artifact, StoreKeys, store_env, store_object_name
+from slipway.contract import Artifact, ContractError, StoreKeys, split_s3, store_env, store_object_name
 from slipway_server import reasons
 from slipway_server.reasons import LoadError
 
@@ -169,10 +169,11 @@ def split_uri(uri: str) -> tuple[str, str]:
     >>> split_uri("s3://models/digits/v3/model.onnx")
     ('models', 'digits/v3/model.onnx')
     """
-    bucket, _, key = uri.removeprefix("s3://").partition("/")
-    if not uri.startswith("s3://") or not bucket or not key or key.endswith("/"):
-        raise LoadError(reasons.ARTIFACT_NOT_FOUND, f"{uri!r} is not the URI of a file: write s3://bucket/key")
-    return bucket, key
+    with suppress(ContractError):
+        bucket, key = split_s3(uri)
+        if key and not key.endswith("/"):
+            return bucket, key
+    raise LoadError(reasons.ARTIFACT_NOT_FOUND, f"{uri!r} is not the URI of a file: write s3://bucket/key")
 
 
 def fetch(artifact: Artifact, directory: Path, source: Callable[[], Source]) -> Path:

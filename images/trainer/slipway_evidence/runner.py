@@ -15,11 +15,10 @@ import json
 import logging
 from collections.abc import Callable
 from typing import Any, Final
-from urllib.parse import urlsplit
 
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from slipway.contract import EvidenceResult, EvidenceSpec
+from slipway.contract import EvidenceResult, EvidenceSpec, split_s3
 from slipway_trainer.failures import TrainerError
 from slipway_trainer.store import ObjectMissingError, Store
 
@@ -46,15 +45,15 @@ def run(spec: EvidenceSpec, private_pem: str | None, store: Store) -> EvidenceRe
     """
     public = keys.public_key(spec.publicKey)
     private = _private(private_pem, public) if private_pem else None
-    where = urlsplit(spec.artifact.uri)
-    files = _Files(store, where.netloc, f"{where.path.lstrip('/')}.{keys.fingerprint(public)[:_SHORT]}")
-    _check_file(spec, store, where.netloc, where.path.lstrip("/"))
+    bucket, key = split_s3(spec.artifact.uri)
+    files = _Files(store, bucket, f"{key}.{keys.fingerprint(public)[:_SHORT]}")
+    _check_file(spec, store, bucket, key)
 
     def of_the_file(found: dict[str, Any]) -> str | None:
         signed = model_signature.signed_digest(found)
         return None if signed == spec.artifact.digest else f"it is the signature of {signed or 'something else'}"
 
-    about = model_signature.statement(where.path.rpartition("/")[2], spec.artifact.digest)
+    about = model_signature.statement(key.rpartition("/")[2], spec.artifact.digest)
     signature, made = files.ensure(".sig", about, of_the_file, public, private)
     if signature is None:
         raise _not_signed(spec, store, public)
@@ -162,11 +161,11 @@ def _check_file(spec: EvidenceSpec, store: Store, bucket: str, key: str) -> None
 
 
 def _not_signed(spec: EvidenceSpec, store: Store, public: ec.EllipticCurvePublicKey) -> TrainerError:
-    where = urlsplit(spec.artifact.uri)
-    stem = where.path.lstrip("/") + "."
+    bucket, key = split_s3(spec.artifact.uri)
+    stem = f"{key}."
     others = sorted(
         entry.key.removeprefix(stem).removesuffix(".sig")
-        for entry in store.entries(where.netloc, stem)
+        for entry in store.entries(bucket, stem)
         if entry.key.endswith(".sig")
     )
     beside = f"; signatures of the keys {', '.join(others[:5])} lie there" if others else ""

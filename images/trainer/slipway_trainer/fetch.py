@@ -12,7 +12,7 @@ from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from pathlib import Path, PurePosixPath
 from typing import Final
 
-from slipway.contract import DataResult, DataSpec
+from slipway.contract import ContractError, DataResult, DataSpec, split_s3
 
 from . import failures, recorded
 from .failures import TrainerError
@@ -83,15 +83,14 @@ def split_uri(data: DataSpec) -> tuple[str, str]:
     >>> split_uri(DataSpec("train", "s3://data/digits/"))
     ('data', 'digits/')
     """
-    scheme, _, rest = data.uri.partition("://")
-    bucket, slash, key = rest.partition("/")
-    if scheme != "s3" or not bucket or not slash:
+    try:
+        return split_s3(data.uri)
+    except ContractError:
         raise TrainerError(
             failures.SPEC_INVALID,
             f"the address {data.uri!r} of data set {data.name!r} is not one of S3: write s3://BUCKET/KEY for a file "
             f"or s3://BUCKET/PREFIX/ for all below it",
-        )
-    return bucket, key
+        ) from None
 
 
 def _listing(store: Store, data: DataSpec, bucket: str, key: str) -> dict[str, Entry]:

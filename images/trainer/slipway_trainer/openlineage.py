@@ -13,11 +13,10 @@ import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
-from urllib.parse import urlsplit
 
 import urllib3
 
-from slipway.contract import Artifact, DataResult, TrainResult, TrainSpec
+from slipway.contract import Artifact, DataResult, TrainResult, TrainSpec, split_s3
 
 log = logging.getLogger(__name__)
 
@@ -158,8 +157,8 @@ def _named(uri: str) -> dict[str, str]:
     >>> _named("s3://data/digits/")
     {'namespace': 's3://data', 'name': 'digits'}
     """
-    where = urlsplit(uri)
-    return {"namespace": f"s3://{where.netloc}", "name": where.path.strip("/") or "/"}
+    bucket, key = split_s3(uri)
+    return {"namespace": f"s3://{bucket}", "name": key.strip("/") or "/"}
 
 
 def _facet(key: str, **facts: Any) -> dict[str, Any]:

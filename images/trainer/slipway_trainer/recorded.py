@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Iterable
 from typing import Final
 
-from slipway.contract import DataSpec
+from slipway.contract import DataSpec, split_s3
 
 from .failures import TrainerError
 from .manifest import FileDigest
@@ -48,7 +48,7 @@ def _words(then: FileDigest | None, now: FileDigest | None) -> str:
 
 
 def _read(manifests: Store, uri: str, digest: str | None) -> dict[str, FileDigest]:
-    bucket, _, key = uri.removeprefix("s3://").partition("/")
+    bucket, key = split_s3(uri)
     content = bytearray()
     for piece in manifests.read(bucket, key):
         content += piece

@@ -12,9 +12,8 @@ import math
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
-from urllib.parse import urlsplit
 
-from slipway.contract import Difference, Metric, ReproduceSpec, Reproduction, Signature
+from slipway.contract import Difference, Metric, ReproduceSpec, Reproduction, Signature, split_s3
 
 from .failures import TrainerError
 from .manifest import file_digest
@@ -109,12 +108,12 @@ def _number(value: float) -> str:
 
 
 def _fetch(asked: ReproduceSpec, open_place: OpenPlace, path: Path) -> None:
-    where = urlsplit(asked.artifact.uri)
+    bucket, key = split_s3(asked.artifact.uri)
     _, store = open_place(asked.artifact.store)
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
         with path.open("wb") as out:
-            for piece in store.read(where.netloc, where.path.lstrip("/")):
+            for piece in store.read(bucket, key):
                 out.write(piece)
     except ObjectMissingError:
         raise _CannotCompareError(f"nothing lies at {asked.artifact.uri} any more") from None

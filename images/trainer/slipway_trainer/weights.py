@@ -6,9 +6,8 @@ import errno
 import hashlib
 import logging
 from pathlib import Path
-from urllib.parse import urlsplit
 
-from slipway.contract import ParentSpec
+from slipway.contract import ParentSpec, split_s3
 
 from . import failures
 from .failures import TrainerError
@@ -25,14 +24,14 @@ def fetch_weights(store: Store, parent: ParentSpec, folder: Path) -> Path:
     Raises:
         TrainerError: nothing lies there, it is another file, no room, or the store does not answer.
     """
-    where = urlsplit(parent.weights.uri)
+    bucket, key = split_s3(parent.weights.uri)
     folder.mkdir(parents=True, exist_ok=True)
     final = folder / f"{parent.modelVersion}.safetensors"
     part = final.with_suffix(".part")
     digest = hashlib.sha256()
     try:
         with part.open("wb") as stream:
-            for piece in store.read(where.netloc, where.path.lstrip("/")):
+            for piece in store.read(bucket, key):
                 digest.update(piece)
                 stream.write(piece)
     except ObjectMissingError:

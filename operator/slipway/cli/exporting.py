@@ -19,6 +19,7 @@ from slipway.cli.cardpage import markdown
 from slipway.cli.client import Api, Object
 from slipway.cli.errors import Stop
 from slipway.cli.reading import version
+from slipway.contract import split_s3
 
 _KEYS = ("AWS_ENDPOINT_URL", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
 _CHUNK = 1024 * 1024
@@ -66,11 +67,11 @@ def _fetched(uri: str) -> Iterator[bytes]:
     except ModuleNotFoundError:
         raise Stop("the package minio is missing: pip install 'slipway[cli]', or name the file with --file") from None
     endpoint, keys = urlsplit(os.environ[_KEYS[0]]), [os.environ[key] for key in _KEYS[1:]]
-    where = urlsplit(uri)
+    bucket, key = split_s3(uri)
     store = Minio(endpoint.netloc, keys[0], keys[1], secure=endpoint.scheme == "https")
     answer: Any = None
     try:
-        answer = store.get_object(where.netloc, where.path.lstrip("/"))
+        answer = store.get_object(bucket, key)
         yield from answer.stream(_CHUNK)
     except (MinioException, OSError) as error:
         raise Stop(f"{uri} cannot be read from {endpoint.netloc}: {error}") from None

@@ -132,7 +132,9 @@ def _compared(gate: Gate, asked: NotWorseThan, run: Measured, versions: Sequence
 def _elsewhere(name: str, ours: Mapping[str, str], theirs: Mapping[str, str]) -> str | None:
     """How the champion's data set of a name is another than this run's; None where both read the same."""
     if name not in ours:
-        return f"it read {theirs[name]} as {name}, and this run read none" if name in theirs else f"neither read a {name}"
+        return (
+            f"it read {theirs[name]} as {name}, and this run read none" if name in theirs else f"neither read a {name}"
+        )
     if name not in theirs:
         return f"it read no data set of that name, and this run read {ours[name]} as {name}"
     if ours[name] != theirs[name]:

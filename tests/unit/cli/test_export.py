@@ -82,6 +82,34 @@ def test_what_is_there_is_not_touched(api: FakeApi, file: Path, tmp_path: Path) 
     assert file.read_bytes() == MODEL
 
 
+class Place:
+    """An S3 server, as the minio client would be one."""
+
+    asked: list[tuple[str, str]]
+
+    def __init__(self, *_: Any, **__: Any) -> None: ...
+
+    def get_object(self, bucket: str, key: str) -> Place:
+        self.asked.append((bucket, key))
+        return self
+
+    def stream(self, _size: int) -> list[bytes]:
+        return [MODEL]
+
+    def close(self) -> None: ...
+
+
+def test_a_key_is_all_behind_the_bucket(api: FakeApi, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (found,) = api.objects
+    found["spec"]["artifact"]["uri"] = "s3://models/digits/#3?/model.onnx"
+    for name in ("ENDPOINT_URL", "ACCESS_KEY_ID", "SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(f"AWS_{name}", "http://s3:9000")
+    Place.asked = []
+    monkeypatch.setattr("minio.Minio", Place)
+    exporting.export(api, None, "digits-v1", tmp_path / "out", None)
+    assert Place.asked == [("models", "digits/#3?/model.onnx")]
+
+
 def test_without_keys_it_says_which(api: FakeApi, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("AWS_ENDPOINT_URL", raising=False)
     with pytest.raises(Stop, match=r"set AWS_ENDPOINT_URL.*or name a copy of the file with --file"):

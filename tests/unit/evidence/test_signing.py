@@ -21,7 +21,8 @@ from slipway_trainer.fake_store import MemoryStore
 
 MODEL = b"weights" * 100
 DIGEST = f"sha256:{hashlib.sha256(MODEL).hexdigest()}"
-KEY = "digits/model.onnx"
+# `#` and `?` are letters of a key like others (contract.split_s3).
+KEY = "digits/#3?/model#?.onnx"
 STATEMENT = json.dumps(
     {
         "_type": "https://in-toto.io/Statement/v1",

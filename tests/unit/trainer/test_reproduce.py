@@ -23,7 +23,8 @@ from slipway_trainer.trained import Trained
 from tests.support import onnx_models
 from tests.unit.trainer.helpers import PLACE
 
-KEY = "digits/model.onnx"
+# `#` and `?` are letters of a key like others (contract.split_s3).
+KEY = "digits/#3?/model.onnx"
 
 
 def scaled(by: float, kind: int = onnx.TensorProto.FLOAT, dtype: Any = np.float32) -> onnx.ModelProto:

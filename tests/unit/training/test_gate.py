@@ -31,6 +31,7 @@ def asked(**more: Any) -> Gate:
 
 
 ONLY_SOME = ". Where the metric is measured on some of the data only, name those in notWorseThan.data"
+NO_TEST = f"it read no data set of that name, and this run read {DIGEST} as test"
 WHO = "digits-v2, which holds champion"
 ON_ALL = "on the same test, train"
 GOOD = f"accuracy 0.90 is no more than 0.01 worse than the 0.97 of {WHO}, {ON_ALL}"
@@ -73,8 +74,7 @@ CASES: dict[str, tuple[Gate, str, list[dict[str, Any]], bool, str]] = {
     ),
     "the run reads data that the champion was not measured on": (
         asked(), "0.99", [champion(data={"train": DIGEST})], False,
-        f"accuracy cannot be compared with {WHO}: it read no data set of that name, and this run read {DIGEST} as test"
-        f"{ONLY_SOME}",
+        f"accuracy cannot be compared with {WHO}: {NO_TEST}{ONLY_SOME}",
     ),
     "but the data that were named are the same": (
         asked(terms={"data": ["test", "train"]}), "0.99",
