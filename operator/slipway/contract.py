@@ -73,6 +73,8 @@ class Env:
 
     OPENLINEAGE_URL: Final = "SLIPWAY_OPENLINEAGE_URL"
     """Where the trainer tells OpenLineage events, if the installation names an endpoint."""
+    OPENLINEAGE_FILE: Final = "SLIPWAY_OPENLINEAGE_FILE"
+    """Not empty: the trainer writes the events into ``OPENLINEAGE_FILE`` of the run's folder."""
     OPENLINEAGE_TOKEN: Final = "SLIPWAY_OPENLINEAGE_TOKEN"  # noqa: S105 - a name, not a token
     """Key ``token`` of the namespace's Secret ``slipway-openlineage``, if there is one; sent as a bearer token."""
     SIGNING_KEY: Final = "SLIPWAY_SIGNING_KEY"
@@ -158,7 +160,9 @@ class StoreKeys:
 
 PACKAGES_FILE: Final = "packages.txt"
 WEIGHTS_FILE: Final = "model.safetensors"
-"""Files of a run's folder, beside ``result.json``."""
+OPENLINEAGE_FILE: Final = "openlineage.ndjson"
+"""Files of a run's folder, beside ``result.json``. The last is there only where the installation asks for it: the
+run's OpenLineage events, one a line."""
 
 
 def beside(result: str, name: str) -> str:

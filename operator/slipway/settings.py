@@ -44,6 +44,8 @@ class Settings(BaseModel):
     """The Prometheus server of ``spec.analysis.source: Prometheus``, as ``http(s)://host:port``."""
     openlineage_url: Annotated[str, Field(pattern=r"^(https?://[^\s]+)?$")] = ""
     """Where training pods tell OpenLineage events, as ``http(s)://host:port/path``; empty: nowhere."""
+    openlineage_file: bool = False
+    """Whether training pods write their OpenLineage events as ``openlineage.ndjson`` beside the run's result."""
     workers: int = Field(default=4, ge=1, le=64)
     """Objects of one kind that are worked on at the same time."""
     resync_seconds: float = Field(default=600, ge=10)

@@ -36,6 +36,7 @@ INSTALLS: dict[str, tuple[str, ...]] = {
         "workers=8",
         "prometheus.address=https://prometheus.monitoring.svc:9090",
         "openlineage.url=http://marquez.lineage.svc:5000/api/v1/lineage",
+        "openlineage.file=true",
         "networkPolicy.apiServer.cidrs={10.0.0.0/8,fd00::/8}",
         "networkPolicy.metricsFrom[0].namespaceSelector.matchLabels.team=watchers",
         "podAnnotations.a=b",
@@ -118,6 +119,7 @@ REFUSED: dict[str, tuple[str, str]] = {
         "openlineage.url=http://me:secret@marquez/api/v1/lineage",
         "/openlineage/url",
     ),
+    "an OpenLineage file by its name": ("openlineage.file=events.ndjson", "/openlineage/file"),
     "a Prometheus without its scheme": ("prometheus.address=prometheus:9090", "/prometheus/address"),
     "no port of the API server": ("networkPolicy.apiServer.ports=null", "/networkPolicy/apiServer"),
 }
@@ -240,7 +242,7 @@ def test_the_readme_lists_every_value() -> None:
     assert not unnamed
 
 
-def test_the_openlineage_endpoint_reaches_the_operator_and_is_off_by_default() -> None:
+def test_the_openlineage_endpoint_and_file_reach_the_operator_and_are_off_by_default() -> None:
     def variables(*values: str) -> dict[str, str]:
         (container,) = one(rendered(*values), "Deployment")["spec"]["template"]["spec"]["containers"]
         return {e["name"]: e.get("value", "") for e in container["env"]}
@@ -248,3 +250,5 @@ def test_the_openlineage_endpoint_reaches_the_operator_and_is_off_by_default() -
     url = "http://marquez:5000/api/v1/lineage"
     assert variables(f"openlineage.url={url}")["SLIPWAY_OPERATOR_OPENLINEAGE_URL"] == url
     assert "SLIPWAY_OPERATOR_OPENLINEAGE_URL" not in variables()
+    assert "SLIPWAY_OPERATOR_OPENLINEAGE_FILE" not in variables()
+    assert variables("openlineage.file=true")["SLIPWAY_OPERATOR_OPENLINEAGE_FILE"] == "true"

@@ -1,8 +1,8 @@
-"""Tells an OpenLineage endpoint what a run reads and makes, where the installation names one.
+"""Tells in OpenLineage events what a run reads and makes: an endpoint, a file beside the run's result, or both.
 
-One JSON document a time by POST, as https://openlineage.io/spec/2-0-2/OpenLineage.json and its facets say; tests read
-the documents with openlineage-python's own types. An endpoint that is away never fails a training, nor holds one up for
-longer than two ``TIMEOUT`` a document.
+The documents are as https://openlineage.io/spec/2-0-2/OpenLineage.json and its facets say; tests read them with
+openlineage-python's own types. An endpoint takes one at a time by POST; the file has one a line. Neither ever fails a
+training, nor holds one up for longer than two ``TIMEOUT`` a document.
 """
 
 from __future__ import annotations
@@ -10,13 +10,18 @@ from __future__ import annotations
 import json
 import logging
 import threading
+import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
 
 import urllib3
 
-from slipway.contract import Artifact, DataResult, TrainResult, TrainSpec, split_s3
+from slipway.contract import OPENLINEAGE_FILE, Artifact, DataResult, TrainResult, TrainSpec, split_s3
+
+from .failures import TrainerError
+from .publish import RunFolder
+from .store import ObjectMissingError, OpenPlace
 
 log = logging.getLogger(__name__)
 
@@ -49,7 +54,7 @@ class Listener(Protocol):
 
 
 class Nobody:
-    """Where no endpoint is named."""
+    """Where the installation names neither an endpoint nor the file."""
 
     def started(self, at: str) -> None: ...
 
@@ -58,30 +63,51 @@ class Nobody:
     def failed(self, at: str, message: str, *, interrupted: bool = False) -> None: ...
 
 
+Document = Mapping[str, Any]
+
+
+class Ear(Protocol):
+    """Takes one event. Never raises, and may take as long as it likes."""
+
+    def tell(self, document: Document) -> None: ...
+
+
+@dataclass(frozen=True)
+class Teller:
+    """Makes the events of a run and tells them to each of ``ears``, all at once."""
+
+    spec: TrainSpec
+    ears: Sequence[Ear]
+
+    def started(self, at: str) -> None:
+        self._tell(event(self.spec, "START", at))
+
+    def completed(self, result: TrainResult) -> None:
+        self._tell(event(self.spec, "COMPLETE", result.finishedAt, result=result))
+
+    def failed(self, at: str, message: str, *, interrupted: bool = False) -> None:
+        self._tell(event(self.spec, "ABORT" if interrupted else "FAIL", at, message=message))
+
+    def _tell(self, document: Document) -> None:
+        # In threads that are left behind: an endpoint that answers byte by byte is within every timeout of a socket.
+        told = [
+            threading.Thread(target=ear.tell, args=(document,), name="openlineage", daemon=True) for ear in self.ears
+        ]
+        for each in told:
+            each.start()
+        until = time.monotonic() + 2 * TIMEOUT
+        for each in told:
+            each.join(max(0.0, until - time.monotonic()))
+
+
 @dataclass(frozen=True)
 class Endpoint:
     """``url`` takes events by POST; ``token`` is sent as a bearer token where there is one."""
 
     url: str
-    spec: TrainSpec
     token: str | None = None
 
-    def started(self, at: str) -> None:
-        self._send(event(self.spec, "START", at))
-
-    def completed(self, result: TrainResult) -> None:
-        self._send(event(self.spec, "COMPLETE", result.finishedAt, result=result))
-
-    def failed(self, at: str, message: str, *, interrupted: bool = False) -> None:
-        self._send(event(self.spec, "ABORT" if interrupted else "FAIL", at, message=message))
-
-    def _send(self, document: Mapping[str, Any]) -> None:
-        # In a thread that is left behind: an endpoint that answers byte by byte is within every timeout of a socket.
-        sender = threading.Thread(target=self._post, args=(document,), name="openlineage", daemon=True)
-        sender.start()
-        sender.join(2 * TIMEOUT)
-
-    def _post(self, document: Mapping[str, Any]) -> None:
+    def tell(self, document: Document) -> None:
         headers = {"Content-Type": "application/json"}
         if self.token:
             headers["Authorization"] = f"Bearer {self.token}"
@@ -96,6 +122,40 @@ class Endpoint:
             return
         if answer.status >= 300:
             log.warning("the OpenLineage endpoint refused event=%s status=%d", document["eventType"], answer.status)
+
+
+@dataclass(frozen=True)
+class File:
+    """``openlineage.ndjson`` in the run's folder: one event a line, of all attempts, in the order of their telling.
+
+    S3 cannot append, so the whole object is read and written anew with a line more. A write of S3 is seen whole or not
+    at all: whenever a pod dies, what lies there can be read. What cannot be read is never written over. A run has one
+    pod at a time; where a lost node comes back there may be two for a moment, and of two lines that are added in that
+    moment one may be lost.
+    """
+
+    spec: TrainSpec
+    open_place: OpenPlace
+    _turn: threading.Lock = field(default_factory=threading.Lock, repr=False, compare=False)
+
+    def tell(self, document: Document) -> None:
+        with self._turn:  # one that was left behind is over before the next reads
+            try:
+                # A pod that finds the run done tells its end once more: the pod before may have died before it told.
+                once = document["eventType"] == "COMPLETE"
+                self._add(json.dumps(document, ensure_ascii=False).encode() + b"\n", once=once)
+            except TrainerError as error:
+                log.warning("the OpenLineage file was not told event=%s problem=%s", document["eventType"], error)
+
+    def _add(self, line: bytes, *, once: bool) -> None:
+        place, store = self.open_place(self.spec.outputStore)
+        key = RunFolder(place, self.spec.model, self.spec.runUid).key(OPENLINEAGE_FILE)
+        try:
+            before = b"".join(store.read(place.bucket, key))
+        except ObjectMissingError:
+            before = b""
+        if not once or line not in before.splitlines(keepends=True):
+            store.write(place.bucket, key, before + line)
 
 
 def event(

@@ -11,13 +11,13 @@ from slipway.contract import PROGRESS_PORT, Env, TrainSpec
 from . import with_torch
 from .interrupt import on_sigterm
 from .kubeflow import serve_kubeflow
-from .openlineage import Endpoint, Listener, Nobody
+from .openlineage import Ear, Endpoint, File, Listener, Nobody, Teller
 from .paths import Paths
 from .progress import ProgressBoard
 from .report import Outcome
 from .runner import Attempt, Surroundings
 from .status_server import serve_progress
-from .store import Place, S3Store, Store, place_from_env
+from .store import OpenPlace, Place, S3Store, Store, place_from_env
 
 
 def run(spec: TrainSpec, paths: Paths, env: Mapping[str, str], threads: int, outcome: Outcome) -> int:
@@ -39,13 +39,17 @@ def run(spec: TrainSpec, paths: Paths, env: Mapping[str, str], threads: int, out
         codec=with_torch.TorchCodec(),
         device=with_torch.device,
         threads=threads,
-        listener=_listener(spec, env),
+        listener=_listener(spec, env, open_place),
     )
     attempt = Attempt(spec, outside, board, outcome)
     on_sigterm(attempt.stop)
     return attempt.run()
 
 
-def _listener(spec: TrainSpec, env: Mapping[str, str]) -> Listener:
-    url = env.get(Env.OPENLINEAGE_URL)
-    return Endpoint(url, spec, env.get(Env.OPENLINEAGE_TOKEN)) if url else Nobody()
+def _listener(spec: TrainSpec, env: Mapping[str, str], open_place: OpenPlace) -> Listener:
+    ears: list[Ear] = []
+    if url := env.get(Env.OPENLINEAGE_URL):
+        ears.append(Endpoint(url, env.get(Env.OPENLINEAGE_TOKEN)))
+    if env.get(Env.OPENLINEAGE_FILE):
+        ears.append(File(spec, open_place))
+    return Teller(spec, ears) if ears else Nobody()

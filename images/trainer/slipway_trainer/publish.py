@@ -39,8 +39,8 @@ class RunFolder:
     """Where one run's files lie. The run's uid is part of it, so no other run ever writes there.
 
     ``<prefix>/<model>/runs/<uid>/`` holds ``attempt.json`` (who tries now), ``code.json`` (the commit of all attempts),
-    ``checkpoints/``, ``model.onnx``, ``model.safetensors``, ``packages.txt`` and, from the moment the run is done,
-    ``result.json``.
+    ``checkpoints/``, ``model.onnx``, ``model.safetensors``, ``packages.txt``, ``openlineage.ndjson`` (where the
+    installation asks for it) and, from the moment the run is done, ``result.json``.
     """
 
     place: Place

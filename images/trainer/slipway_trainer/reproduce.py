@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -19,7 +19,7 @@ from .failures import TrainerError
 from .manifest import file_digest
 from .progress import as_number, number_text
 from .signature import open_model, signature_of
-from .store import ObjectMissingError, Place, Store
+from .store import ObjectMissingError, OpenPlace
 from .trained import Trained
 
 if TYPE_CHECKING:
@@ -35,7 +35,6 @@ _SHOWN: Final = 300
 """Letters of one sentence: three of them must fit the termination message beside everything else."""
 _METRICS_NAMED: Final = 4
 
-OpenPlace = Callable[[str], tuple[Place, Store]]
 Rows = Mapping[str, "np.ndarray"]
 
 

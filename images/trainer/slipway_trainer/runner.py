@@ -38,7 +38,7 @@ from .progress import ProgressBoard, as_number
 from .report import Outcome, fit
 from .reproduce import compare
 from .seeds import seed_everything
-from .store import Place, Store
+from .store import OpenPlace, Store
 from .trained import Trained
 from .weights import fetch_weights
 
@@ -54,7 +54,7 @@ class Surroundings:
     """Of the pod, without S3 credentials."""
     kubeflow: Mapping[str, str]
     """What tells a program where to report its progress (``kubeflow.serve_kubeflow``)."""
-    open_place: Callable[[str], tuple[Place, Store]]
+    open_place: OpenPlace
     export: Callable[[TrainedModel, Path], Trained]
     codec: Codec
     device: Callable[[], str]

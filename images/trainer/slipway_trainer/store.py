@@ -100,6 +100,10 @@ class Place:
         return f"s3://{self.bucket}/{key}"
 
 
+OpenPlace = Callable[[str], tuple[Place, Store]]
+"""Opens an S3 place by its name."""
+
+
 def place_from_env(name: str, env: Mapping[str, str]) -> Place:
     """Read one S3 place from the environment.
 

@@ -48,6 +48,8 @@ class Defaults:
     """Room for data, checkpoints and output on the node."""
     openlineage_url: str = ""
     """Where the pod tells OpenLineage events; empty: nowhere."""
+    openlineage_file: bool = False
+    """Whether the pod writes them beside the run's result."""
 
 
 def train_spec(
@@ -93,11 +95,13 @@ def train_spec(
 
 
 def _listener(defaults: Defaults) -> list[dict[str, Any]]:
-    """Variables that say whom the pod tells OpenLineage events."""
+    """Variables that say where the pod tells OpenLineage events."""
+    to_file = [pods.env_var(contract.Env.OPENLINEAGE_FILE, "true")] if defaults.openlineage_file else []
     if not defaults.openlineage_url:
-        return []
+        return to_file
     token = {"name": OPENLINEAGE_SECRET, "key": "token", "optional": True}
     return [
+        *to_file,
         pods.env_var(contract.Env.OPENLINEAGE_URL, defaults.openlineage_url),
         {"name": contract.Env.OPENLINEAGE_TOKEN, "valueFrom": {"secretKeyRef": token}},
     ]

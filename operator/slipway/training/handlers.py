@@ -52,6 +52,7 @@ def room(options: Settings) -> Room[Observed]:
         trainer_image=options.trainer_image,
         image_pull_policy=options.image_pull_policy,
         openlineage_url=options.openlineage_url,
+        openlineage_file=options.openlineage_file,
     )
     look = functools.partial(observe, defaults=defaults, progress=HttpProgress())
     return Room(TRAINING_RUNS, look, decide, lambda observed: observed.run)

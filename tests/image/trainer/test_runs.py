@@ -16,6 +16,7 @@ import pytest
 
 from examples.quickstart.make_data import digits_csv
 from slipway.contract import (
+    OPENLINEAGE_FILE,
     DataSpec,
     Env,
     Progress,
@@ -156,12 +157,15 @@ def test_openlineage_is_told_by_the_pod_and_not_by_its_code(pods: Pods) -> None:
     try:
         env = {Env.OPENLINEAGE_URL: endpoint.url, Env.OPENLINEAGE_TOKEN: "letmein"}
         made = pods.start(_QUICKSTART.read_text(), spec(parameters={"epochs": "1"}), env).trained
-        nosy = pods.start(NOSY, spec(), env)
+        asked = spec()
+        nosy = pods.start(NOSY, asked, {**env, Env.OPENLINEAGE_FILE: "true"})
         assert "the code sees []" in nosy.failure.message
         assert endpoint.told == ["START", "COMPLETE", "START", "FAIL"]
     finally:
         endpoint.close()
     assert set(endpoint.tokens) == {"Bearer letmein"}
+    beside = pods.s3.client.get_object("models", f"digits/runs/{asked.runUid}/{OPENLINEAGE_FILE}").read()
+    assert [json.loads(line) for line in beside.splitlines()] == endpoint.events[2:]
     (model,) = endpoint.events[1]["outputs"]
     assert model["facets"]["version"]["datasetVersion"] == made.artifact.digest
     assert "letmein" not in nosy.log.read_text()

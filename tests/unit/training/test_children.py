@@ -203,3 +203,9 @@ def test_the_pod_tells_openlineage_only_where_the_installation_names_an_endpoint
     assert told["SLIPWAY_OPENLINEAGE_TOKEN"] == {
         "secretKeyRef": {"name": "slipway-openlineage", "key": "token", "optional": True}
     }
+    assert "SLIPWAY_OPENLINEAGE_FILE" not in told
+
+
+def test_the_pod_writes_its_events_only_where_the_installation_asks_for_the_file() -> None:
+    told = env(job(defaults=Defaults("trainer:1", openlineage_file=True)))
+    assert {k: v for k, v in told.items() if "OPENLINEAGE" in k} == {"SLIPWAY_OPENLINEAGE_FILE": "true"}
