@@ -17,18 +17,10 @@ from pathlib import Path
 from bench.data import content
 from bench.data.dvc import Project
 from slipway.contract import CheckSpec, DatasetResult, DatasetSpec, dumps, loads
+from tests.support.memory import spent
 from tests.support.s3_server import S3Server
 
 REPOSITORY = Path(__file__).parents[2]
-# A process's maximum resident set begins with that of who forked it, so one that has next to nothing does.
-_LAUNCHER = """
-import os, sys
-null = os.open(os.devnull, os.O_WRONLY)
-pid = os.posix_spawnp(sys.argv[1], sys.argv[1:], os.environ, file_actions=[(os.POSIX_SPAWN_DUP2, null, 1)])
-_, status, usage = os.wait4(pid, 0)
-print([usage.ru_utime + usage.ru_stime, usage.ru_maxrss])
-sys.exit(os.waitstatus_to_exitcode(status))
-"""
 
 
 @dataclass(frozen=True)
@@ -163,21 +155,16 @@ def measured(
     watcher = threading.Thread(target=watch, daemon=True)
     watcher.start()
     start = time.monotonic()
-    process = subprocess.run(
-        [sys.executable, "-S", "-c", _LAUNCHER, *command], cwd=cwd, env=dict(env), capture_output=True, check=False
-    )
+    took = spent(command, env, cwd)
     seconds = time.monotonic() - start
     ended.set()
     watcher.join()
-    if process.returncode:
-        raise RuntimeError(f"{what} ended with {process.returncode}: {process.stderr.decode()[-2000:]}")
-    cpu, memory = json.loads(process.stdout.splitlines()[-1])
     peaks.append(_used(disk))
     cost = Cost(
         what=what,
         seconds=round(seconds, 1),
-        cpu=round(cpu, 1),
-        memory=round(memory / 1024, 0),
+        cpu=round(took.cpu, 1),
+        memory=round(took.memory, 0),
         disk=round(max(peaks) / 1024**2, 0),
         load=round(load, 1),
     )
