@@ -40,6 +40,14 @@ FINE_TUNE = (EXAMPLES / "fine-tune" / "train.py").read_text()
 HELD_OUT, SPLIT_SEED = 360, 0
 """Of the quickstart's train.py: the rows that accuracy is measured on."""
 PARAMETERS = {1: {"epochs": "2", "learningRate": "0.01"}, 2: {"epochs": "3", "learningRate": "0.003"}}
+BEHIND, FLOOR = "0.02", "0.5"
+GATES: dict[int, list[Object]] = {
+    1: [{"metric": "accuracy", "notWorseThan": {"alias": "champion", "by": BEHIND, "better": "Higher"}}],
+    # Its data are others, so nobody could say that it is no worse than the champion.
+    2: [{"metric": "accuracy", "min": FLOOR}],
+}
+TOO_SHORT = {"epochs": "1", "learningRate": "0.0001"}
+"""Parameters with which a training falls behind."""
 COMMENT = "good on the holdout"
 DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 
@@ -193,6 +201,8 @@ class Story:
     unserved: Object
     """The Deployment while its version waited for approval."""
     approved: Object
+    behind: Object
+    """The run that was worse than the champion, on the same data."""
     at_first: str
     """A moment when the first version served, and who answered then."""
     told_then: Graph
@@ -238,7 +248,7 @@ class Team:
         git = {"url": f"{self.git}/digits", "revision": "main", "path": "training", "secret": "digits-git"}
         (made,) = self.tenant.example(
             "git/run.yaml", code={"git": git}, data=[{"name": "train", "dataset": MODEL}], image=IMAGE,
-            parameters=PARAMETERS[number], approval={"required": True},
+            parameters=PARAMETERS[number], gate=GATES[number], approval={"required": True},
             **({"from": {"modelVersion": V1}} if number == 2 else {}),
         )  # fmt: skip
         made["metadata"]["name"] = name
@@ -373,6 +383,13 @@ def tell(world: World, team: Team, ben: Person, carl: Person) -> Story:
     does(ben, "approve", V1, "--comment", COMMENT)
     approved = tenant.version_ready(V1)
 
+    # And somebody trains on the same data for less long, which is worse than the champion
+    tenant.until(MODEL_VERSIONS, V1, lambda o: o["status"].get("heldAliases") == ["champion"], what="the champion")
+    worse = team.run("digits-worse", 1)
+    worse["spec"]["parameters"] = TOO_SHORT
+    anna.create(worse)
+    behind = ended(tenant, "digits-worse")
+
     # And it is made once more, while somebody has moved the tag of its image
     NodeImages(world).move(IMAGE)
     does(anna, "reproduce", V1)
@@ -390,7 +407,7 @@ def tell(world: World, team: Team, ben: Person, carl: Person) -> Story:
     tenant.until(DEPLOYMENTS, MODEL, settled_on(V2), what=f"serving {V2}")
     return Story(
         tenant=tenant, anna=anna, ben=ben, carl=carl, release=team.release, csv=csv, first=first, second=second,
-        bad=bad, stopped=stopped, left=left, refusals=refusals, unserved=unserved, approved=approved,
+        bad=bad, stopped=stopped, left=left, refusals=refusals, unserved=unserved, approved=approved, behind=behind,
         at_first=at_first, told_then=told_then, answered_then=answered_then, again=again, by_tag=by_tag,
     )  # fmt: skip
 
@@ -427,6 +444,54 @@ def test_nobody_uses_what_was_not_approved_and_no_author_approves_his_own(story:
     said = story.approved["status"]["approval"]
     assert (said["state"], said["by"], said["comment"]) == ("Approved", story.ben.user, COMMENT)
     assert said["at"] <= now()
+
+
+def test_the_gates_say_what_is_true_and_what_falls_behind_the_champion_is_no_version(
+    world: World, story: Story
+) -> None:
+    def measured(obj: Object, where: Object, csv: bytes) -> str:
+        """The accuracy that stands there, which is that of the file in the store."""
+        (value,) = [str(m["value"]) for m in where["metrics"] if m["name"] == "accuracy"]
+        file = read(world, place_of(world, obj["metadata"]["uid"]))
+        assert float(value) == pytest.approx(accuracy(file, csv), abs=1 / 720)
+        return value
+
+    tenant = story.tenant
+    runs = [tenant.get(TRAINING_RUNS, truth.run) for truth in (story.first, story.second)]
+    lineages = [tenant.get(MODEL_VERSIONS, version)["status"]["lineage"] for version in (V1, V2)]
+    first, second = (
+        measured(run, lineage, story.csv[number + 1])
+        for number, (run, lineage) in enumerate(zip(runs, lineages, strict=True))
+    )
+    # Then the first version had nobody to be compared with, and the second had a floor
+    assert [lineage["gates"] for lineage in lineages] == [
+        [
+            {
+                "metric": "accuracy",
+                "message": f"no version holds champion: accuracy {first} was compared with none",
+                "against": {"alias": "champion"},
+            }
+        ],
+        [{"metric": "accuracy", "message": f"accuracy {second} is at least the gate's min {FLOOR}"}],
+    ]
+    assert [run["status"]["gates"] for run in runs] == [lineage["gates"] for lineage in lineages]
+    # And what fell behind the first was stopped with both numbers, and took no number: the next version is the second
+    worse = measured(story.behind, story.behind["status"], story.csv[1])
+    assert float(worse) < float(first) - float(BEHIND)
+    ended_with = condition(story.behind, "Succeeded")
+    who = f"{V1}, which holds champion, on the same train"
+    said = f"accuracy {worse} is more than {BEHIND} worse than the {first} of {who}"
+    place = place_of(world, story.behind["metadata"]["uid"])
+    assert (ended_with["status"], ended_with["reason"]) == ("False", "GateMissed")
+    assert ended_with["message"] == f"{said}: no ModelVersion was made; the model lies at {place}"
+    assert story.behind["status"]["gates"] == [
+        {
+            "metric": "accuracy",
+            "message": said,
+            "against": {"alias": "champion", "modelVersion": V1, "value": first},
+        }
+    ]
+    assert "modelVersion" not in story.behind["status"]
 
 
 # ------------------------------------------------------------------------------------------------------- the questions

@@ -75,8 +75,13 @@ def test_a_training_that_must_not_fall_behind_the_champion(world: World, tenant:
     assert "worse than the" in short["status"]["message"] or "below the gate's min" in short["status"]["message"]
     again = tenant.trained("digits-again")
     assert again["status"]["modelVersion"] == "digits-v2"
-    (told,) = tenant.version_ready("digits-v2")["status"]["lineage"]["gates"]
-    assert told["against"]["modelVersion"] == "digits-v1"
+    lineage = tenant.version_ready("digits-v2")["status"]["lineage"]
+    (told,) = lineage["gates"]
+    before = tenant.get(MODEL_VERSIONS, "digits-v1")["status"]["lineage"]["metrics"]
+    (value,) = [m["value"] for m in before if m["name"] == told["metric"]]
+    assert told["against"] == {"alias": "champion", "modelVersion": "digits-v1", "value": value}
+    # And what it was let through with is what its run was judged by
+    assert again["status"]["gates"] == [told]
 
 
 def test_a_version_goes_to_another_namespace(world: World, new_tenant: Callable[[], Tenant]) -> None:
