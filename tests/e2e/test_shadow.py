@@ -10,7 +10,7 @@ from typing import Any
 import httpx
 
 from slipway.api.deployment import AnalysisMetric
-from slipway.kube.objects import DEPLOYMENTS, PODS, WORKLOADS
+from slipway.kube.objects import DEPLOYMENTS, MODEL_VERSIONS, PODS, WORKLOADS
 from tests.support import candidates
 from tests.support.api_server import Object
 from tests.support.e2e import MODEL, Tenant, World, aborted, condition, settled_on, stable
@@ -174,6 +174,9 @@ def test_no_client_notices_a_shadow_that_hangs_or_is_taken_away_or_killed(world:
         tenant.ask_for(V2)
         tenant.until(DEPLOYMENTS, MODEL, mirrored, what="copies")
         until(load, lambda _: True, seconds=15, what="answers")
+        # Given the version says what it is there
+        role = [{"name": MODEL, "role": "shadow"}]
+        tenant.until(MODEL_VERSIONS, V2, lambda v: v["status"].get("deployments") == role, what="a shadow", seconds=30)
         # When it hangs, for less than the liveness probe bears
         tenant.signal(signal.SIGSTOP, model_version=V2)
         load.go_on(6)

@@ -139,6 +139,7 @@ STATUS: dict[str, Object] = {
         "message": "digits-v4 at 10%",
         "stable": {"modelVersion": "digits-v3", "workload": "w", "service": "s", "replicas": 2, "readyReplicas": 2},
         "candidate": {"modelVersion": "digits-v4", "workload": "w4", "service": "s4"},
+        "candidateRole": "candidate",
         "weights": {"stable": 90, "candidate": 10},
         "replicas": 3,
         "selector": "slipway.dev/deployment=digits",
@@ -180,6 +181,7 @@ SHOWN: dict[str, dict[str, object]] = {
         "Candidate": "digits-v4",
         "Weight": 10,
         "Ready": 2,
+        "Role": "candidate",
         "Message": "digits-v4 at 10%",
     },
 }

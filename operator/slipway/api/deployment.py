@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Final, Literal
+from collections.abc import Mapping
+from typing import Annotated, Any, Final, Literal
 
 from pydantic import ConfigDict, Field
 
@@ -666,6 +667,10 @@ class Rollout(Model):
     """The candidate was whole for the first time, and the steps began: a crash from here on is its own."""
 
 
+CandidateRole = Literal["candidate", "shadow"]
+Role = Literal["stable", "candidate", "shadow"]
+
+
 class DeploymentStatus(Model):
     """What serves, what is on its way, and why."""
 
@@ -674,6 +679,9 @@ class DeploymentStatus(Model):
     message: Annotated[str, Field(max_length=4096)] = ""
     stable: VersionStatus | None = None
     candidate: VersionStatus | None = None
+    candidate_role: CandidateRole | None = None
+    """``shadow``: it gets copies of requests and no client its answers. ``candidate``: it has a share of the traffic,
+    or is on its way to one."""
     retiring: list[Retiring] = Field(default=[], max_length=8, json_schema_extra=list_map("modelVersion"))
     weights: Weights | None = None
     step: Step | None = None
@@ -719,6 +727,22 @@ DEPLOYMENT: Final = Kind(
         Column("Weight", ".status.weights.candidate", "integer", description="percent of the candidate"),
         Column("Ready", ".status.stable.readyReplicas", "integer"),
         Column("Age", ".metadata.creationTimestamp", "date"),
+        Column("Role", ".status.candidateRole", description="of the candidate", priority=1),
         Column("Message", ".status.message", priority=1),
     ),
 )
+
+
+def runs(deployment: Mapping[str, Any]) -> list[tuple[str, Role]]:
+    """The versions that a Deployment runs, each in its role, by its status.
+
+    >>> runs({"status": {"stable": {"modelVersion": "v1"}, "candidate": {"modelVersion": "v2"}}})
+    [('v1', 'stable'), ('v2', 'candidate')]
+    """
+    status = deployment.get("status") or {}
+    # An operator of an earlier release wrote no role.
+    roles: tuple[tuple[str, Role], ...] = (
+        ("stable", "stable"),
+        ("candidate", status.get("candidateRole", "candidate")),
+    )
+    return [(status[where]["modelVersion"], role) for where, role in roles if status.get(where)]

@@ -449,7 +449,8 @@ class DeploymentRef(Model):
     """A Deployment that runs this version."""
 
     name: str
-    role: Literal["stable", "candidate"]
+    role: Literal["stable", "candidate", "shadow"]
+    """``shadow``: a candidate that gets copies of requests, and whose answers no client sees."""
 
 
 class ModelVersionStatus(Model):

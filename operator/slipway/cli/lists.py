@@ -62,7 +62,9 @@ def servers(rows: Iterable[Row], namespace: str | None) -> dict[tuple[str, str],
     for row in rows:
         candidate, weight = row.text("Candidate"), int(row.cells.get("Weight") or 0)
         where = namespace or row.meta["namespace"]
-        for role, version, percent in (("stable", row.text("Stable"), 100 - weight), ("candidate", candidate, weight)):
+        # An operator of an earlier release wrote no role.
+        sides = (("stable", row.text("Stable"), 100 - weight), (row.text("Role") or "candidate", candidate, weight))
+        for role, version, percent in sides:
             if version:
                 found[where, version].append(Server(row.name, version, role, percent))
     return {version: tuple(named) for version, named in found.items()}
@@ -114,8 +116,15 @@ def served_by(named: Sequence[Server]) -> str:
 
     >>> served_by([Server("digits", "digits-v1", "stable", 90), Server("probe", "digits-v1", "candidate", 0)])
     'digits 90%, probe 0%'
+    >>> served_by([Server("digits", "digits-v2", "shadow", 0)])
+    'digits shadow'
     """
-    return ", ".join(f"{s.deployment} {s.percent}%" for s in named)
+    return ", ".join(f"{s.deployment} {share(s)}" for s in named)
+
+
+def share(server: Server) -> str:
+    """What a version has of the traffic, in a cell: a shadow has none, and is not on its way to it."""
+    return server.role if server.role == "shadow" else f"{server.percent}%"
 
 
 def serving(named: Sequence[Server]) -> str:
@@ -123,10 +132,12 @@ def serving(named: Sequence[Server]) -> str:
 
     >>> serving([Server("digits", "digits-v2", "candidate", 10), Server("digits", "digits-v1", "stable", 90)])
     'digits: v1 90%, v2 10%'
+    >>> serving([Server("digits", "digits-v2", "shadow", 0), Server("digits", "digits-v1", "stable", 100)])
+    'digits: v1 100%, v2 shadow'
     """
     by_name: dict[str, list[str]] = defaultdict(list)
     for s in sorted(named, key=lambda s: (s.deployment, -s.percent)):
-        by_name[s.deployment].append(f"v{number(s.version)} {s.percent}%")
+        by_name[s.deployment].append(f"v{number(s.version)} {share(s)}")
     return "; ".join(f"{name}: {', '.join(versions)}" for name, versions in by_name.items())
 
 

@@ -160,7 +160,7 @@ def _bar(percent: int) -> str:
 
 def _versions(status: DeploymentStatus, now: datetime) -> list[Line]:
     lines: list[Line] = []
-    for role, version in (("stable", status.stable), ("candidate", status.candidate)):
+    for role, version in (("stable", status.stable), (status.candidate_role or "candidate", status.candidate)):
         if version is not None:
             ready = f"{version.ready_replicas}/{version.replicas} ready"
             colour = "Ready" if version.ready_replicas >= version.replicas else "Progressing"

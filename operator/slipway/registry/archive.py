@@ -17,6 +17,7 @@ from typing import Any, Final
 
 from slipway import contract, jobfacts, podfacts
 from slipway.api.common import parse_time, rfc3339
+from slipway.api.deployment import runs
 from slipway.api.model_version import ArtifactDeletion
 from slipway.api.reasons import Reason
 from slipway.kube.objects import owned_by
@@ -68,9 +69,9 @@ def judge(seen: Observed, now: datetime) -> Ruling:
 
 def _taken(seen: Observed) -> str:
     """Whose it became between the API server's look at ``status.deployments`` and its archiving, for a sentence."""
-    name, roles = seen.version["metadata"]["name"], ("stable", "candidate")
+    name = seen.version["metadata"]["name"]
     for found in seen.deployments:
-        if any(((found.get("status") or {}).get(role) or {}).get("modelVersion") == name for role in roles):
+        if any(version == name for version, _ in runs(found)):
             who = found["metadata"]["name"]
             return f"the Deployment {who} took it in that moment, and runs it until it names another version"
     return ""

@@ -19,6 +19,7 @@ from datetime import datetime
 from typing import Any, Final, Literal
 
 from slipway.api.common import Condition, Truth, set_conditions
+from slipway.api.deployment import runs
 from slipway.api.model_version import LINEAGE_ANNOTATION, DeploymentRef, Lineage
 from slipway.api.reasons import Reason
 from slipway.kube.drift import differs
@@ -201,12 +202,11 @@ def _origin(seen: Observed, now: datetime) -> Lineage | None:
 def _runners(seen: Observed) -> list[DeploymentRef]:
     """Who runs this version, by the Deployments' own word."""
     name = seen.version["metadata"]["name"]
-    roles: tuple[Literal["stable", "candidate"], ...] = ("stable", "candidate")
     found = [
         DeploymentRef(name=deployment["metadata"]["name"], role=role)
         for deployment in seen.deployments
-        for role in roles
-        if ((deployment.get("status") or {}).get(role) or {}).get("modelVersion") == name
+        for version, role in runs(deployment)
+        if version == name
     ]
     return sorted(found, key=lambda ref: (ref.name, ref.role))
 

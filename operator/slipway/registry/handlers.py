@@ -9,6 +9,7 @@ from collections.abc import Hashable
 import kopf
 
 from slipway.api.common import Label
+from slipway.api.deployment import runs as run_by
 from slipway.kube.controller import Room
 from slipway.kube.objects import (
     DEPLOYMENTS,
@@ -78,12 +79,10 @@ def register(registry: kopf.OperatorRegistry, wake: Wake, runs: Runs) -> None:
 
 
 def versions_run_by(deployment: Manifest) -> frozenset[tuple[Key, str]]:
-    """The ModelVersions that a Deployment runs and in which role, by its status. With the role, because a candidate
-    that becomes stable must look again too."""
-    status, namespace = deployment.get("status") or {}, deployment["metadata"]["namespace"]
-    return frozenset(
-        (Key(namespace, status[role]["modelVersion"]), role) for role in ("stable", "candidate") if status.get(role)
-    )
+    """The ModelVersions that a Deployment runs and in which role, by its status. With the role, because a shadow
+    that becomes a candidate, and a candidate that becomes stable, must look again too."""
+    namespace = deployment["metadata"]["namespace"]
+    return frozenset((Key(namespace, version), role) for version, role in run_by(deployment))
 
 
 def room(options: Settings, runs: Runs) -> Room[Observed]:

@@ -15,6 +15,7 @@ from slipway.api.deployment import DeploymentStatus, VersionStatus
 from slipway.api.reasons import Reason
 from slipway.serving import children
 from slipway.serving.analysis import judge
+from slipway.serving.rollout import program
 from slipway.serving.rollout.machine import State
 from slipway.serving.rollout.situation import Situation
 from slipway.serving.traffic import gateway_api, service
@@ -48,6 +49,9 @@ def status(s: Situation) -> DeploymentStatus:
             "message": message,
             "stable": _counted(s, facts.stable),
             "candidate": _counted(s, facts.candidate),
+            "candidate_role": program.role(
+                facts, s.spec.strategy.type, s.here, s.weights.candidate if s.weights else 0
+            ),
             "retiring": [_counted_one(s, r) for r in facts.retiring],
             "weights": s.weights,
             "replicas": sum(s.observed.of(version).pods_made for version in busy),

@@ -46,6 +46,19 @@ def test_versions(api: FakeApi, capsys: pytest.CaptureFixture[str]) -> None:
     compare(capsys.readouterr().out.splitlines(), GOLDEN / "versions.txt")
 
 
+def test_a_shadow_has_no_share_and_is_called_so(capsys: pytest.CaptureFixture[str]) -> None:
+    copies = scene.deployment(candidate="digits-v2", candidateRole="shadow")
+    api = FakeApi(scene.version(), scene.version(number=2), copies)
+    listing.models(api, None, False, Output.TEXT)
+    listing.versions(api, None, "digits", 0, Output.TEXT)
+    shown = capsys.readouterr().out
+    assert "digits: v1 100%, v2 shadow" in shown
+    assert "digits shadow" in shown
+    listing.models(api, None, False, Output.JSON)
+    (one,) = json.loads(capsys.readouterr().out)
+    assert {s["version"]: s["role"] for s in one["servers"]} == {"digits-v1": "stable", "digits-v2": "shadow"}
+
+
 def test_runs(api: FakeApi, capsys: pytest.CaptureFixture[str]) -> None:
     listing.runs(api, None, False, None, 0, Output.TEXT)
     listing.runs(api, None, False, "fraud", 0, Output.WIDE)

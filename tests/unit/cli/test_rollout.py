@@ -53,6 +53,11 @@ def test_at_rest_there_are_no_steps() -> None:
     assert "[Versions] digits-v1  stable     2/2 ready" in told
 
 
+def test_a_shadow_is_called_so() -> None:
+    told = lines(scene.deployment(candidate="digits-v2", candidateRole="shadow"))
+    assert "[Versions] digits-v2  shadow     1/1 ready" in told
+
+
 def test_a_deployment_that_nobody_looked_at() -> None:
     shown = scene.deployment()
     del shown["status"]

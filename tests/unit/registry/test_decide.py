@@ -464,6 +464,10 @@ def test_who_runs_the_version_stands_in_status_and_the_list_has_a_limit() -> Non
     status = status_of(decide(seen(status=VERIFIED, deployments=tuple(world)), NOW))
     assert [(d.name, d.role) for d in status.deployments] == [("a", "candidate"), ("b", "stable")]
     assert status.deployments_cut is None
+    copies = deployment("s", stable="digits-v0", candidate="digits-v1")
+    copies["status"]["candidateRole"] = "shadow"
+    status = status_of(decide(seen(status=VERIFIED, deployments=(copies,)), NOW))
+    assert [(d.name, d.role) for d in status.deployments] == [("s", "shadow")]
     many = tuple(deployment(f"d{i:03}", stable="digits-v1") for i in range(130))
     status = status_of(decide(seen(status=VERIFIED, deployments=many), NOW))
     assert (len(status.deployments), status.deployments_cut) == (100, 30)

@@ -10,7 +10,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from slipway.api.deployment import DeploymentSpec, DeploymentStatus, HeaderRoute, PromotionJob, ShadowTerms
+from slipway.api.deployment import (
+    CandidateRole,
+    DeploymentSpec,
+    DeploymentStatus,
+    HeaderRoute,
+    PromotionJob,
+    ShadowTerms,
+)
 from slipway.serving.rollout.machine import State
 
 
@@ -80,6 +87,24 @@ def wanted(facts: DeploymentStatus, steps: tuple[Step, ...]) -> Step | None:
     if facts.rollout is None or facts.rollout.aborted_at:
         return None
     return at(steps, facts.step.index)
+
+
+def role(facts: DeploymentStatus, strategy: str, here: Step | None, weight: int) -> CandidateRole | None:
+    """What the candidate is to clients; None where there is none.
+
+    It is a shadow as long as no client can get an answer of it and the rollout is one that compares, or is at a step
+    that does.
+
+    Args:
+        strategy: ``spec.strategy.type``.
+        here: what is wanted of the traffic now.
+        weight: percent of the traffic that the route gives it.
+    """
+    if facts.candidate is None:
+        return None
+    reached = facts.stable is None or weight > 0 or (here is not None and (here.weight > 0 or here.header is not None))
+    compares = strategy == "Shadow" or (here is not None and here.mirror > 0)
+    return "shadow" if compares and not reached else "candidate"
 
 
 def before(facts: DeploymentStatus, steps: tuple[Step, ...]) -> int:
