@@ -19,7 +19,7 @@ GENERATED_PAGES := docs/reference
 # Used in recipes after `venv`: the environment stands then.
 PYTHON = $$($(LOCAL_CLUSTER) venv-path)/bin/python
 
-.PHONY: help demo up down env images sbom deploy test test-unit test-image test-integration test-scale test-e2e generate verify bench bench-analysis venv venv-path binaries lock
+.PHONY: help demo up down env images sbom deploy test test-unit test-image test-integration test-scale test-e2e generate verify bench bench-analysis bench-data bench-registry bench-shadow bench-operator venv venv-path binaries lock
 
 help: ## Show this list
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | while IFS=$$'\t' read -r name words; do printf '  make %-18s %s\n' "$$name" "$$words"; done
@@ -90,9 +90,24 @@ verify: ## Generated files up to date (writes nothing); lint, types, layers
 bench: ## The server beside what a user would write by hand, and beside bare inference
 	@$(LOCAL_CLUSTER) venv >/dev/null
 	PYTHONPATH=operator:images/server exec $(PYTHON) -m bench $(ARGS)
-bench-analysis: ## Simulated rollouts: the analysis beside Flagger's and Argo Rollouts' rules, on the same streams
+bench-analysis: ## Simulated rollouts: the analysis beside Flagger's and Argo Rollouts' rules, on the same streams; 6 minutes
 	@$(LOCAL_CLUSTER) venv >/dev/null
 	PYTHONPATH=operator exec $(PYTHON) -m bench.analysis $(ARGS)
+bench-data: ## A look at data beside DVC, into docs/benchmarks-data.md; 25 minutes, 12 GB of disk
+	@$(LOCAL_CLUSTER) venv >/dev/null
+	PYTHONPATH=operator:images/trainer:local-cluster exec $(PYTHON) -m bench.data $(ARGS)
+bench-registry: ## The registry at 10,000 versions beside MLflow, into docs/benchmarks-registry.md; 20 minutes, PostgreSQL
+	@$(LOCAL_CLUSTER) venv >/dev/null
+	$(LOCAL_CLUSTER) binaries >/dev/null
+	PYTHONPATH=operator:images/trainer:local-cluster exec $(PYTHON) -m bench.registry $(ARGS)
+bench-shadow: ## What a shadow costs clients, on the running cluster, into docs/benchmarks-shadow.md; 8 minutes
+	@$(LOCAL_CLUSTER) venv >/dev/null
+	eval "$$($(LOCAL_CLUSTER) env)"
+	PYTHONPATH=operator:local-cluster exec $(PYTHON) -m bench.shadow $(ARGS)
+bench-operator: ## The operator by its number of objects, into docs/benchmarks-operator.md; 20 minutes
+	@$(LOCAL_CLUSTER) venv >/dev/null
+	$(LOCAL_CLUSTER) binaries >/dev/null
+	PYTHONPATH=operator:local-cluster exec $(PYTHON) -m bench.operator $(ARGS)
 
 venv: ## Make the Python environment for development; print its path
 	@$(LOCAL_CLUSTER) venv

@@ -1,7 +1,4 @@
-"""``python -m bench.data``: measure, and write docs/benchmarks-data.md. About 25 minutes, and 12 GB of disk.
-
-PYTHONPATH=.:operator:images/trainer:local-cluster "$(make -s venv-path)/bin/python" -m bench.data
-"""
+"""``make bench-data``: measure, and write docs/benchmarks-data.md. About 25 minutes, and 12 GB of disk."""
 
 from __future__ import annotations
 
@@ -36,7 +33,7 @@ def page(made: list[Section], when: datetime) -> str:
         blocks.append(f"## {section.title}, {section.bytes / 1e9:.2f} GB\n\n{markdown(head, rows)}\n")
     return f"""# What a look at data costs, beside DVC
 
-Made by `python -m bench.data` on {when:%Y-%m-%d}: CSV files in one S3 server (SeaweedFS) on the same {os.cpu_count()}
+Made by `make bench-data` on {when:%Y-%m-%d}: CSV files in one S3 server (SeaweedFS) on the same {os.cpu_count()}
 cores ({cpu}) as what reads them, Python {platform.python_version()}; DVC {dvc.VERSION} from PyPI in an environment of
 its own. One command after the other, each a process of its own: its time, its processor time (the S3 server's is not
 in it), the most memory it had (maximum resident set), and the most disk it had beside the S3 server. "Load before" is

@@ -1,4 +1,4 @@
-"""``python -m bench.operator [SIZE ...]``: measure, and write docs/benchmarks-operator.md. About 20 minutes."""
+"""``make bench-operator ARGS="[SIZE ...]"``: measure, and write docs/benchmarks-operator.md. About 20 minutes."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def page(measured: list[Level], when: datetime) -> str:
     table = "".join(f"| {' | '.join(row)} |\n" for row in [head, ["---"] + ["---:"] * len(measured), *rows])
     return f"""# What the operator costs
 
-Made by `python -m bench.operator` on {when:%Y-%m-%d}: a real etcd, kube-apiserver and kube-controller-manager without
+Made by `make bench-operator` on {when:%Y-%m-%d}: a real etcd, kube-apiserver and kube-controller-manager without
 a kubelet, and one replica of the operator with 4 workers, all on the same {os.cpu_count()} cores ({cpu}), Python
 {platform.python_version()}. What one object of each kind stands for is written in `bench/operator/measure.py`; the
 limits that the operator is held to are in `tests/scale/limits.json`.

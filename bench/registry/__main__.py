@@ -1,6 +1,4 @@
-"""``python -m bench.registry``: measure, and write docs/benchmarks-registry.md. About 20 minutes.
-
-PYTHONPATH=.:operator:images/trainer:local-cluster "$(make -s venv-path)/bin/python" -m bench.registry
+"""``make bench-registry``: measure, and write docs/benchmarks-registry.md. About 20 minutes.
 
 1,000 models, which are 10,000 versions, are the size that is promised; fewer are for trying. PostgreSQL has to be on
 the machine (``apt-get install postgresql``); nothing of it need run.

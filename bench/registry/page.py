@@ -23,7 +23,7 @@ def page(figures: Figures, when: datetime) -> str:
     filled = ", ".join(f"{seconds:,.0f} s for {side}" for side, seconds in figures.filled.items())
     return f"""# The registry at {many:,} versions, beside MLflow's
 
-Made by `python -m bench.registry --models {models} --repeat {figures.repeat}` on {when:%Y-%m-%d}: {models:,} models
+Made by `make bench-registry ARGS="--models {models} --repeat {figures.repeat}"` on {when:%Y-%m-%d}: {models:,} models
 with {VERSIONS} versions each as ModelVersions on a real etcd and kube-apiserver, and the same in MLflow
 {theirs.MLFLOW}'s tracking server (from PyPI, {theirs.WORKERS} workers) on SQLite and on PostgreSQL; one after the other
 on the same {os.cpu_count()} cores ({_processor()}), Python {platform.python_version()}. The content is made by

@@ -1,7 +1,4 @@
-"""``python -m bench.shadow``: measure on the running cluster, and write docs/benchmarks-shadow.md. About 8 minutes.
-
-eval "$(make -s env)"; PYTHONPATH=.:operator:local-cluster "$(make -s venv-path)/bin/python" -m bench.shadow
-"""
+"""``make bench-shadow``: measure on the running cluster, and write docs/benchmarks-shadow.md. About 8 minutes."""
 
 from __future__ import annotations
 
@@ -39,7 +36,7 @@ def page(measured: list[Phase], seconds: float, when: datetime) -> str:
     loads = ", ".join(f"{phase.load[0]:.1f}" for phase in measured)
     return f"""# What a shadow costs the clients
 
-Made by `python -m bench.shadow` on {when:%Y-%m-%d}: two Deployments of the same model behind one Envoy on the local
+Made by `make bench-shadow` on {when:%Y-%m-%d}: two Deployments of the same model behind one Envoy on the local
 cluster, one replica each, asked in turn by one load, {RATE:g} requests a second each (large ones: {RATE / 4:g}),
 {seconds:g} s a row. In the rows "with a shadow" from the third run on every request is copied to a candidate, and the
 candidate compares its answers with those that the clients got. In the first two runs neither has a shadow: they show

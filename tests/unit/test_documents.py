@@ -79,3 +79,13 @@ def test_a_runbook_speaks_of_every_reason_that_asks_for_somebody() -> None:
     of_pods = {f.name for of in (failures, evidence_reasons) for f in vars(of).values() if isinstance(f, Failure)}
     of_pods |= {value for name, value in vars(server_reasons).items() if name.isupper() and isinstance(value, str)}
     assert said <= {str(reason) for reason in Reason} | of_pods
+
+
+def test_each_bench_has_a_target_that_says_how_long_it_takes() -> None:
+    help_of = dict(re.findall(r"(?m)^([a-z-]+):.*## (.*)$", (ROOT / "Makefile").read_text()))
+    contributing = (ROOT / "CONTRIBUTING.md").read_text()
+    benches = {path.parent.name for path in (ROOT / "bench").glob("*/__main__.py")}
+    assert benches >= {"analysis", "data", "operator", "registry", "shadow"}
+    for name in sorted(benches):
+        assert re.search(r"[0-9]+ minutes", help_of[f"bench-{name}"]), name
+        assert f"`bench-{name}`" in contributing or f"`make bench-{name}`" in contributing, name
