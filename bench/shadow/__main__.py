@@ -40,9 +40,11 @@ Made by `make bench-shadow` on {when:%Y-%m-%d}: two Deployments of the same mode
 cluster, one replica each, asked in turn by one load, {RATE:g} requests a second each (large ones: {RATE / 4:g}),
 {seconds:g} s a row. In the rows "with a shadow" from the third run on every request is copied to a candidate, and the
 candidate compares its answers with those that the clients got. In the first two runs neither has a shadow: they show
-how far two equal Deployments are apart. In the last two runs each question to the side without a shadow is asked of a
-second Deployment of the candidate's version, at the same time, by the client itself: the same work on the same cores
-without a mirror. What a shadow costs beyond the processor that it takes on this one node is the difference there.
+how far two equal Deployments are apart. In the next two the shadow shares two processors with all that the clients wait
+for: Envoy, the stable server, and the clients themselves. In the last two it takes its processor from nobody, as on a
+node with room or on another node: clients and stable servers have one processor, Envoy has the other, and the shadow
+runs there as an idle task (`cpu.idle`). What mirroring itself costs the clients is the difference there; what it is
+more in the two runs before is the price of the processor that the shadow takes from them.
 Differences are in milliseconds, with their 95% intervals (bootstrap): an
 interval that holds 0 is no difference that can be told from chance. Load average of the machine during the runs:
 {loads}.

@@ -1,13 +1,12 @@
 """Two Deployments of the same model behind one Envoy, asked in turn by one load: one has a shadow, the other has none.
 
-Whatever else the machine does hits both alike, so that what is left between them is the shadow's. The processor that
-the shadow itself takes is shared by both here, as on any node; beyond the mirror there is nothing on the client's way.
+Whatever else the machine does hits both alike, so that what is left between them is the shadow's. First the shadow
+shares the processors with all that the clients wait for; then it has only what nobody else wants (``cores.py``).
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
 import random
 import statistics
@@ -18,13 +17,14 @@ from typing import Any, Final
 
 import aiohttp
 
+from bench.shadow import cores
 from slipway.kube.objects import DEPLOYMENTS
 from tests.support import candidates
 from tests.support.e2e import MODEL, Tenant, World, settled_on
 
 WITH, WITHOUT = "with a shadow", "without"
-TWIN: Final = "twin"
-"""A Deployment of the candidate's version that clients ask themselves: the shadow's work without a mirror."""
+REQUESTS: Final = (("1 row (1 kB)", 1), ("256 rows (100 kB)", 256))
+"""What is asked: in words, and in rows."""
 RATE: Final = 40.0
 """Requests a second to each of the two."""
 RESAMPLES: Final = 2000
@@ -52,22 +52,22 @@ class Phase:
 
 
 def phases(world: World, seconds: float) -> list[Phase]:
-    """Before there is a shadow, and with one; small requests and large ones."""
+    """Before there is a shadow, with one, and with one that takes its processor from nobody."""
     with world.tenant("bench-shadow-with") as shadowed, world.tenant("bench-shadow-without") as plain:
         for tenant in (shadowed, plain):
             tenant.pair(candidates.healthy(2), candidates.healthy())
             tenant.serving("shadow/deployment.yaml", strategy=strategy())
         hosts = {WITH: shadowed.host, WITHOUT: plain.host}
-        made = []
-        for name, rows in (("1 row (1 kB)", 1), ("256 rows (100 kB)", 256)):
-            made.append(_run(world, hosts, f"{name}, no shadow on either", rows, seconds))
+
+        def both(words: str) -> list[Phase]:
+            return [_run(world, hosts, f"{name}, {words}", rows, seconds) for name, rows in REQUESTS]
+
+        made = both("no shadow on either")
         shadowed.ask_for("digits-v2")
         shadowed.until(DEPLOYMENTS, MODEL, _copies, what="copies")
-        for name, rows in (("1 row (1 kB)", 1), ("256 rows (100 kB)", 256)):
-            made.append(_run(world, hosts, name, rows, seconds))
-        twin = _twin(plain)
-        for name, rows in (("1 row (1 kB)", 1), ("256 rows (100 kB)", 256)):
-            made.append(_run(world, hosts, f"{name}, each also asked of a twin by the client", rows, seconds, twin))
+        made += both("a shadow on shared processors")
+        with cores.apart(world, shadowed, plain):
+            made += both("a shadow on spare processor")
         _end(shadowed)
         return made
 
@@ -75,16 +75,6 @@ def phases(world: World, seconds: float) -> list[Phase]:
 def strategy() -> dict[str, Any]:
     """All requests are copied, and the comparison comes to no verdict within the run."""
     return {"type": "Shadow", "shadow": {"percent": 100, "minSamples": 10_000_000, "maxDisagreement": "0.999"}}
-
-
-def _twin(tenant: Tenant) -> str:
-    """Serve the candidate's version beside, as a Deployment of its own; its host name."""
-    (example,) = tenant.example("shadow/deployment.yaml")
-    host = f"{TWIN}-{tenant.host}"
-    route = {**example["spec"]["route"], "hostnames": [host]}
-    tenant.give("shadow/deployment.yaml", name=TWIN, modelVersion="digits-v2", route=route, strategy=strategy())
-    tenant.until(DEPLOYMENTS, TWIN, settled_on("digits-v2"), what="the twin's traffic")
-    return host
 
 
 def _copies(obj: Mapping[str, Any]) -> bool:
@@ -98,14 +88,12 @@ def _end(tenant: Tenant) -> None:
     tenant.until(DEPLOYMENTS, MODEL, settled_on("digits-v1"), what="the shadow's end")
 
 
-def _run(
-    world: World, hosts: Mapping[str, str], name: str, rows: int, seconds: float, twin: str | None = None
-) -> Phase:
-    """One run; with a twin, each question to the side without a shadow is asked of it at the same time."""
+def _run(world: World, hosts: Mapping[str, str], name: str, rows: int, seconds: float) -> Phase:
+    """One run."""
     row = candidates.questions(offending=0)[0]["inputs"][0]["data"]
     question = {"inputs": [{"name": "x", "datatype": "FP32", "shape": [rows, 64], "data": row * rows}]}
     url = f"{world.gateway}/v2/models/{MODEL}/infer"
-    times = asyncio.run(_ask(url, hosts, question, seconds, RATE if rows == 1 else RATE / 4, twin))
+    times = asyncio.run(_ask(url, hosts, question, seconds, RATE if rows == 1 else RATE / 4))
     good = {side: [t for t in found if t is not None] for side, found in times.items()}
     return Phase(
         name=name,
@@ -120,12 +108,7 @@ def _run(
 
 
 async def _ask(
-    url: str,
-    hosts: Mapping[str, str],
-    question: Mapping[str, Any],
-    seconds: float,
-    rate: float,
-    twin: str | None,
+    url: str, hosts: Mapping[str, str], question: Mapping[str, Any], seconds: float, rate: float
 ) -> dict[str, list[float | None]]:
     """Milliseconds by side; None for a request that failed. Open: each is sent when its time has come."""
     times: dict[str, list[float | None]] = {side: [] for side in hosts}
@@ -142,11 +125,6 @@ async def _ask(
                 good = False
             times[side].append(1000 * (time.perf_counter() - begun) if good else None)
 
-        async def beside(host: str) -> None:
-            with contextlib.suppress(aiohttp.ClientError, TimeoutError):
-                async with session.post(url, json=question, headers={"Host": host}) as answer:
-                    await answer.read()
-
         begun, under_way = time.perf_counter(), set()
         for number in range(int(seconds * rate)):
             await asyncio.sleep(max(0.0, begun + number / rate - time.perf_counter()))
@@ -154,10 +132,9 @@ async def _ask(
             for place, (side, host) in enumerate(shuffle.sample(sorted(hosts.items()), 2)):
                 if place:
                     await asyncio.sleep(0.5 / rate)
-                asked = [one(side, host), *([beside(twin)] if twin and side == WITHOUT else [])]
-                for task in map(asyncio.create_task, asked):
-                    under_way.add(task)
-                    task.add_done_callback(under_way.discard)
+                task = asyncio.create_task(one(side, host))
+                under_way.add(task)
+                task.add_done_callback(under_way.discard)
         await asyncio.gather(*under_way)
     return times
 

@@ -15,7 +15,7 @@ import re
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -435,10 +435,9 @@ class Tenant:
             full_disk.fill(process.pid, contract.MODEL_DIR)
         return len(one_of_each)
 
-    def _servers(self, **labels: str) -> list[_Process]:
-        uids = [pod["metadata"]["uid"] for pod in self.pods(role="serve", **labels)]
-        found = [p for p in _processes() if "slipway_server" in p.command and any(uid in p.cgroup for uid in uids)]
-        assert found, "no server of these pods was found on this machine: is the cluster the local one?"
+    def _servers(self, **labels: str) -> list[Process]:
+        found = [p for p in processes_of(self.pods(role="serve", **labels)) if "slipway_server" in p.command]
+        assert found, "these pods run no server at present"
         return found
 
     def events(self, reason: str) -> list[str]:
@@ -498,11 +497,8 @@ class OperatorProcesses:
         Raises:
             AssertionError: not even a sandbox is on this machine.
         """
-        uids = [pod["metadata"]["uid"] for pod in self.pods()]
-        mine = [process for process in _processes() if any(uid in process.cgroup for uid in uids)]
-        assert mine, "no process of the operator was found on this machine: is the cluster the local one?"
         killed = 0
-        for process in mine:
+        for process in processes_of(self.pods()):
             if "slipway" in process.command:
                 with suppress(ProcessLookupError):
                     os.kill(process.pid, signal.SIGKILL)
@@ -529,17 +525,31 @@ class OperatorProcesses:
 
 
 @dataclass(frozen=True)
-class _Process:
+class Process:
+    """One process of this machine: its id, the paths of its control groups, its command line."""
+
     pid: int
     cgroup: str
     command: str
 
 
-def _processes() -> Iterator[_Process]:
+def processes_of(pods: Iterable[Object]) -> list[Process]:
+    """What runs in these pods, their sandboxes included.
+
+    Raises:
+        AssertionError: nothing of them is on this machine.
+    """
+    uids = [pod["metadata"]["uid"] for pod in pods]
+    found = [process for process in _processes() if any(uid in process.cgroup for uid in uids)]
+    assert found, "no process of these pods is on this machine: is the cluster the local one?"
+    return found
+
+
+def _processes() -> Iterator[Process]:
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
             try:
-                yield _Process(
+                yield Process(
                     int(entry.name),
                     (entry / "cgroup").read_text().replace("_", "-"),
                     (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace"),

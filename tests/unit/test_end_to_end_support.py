@@ -44,7 +44,7 @@ def killed(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
 def operator(monkeypatch: pytest.MonkeyPatch, *processes: tuple[int, str, str]) -> e2e.OperatorProcesses:
     """The operator's one pod is that of uid ``ours``, and these processes run: number, pod, command."""
-    made = [e2e._Process(pid, f"/kubepods/pod{pod}/x", command) for pid, pod, command in processes]
+    made = [e2e.Process(pid, f"/kubepods/pod{pod}/x", command) for pid, pod, command in processes]
     monkeypatch.setattr(e2e, "_processes", lambda: iter(made))
     pods = [{"metadata": {"uid": "ours"}}]
     return e2e.OperatorProcesses(cast("e2e.World", SimpleNamespace(api=SimpleNamespace(list=lambda *_: pods))))
