@@ -618,7 +618,10 @@ class World:
         status = self.status
         if weights := status.get("weights"):
             assert weights["stable"] + weights["candidate"] == 100
-        assert len(status.get("history", ())) <= self.the(DEPLOYMENTS, NAME)["spec"]["historyLimit"]
+        history, limit = status.get("history", ()), self.the(DEPLOYMENTS, NAME)["spec"]["historyLimit"]
+        assert len(history) <= max(limit, 1)
+        promoted = [entry["modelVersion"] for entry in history if entry["outcome"] == "Promoted"]
+        assert promoted[:1] == ([status["stable"]["modelVersion"]] if status.get("stable") else [])
 
 
 def _mirror(route: Manifest) -> dict[str, int]:

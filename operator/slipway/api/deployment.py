@@ -473,7 +473,9 @@ class DeploymentSpec(Model):
     progress_deadline: Deadline = "10m"
     """How long a candidate may take to become ready before the rollout is aborted."""
     history_limit: int = Field(default=5, ge=0, le=50)
-    """How many ended versions ``status.history`` remembers."""
+    """How many ended rollouts ``status.history`` remembers. Those that say what served come first: the newest promotion,
+    and as many before it as ``rollbackWindow`` reaches back, stay where newer rollouts that were aborted would push them
+    out. 0: the newest promotion and nothing else."""
 
 
 DeploymentSpec.model_config["json_schema_extra"] = rules(
@@ -637,6 +639,10 @@ class Looked(Model):
     counters: list[Counters] = Field(default=[], max_length=128, json_schema_extra=LIST_ATOMIC)
 
 
+FIRST_VERSION: Final = "first version"
+"""The reason of the promotion before which the Deployment served nothing: a history that ends with it is whole."""
+
+
 class HistoryEntry(Model):
     """What became of a rollout of a version: it ran ``from`` .. ``to``."""
 
@@ -689,7 +695,7 @@ class DeploymentStatus(Model):
     analysis: list[MetricAnalysis] = Field(default=[], max_length=16, json_schema_extra=list_map("metric"))
     looked: Looked | None = None
     history: list[HistoryEntry] = Field(default=[], max_length=50, json_schema_extra=LIST_ATOMIC)
-    """The newest first, at most ``spec.historyLimit``."""
+    """The newest first: at most ``spec.historyLimit``, and always the newest promotion."""
     last_action: LastAction | None = None
     replicas: int = 0
     """Pods of all versions, for the scale subresource."""

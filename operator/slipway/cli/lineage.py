@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Any, Final
 
 from slipway.api.common import parse_time
+from slipway.api.deployment import FIRST_VERSION
 from slipway.cli.client import Object
 from slipway.cli.graph import Branch, Node
 from slipway.cli.lists import Server, Version
@@ -261,7 +262,8 @@ def served_at(deployment: Object, when: datetime) -> list[Served]:
     """What a Deployment ran at a moment, by its history.
 
     A history's entry is a rollout: it began at ``from``, and ``to`` is when it ended. One that was promoted serves
-    everything from then on, until the next one is promoted.
+    everything from then on, until the next one is promoted. A history is bounded: it holds what served since its oldest
+    promotion, and of a candidate before its other entries it may know nothing any more.
 
     Raises:
         BeforeHistory: the moment lies before what the history remembers; the message says since when it does.
@@ -273,11 +275,7 @@ def served_at(deployment: Object, when: datetime) -> list[Served]:
     made = parse_time(deployment["metadata"]["creationTimestamp"])
     if when < made:
         raise ValueError(f"it was made at {moment(deployment['metadata']['creationTimestamp'])}")
-    found = list(_stable_at(promoted, when))
-    cut = len(history) >= int(deployment["spec"].get("historyLimit", 5))
-    if not found and cut and history and when < parse_time(history[-1]["from"]):
-        begin = moment(history[-1]["from"])
-        raise BeforeHistory(f"its history begins at {begin}: spec.historyLimit says how many rollouts it remembers")
+    found = list(_stable_at(promoted, when)) or list(_before_promotions(status, history, promoted, when))
     for entry in history:
         if parse_time(entry["from"]) <= when < parse_time(entry["to"]):
             ended = {"Promoted": "then promoted", "Aborted": "then aborted", "Superseded": "then superseded"}
@@ -297,3 +295,26 @@ def _stable_at(promoted: Sequence[Mapping[str, Any]], when: datetime) -> Iterabl
             return [Served(entry["modelVersion"], "stable", entry["to"], until, entry.get("reason", ""))]
         until = entry["to"]
     return []
+
+
+def _before_promotions(
+    status: Mapping[str, Any],
+    history: Sequence[Mapping[str, Any]],
+    promoted: Sequence[Mapping[str, Any]],
+    when: datetime,
+) -> Iterable[Served]:
+    """What served before the oldest promotion that the history remembers, as far as that can be told."""
+    serving = (status.get("stable") or {}).get("modelVersion")
+    if promoted and promoted[-1].get("reason") == FIRST_VERSION or not (promoted or serving):
+        return []  # nothing was before it
+    # An operator of an earlier release cut promotions away like any entry. Rollouts follow one another, so the one that
+    # is missing ended before the oldest that is known began.
+    if not promoted and history and when >= parse_time(history[-1]["from"]):
+        return [Served(serving, "stable", None, None, "promoted before its history begins")]
+    if promoted:
+        since = f"its history says what served since {moment(promoted[-1]['to'])}"
+    elif history:
+        since = f"its history begins at {moment(history[-1]['from'])}; {serving} serves now"
+    else:
+        since = f"its history is empty; {serving} serves now"
+    raise BeforeHistory(f"{since}; spec.historyLimit says how many rollouts it remembers")

@@ -202,8 +202,58 @@ def test_what_cannot_be_answered_is_a_sentence(api: FakeApi, asked: dict[str, st
 def test_before_a_history_that_was_cut_nothing_is_claimed(api: FakeApi) -> None:
     cut = scene.deployment(stable="digits-v2", history=HISTORY[:2], spec={"historyLimit": 2})
     api.objects = [o for o in api.objects if o["metadata"]["name"] != "digits"] + [cut]
-    with pytest.raises(Stop, match="its history begins at 2026-11-22 05:00:00"):
-        ask(api, what="digits", at="2026-11-22T04:00Z")
+    for when in ("2026-11-22T04:00Z", "2026-11-22T05:10Z"):  # when v2 was the candidate: beside whom is not known
+        with pytest.raises(Stop, match="is not known: its history says what served since 2026-11-22 05:30:00"):
+            ask(api, what="digits", at=when)
+    with pytest.raises(Stop, match="digits served nothing at .* its first version was not ready yet"):
+        whole = cut | {"status": cut["status"] | {"history": HISTORY}}
+        api.objects = [o for o in api.objects if o["metadata"]["name"] != "digits"] + [whole]
+        ask(api, what="digits", at="2026-11-22T02:59Z")
+
+
+def aborted(hour: int) -> dict[str, str]:
+    return {"modelVersion": "digits-v3", "outcome": "Aborted", "reason": "harm"} | {
+        "from": f"2026-11-22T{hour:02}:00:00Z",
+        "to": f"2026-11-22T{hour:02}:10:00Z",
+    }
+
+
+@pytest.mark.parametrize(
+    ("history", "limit", "when", "served"),
+    [
+        # as the operator keeps it
+        ([*map(aborted, (10, 9, 8, 7)), HISTORY[2]], 5, "2026-11-22T12:00Z", [("stable", "digits-v1")]),
+        ([*map(aborted, (10, 9, 8, 7)), HISTORY[2]], 5, "2026-11-22T05:00Z", [("stable", "digits-v1")]),
+        ([HISTORY[2]], 0, "2026-11-22T12:00Z", [("stable", "digits-v1")]),
+        # as one of an earlier release left it
+        ([*map(aborted, (10, 9, 8, 7, 6))], 5, "2026-11-22T12:00Z", [("stable", "digits-v1")]),
+        (
+            [*map(aborted, (10, 9, 8, 7, 6))],
+            5,
+            "2026-11-22T08:05Z",
+            [("stable", "digits-v1"), ("candidate", "digits-v3")],
+        ),
+        ([*map(aborted, (10, 9, 8, 7, 6))], 5, "2026-11-22T05:59Z", "its history begins at 2026-11-22 06:00:00"),
+        ([], 0, "2026-11-22T12:00Z", "its history is empty; digits-v1 serves now"),
+    ],
+)
+def test_rollouts_that_came_to_nothing_do_not_hide_what_served(
+    api: FakeApi,
+    capsys: pytest.CaptureFixture[str],
+    history: list[dict[str, str]],
+    limit: int,
+    when: str,
+    served: list[tuple[str, str]] | str,
+) -> None:
+    shown = scene.deployment(stable="digits-v1", history=history, spec={"historyLimit": limit})
+    api.objects = [o for o in api.objects if o["metadata"]["name"] != "digits"] + [shown]
+    if isinstance(served, str):
+        with pytest.raises(Stop, match=f"is not known: {served}"):
+            ask(api, what="digits", at=when)
+    else:
+        ask(api, GraphOutput.JSON, what="digits", at=when)
+        found = json.loads(capsys.readouterr().out)
+        assert [(n["role"], n["name"]) for n in found["nodes"] if "role" in n] == served
 
 
 def test_nothing_depends_on_it(api: FakeApi, capsys: pytest.CaptureFixture[str]) -> None:

@@ -326,6 +326,23 @@ CAPACITY: dict[str, Story] = {
             Turn(ask_for(V2), paused(V2, 10)),
         ],
     ),
+    "rollouts that were aborted do not close the way back": Story(
+        world_with,
+        [
+            first(strategy=canary(rollbackWindow=1), historyLimit=2),
+            *goes(V2),
+            *(
+                turn
+                for _ in range(3)
+                for turn in (
+                    Turn(ask_for(V3), paused(V3, 10)),
+                    Turn(say("abort"), degraded("said abort", left=[V2])),
+                    Turn(ask_for(V2), healthy(V2)),
+                )
+            ),
+            Turn(ask_for(V1), both(healthy(V1), remembers(("Promoted", f"rolled back to {V1} from {V2}")))),
+        ],
+    ),
     "a rollback that was aborted and is retried skips the steps again": Story(
         world_with,
         [

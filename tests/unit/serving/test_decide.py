@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import copy
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 
 from slipway.api.common import ACTION_ANNOTATION, rfc3339
+from slipway.api.deployment import HistoryEntry
 from slipway.kube.fake import Crash
 from slipway.kube.objects import DEPLOYMENTS, MODEL_VERSIONS
 from slipway.kube.plan import Plan
 from slipway.serving.decide import LOOK_AGAIN, decide
 from slipway.serving.observe import observe
+from slipway.serving.rollout import rollback
 from tests.support.builders import NAMESPACE
 from tests.support.serving_builders import NAME, ready_version
 from tests.support.serving_world import DEFAULTS, KEY, World, run_until
@@ -284,9 +286,53 @@ async def test_history_is_bounded_and_the_newest_comes_first() -> None:
     assert all(h["from"] <= h["to"] for h in world.status["history"])
 
 
-async def test_history_may_be_left_out() -> None:
-    assert not (await serving(historyLimit=0)).status.get("history")
-    assert (await serving()).status["history"]
+def remembered(world: World) -> list[tuple[str, str]]:
+    return [(h["modelVersion"], h["outcome"]) for h in world.status["history"]]
+
+
+async def test_without_a_history_only_what_serves_is_remembered() -> None:
+    world = await serving(historyLimit=0)
+    assert remembered(world) == [(V1, "Promoted")]
+    await told(world, Turn(ask_for(V2), paused(V2, 10)), Turn(say("abort"), degraded("said abort", left=[V1])))
+    assert remembered(world) == [(V1, "Promoted")]
+    await told(world, Turn(ask_for(V3), paused(V3, 10)), Turn(say("promote-full"), healthy(V3)))
+    assert remembered(world) == [(V3, "Promoted")]
+
+
+P, A = "Promoted", "Aborted"
+
+
+@pytest.mark.parametrize(
+    ("history", "limit", "window", "expected"),
+    [
+        ([], 5, 0, []),
+        ([(V1, P)], 0, 0, [(V1, P)]),
+        ([(V2, A), (V1, P)], 0, 0, [(V1, P)]),
+        ([(V2, A), (V1, P)], 1, 0, [(V1, P)]),
+        ([(V2, A), (V1, P)], 2, 0, [(V2, A), (V1, P)]),
+        ([(V2, A)], 0, 0, []),
+        # as many aborted ones as there is room for, and then still what serves
+        ([(V2, A), (V3, A), (V2, A), (V3, A), (V1, P)], 3, 0, [(V2, A), (V3, A), (V1, P)]),
+        # a promotion beyond the window is an entry like any other
+        ([(V3, P), (V2, P), (V1, P)], 2, 0, [(V3, P), (V2, P)]),
+        ([(V3, A), (V3, A), (V2, P), (V3, A), (V1, P)], 3, 0, [(V3, A), (V3, A), (V2, P)]),
+        # and one in it stays, so that there is a way back
+        ([(V3, A), (V3, A), (V2, P), (V3, A), (V1, P)], 3, 1, [(V3, A), (V2, P), (V1, P)]),
+        ([(V3, A), (V2, P), (V3, P), (V1, P)], 3, 2, [(V2, P), (V3, P), (V1, P)]),
+    ],
+)
+def test_what_of_the_history_is_kept(
+    history: list[tuple[str, Literal["Promoted", "Aborted"]]],
+    limit: int,
+    window: int,
+    expected: list[tuple[str, str]],
+) -> None:
+    given = [
+        HistoryEntry(model_version=version, from_="2026-11-22T10:00:00Z", to="2026-11-22T10:10:00Z", outcome=outcome)
+        for version, outcome in history
+    ]
+    found = rollback.kept(given, limit, window)
+    assert [(entry.model_version, entry.outcome) for entry in found] == expected
 
 
 def test_many_versions_in_a_row_do_not_pile_up() -> None:

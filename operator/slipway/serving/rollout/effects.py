@@ -14,6 +14,7 @@ from typing import Final, Literal
 from slipway import podfacts
 from slipway.api.common import duration, rfc3339, seconds
 from slipway.api.deployment import (
+    FIRST_VERSION,
     ComparisonTerms,
     DeploymentStatus,
     HistoryEntry,
@@ -206,7 +207,7 @@ def _enthrone(s: Situation, row: Row) -> Decision:
 def _story(s: Situation, old: VersionStatus | None) -> str:
     """How it came to serve."""
     if old is None:
-        return "first version"
+        return FIRST_VERSION
     new, before = s.observed.versions.get(s.candidate or ""), s.observed.versions.get(old.model_version)
     if new and before and rollback.is_back(s.facts, new.number, before.number):
         return f"rolled back to {s.candidate} from {old.model_version}"
@@ -350,7 +351,9 @@ def _closed(s: Situation, outcome: Literal["Promoted", "Aborted", "Superseded"],
         outcome=outcome,
         reason=why[:_REASON_LIMIT],
     )
-    return s.facts.model_copy(update={"history": [entry, *s.facts.history][: s.spec.history_limit]})
+    spec = s.spec
+    history = rollback.kept([entry, *s.facts.history], spec.history_limit, spec.strategy.rollback_window)
+    return s.facts.model_copy(update={"history": history})
 
 
 def _rollout(s: Situation, **changed: object) -> Rollout:

@@ -1,8 +1,23 @@
-"""Which versions served before, and whether going back to one needs the steps again. Pure."""
+"""Which versions served before, what is remembered of it, and whether going back to one needs the steps again. Pure."""
 
 from __future__ import annotations
 
-from slipway.api.deployment import DeploymentStatus
+from collections.abc import Sequence
+
+from slipway.api.deployment import DeploymentStatus, HistoryEntry
+
+
+def kept(history: Sequence[HistoryEntry], limit: int, window: int) -> list[HistoryEntry]:
+    """As much of the history as is remembered, the newest first.
+
+    The newest promotion is that of the version that serves, and the ``window`` promotions before it are those that one
+    may go back to: rollouts that came to nothing, however many, must not make them forgotten. Promotions stay without
+    a gap between them, so that between any two the version that served is known.
+    """
+    promoted = [number for number, entry in enumerate(history) if entry.outcome == "Promoted"][: window + 1]
+    room = max(limit - len(promoted), 0)
+    others = [number for number in range(len(history)) if number not in promoted][:room]
+    return [history[number] for number in sorted({*promoted, *others})]
 
 
 def served(facts: DeploymentStatus) -> list[str]:
