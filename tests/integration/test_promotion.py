@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
+from dataclasses import replace
+
 import pytest
 
+from slipway import contract
 from slipway.api.common import Label
+from slipway.cli import tracing
+from slipway.cli.client import Cluster
+from slipway.cli.options import GraphOutput
 from slipway.kube.objects import DEPLOYMENTS, JOBS, MODEL_VERSIONS, NAMESPACES
-from tests.support.api_server import Refusal
+from tests.support.api_server import Object, Refusal
+from tests.support.kubelet import Act, trains_well
 from tests.support.world import Team, World, condition
 
 
@@ -63,6 +72,61 @@ def test_from_development_to_production(world: World) -> None:
     prod.deploy(routed=False)
     prod.deployment_until("Healthy")
     assert first["status"]["lineage"]["origin"] == "Promoted"
+
+
+def trains_torch(pod: Object) -> Act:
+    """A training that keeps its weights: others may begin from them."""
+    act = trains_well(pod)
+    result = contract.loads(contract.TrainResult, act.message)
+    weights = contract.WeightsResult("sha256:" + hashlib.sha256(act.message.encode()).hexdigest(), 19000)
+    return replace(act, message=contract.dumps(replace(result, weights=weights)))
+
+
+def test_a_copy_is_found_by_the_data_of_a_parent_that_stayed_behind(
+    world: World, capsys: pytest.CaptureFixture[str]
+) -> None:
+    dev, prod = world.team(), world.team()
+    dev.play("train", trains_torch)
+    dev.run(data=[{"name": "train", "uri": "s3://data/bad/", "digest": "sha256:" + "b" * 64}])
+    dev.version_until("Ready")
+    dev.run(
+        "digits-2",
+        data=[{"name": "train", "uri": "s3://data/good/", "digest": "sha256:" + "f" * 64}],
+        **{"from": {"modelVersion": "digits-v1"}},
+    )
+    dev.version_until("Ready", "digits-v2")
+    annotate(dev, to=prod.namespace)
+    annotate(prod, **{"from": dev.namespace})
+    promote(world, dev, prod, "digits-v2")
+    prod.version_until("Ready", "digits-v2")
+    plugin = Cluster(str(world.cluster.kubeconfig), None)
+
+    def edges(namespace: str | None, **asked: str) -> set[tuple[str, str, str]]:
+        tracing.trace(lambda: plugin, tracing.Asked(**asked), namespace, namespace is None, GraphOutput.JSON)
+        told = json.loads(capsys.readouterr().out)["edges"]
+        return {(e["from"], e["relation"], e["to"]) for e in told}
+
+    bad = "sha256:" + "b" * 64
+    data = f"Data/{bad}"
+    first, child = (f"ModelVersion/{dev.namespace}/digits-v{n}" for n in (1, 2))
+    copy = f"ModelVersion/{prod.namespace}/digits-v2"
+    here = {(data, "went into", first), (first, "parent of", child)}
+    assert edges(dev.namespace, data=bad) == here
+    assert edges(prod.namespace, data=bad) == {(data, "went into an ancestor of", copy)}
+    assert edges(None, data=bad) == {*here, (child, "promoted to", copy)}
+    # And up again, with another version of the parent's name beside the copy.
+    prod.register(number=1)
+    above = edges(prod.namespace, what="digits-v2")
+    assert {(child, "promoted to", copy), (first, "parent of", copy), (data, "read by", made_by(dev, 1))} <= above
+    assert not any(f"ModelVersion/{prod.namespace}/digits-v1" in edge for edge in above)
+    # The copy does not lose it when the parent is deleted.
+    world.api.delete(MODEL_VERSIONS, dev.namespace, "digits-v1")
+    dev.gone(MODEL_VERSIONS, "digits-v1")
+    assert edges(prod.namespace, data=bad) == {(data, "went into an ancestor of", copy)}
+
+
+def made_by(team: Team, number: int) -> str:
+    return f"TrainingRun/{team.namespace}/digits-{number}"
 
 
 def test_what_is_no_copy_is_no_promotion(world: World) -> None:

@@ -24,6 +24,7 @@ class FakeApi:
         asked: what was asked for, in order: the verb and the path.
         answers: called after each PATCH or POST with the object: the operator's part.
         forbidden: plurals that the user may not read.
+        strange: namespaces in which the user may read nothing.
     """
 
     def __init__(self, *objects: Object, namespace: str = "team") -> None:
@@ -34,6 +35,7 @@ class FakeApi:
         self.namespace = namespace
         self.asked: list[tuple[str, str]] = []
         self.forbidden: set[str] = set()
+        self.strange: set[str] = set()
         self.answers: Callable[[Object], Iterator[Object]] = lambda _: iter(())
         self.log: list[str] = []
 
@@ -107,7 +109,7 @@ class FakeApi:
 
     def _one(self, path: str) -> Object:
         *_, namespace, plural, name = path.split("/")
-        if plural in self.forbidden:
+        if plural in self.forbidden or namespace in self.strange:
             raise Forbidden(f"anna may not get {plural} in the namespace {namespace}")
         for found in self.objects:
             meta = found["metadata"]

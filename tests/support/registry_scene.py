@@ -7,7 +7,9 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from slipway.api.common import API_VERSION, GROUP, Label
+from slipway.api import wayback
+from slipway.api.common import API_VERSION
+from slipway.api.model_version import Lineage, ModelVersionSpec
 from tests.support.api_server import Api, Object, resource_of
 
 NAMESPACE = "team"
@@ -17,10 +19,6 @@ CREATED = "2026-11-22T02:58:00Z"
 def digest(of: str) -> str:
     """A digest that a person can make again."""
     return f"sha256:{hashlib.sha256(of.encode()).hexdigest()}"
-
-
-def _short(text: str) -> str:
-    return text.removeprefix("sha256:")[:40]
 
 
 def lineage(
@@ -34,11 +32,16 @@ def lineage(
     metrics: Mapping[str, str] | None = None,
     parent: str | None = None,
     run: str | None = None,
+    weights: str | None = None,
+    parent_weights: str | None = None,
+    ancestry: Object | None = None,
 ) -> Object:
     """The record of one training.
 
     Args:
         data: name of each data set -> what its digest is of.
+        weights: what the digest of its weights is of; absent: of its name.
+        parent_weights: what the digest of the weights is of that it began from; absent: of the parent's name.
     """
     code: Object = {
         "image": {"ref": "registry.example/trainer:1", "digest": digest(image)},
@@ -68,10 +71,18 @@ def lineage(
         "metrics": [{"name": n, "value": v} for n, v in (metrics or {"accuracy": f"0.9{number % 10}"}).items()],
         "artifact": artifact(model, number),
         "parity": {"maxAbsDiff": "1.2e-07", "rows": 16},
+        "weights": {
+            "uri": f"s3://models/{model}/runs/{number}/model.safetensors",
+            "digest": digest(weights or f"weights of {model}-v{number}"),
+            "size": 19000,
+            "store": "default",
+        },
         "result": f"s3://models/{model}/runs/{number}/result.json",
     }
     if parent:
-        made["parent"] = {"modelVersion": parent, "digest": digest(f"weights of {parent}")}
+        made["parent"] = {"modelVersion": parent, "digest": digest(parent_weights or f"weights of {parent}")}
+    if ancestry is not None:
+        made["ancestry"] = ancestry
     return made
 
 
@@ -96,27 +107,12 @@ def version(
     """A ModelVersion with its status and the labels for the way back."""
     made_of.setdefault("data", {"train": f"{model} data"})
     origin = lineage(model, number, **made_of)
-    labels = {
-        Label.MODEL: model,
-        f"{GROUP}/artifact": _short(artifact(model, number)["digest"]),
-        f"{GROUP}/image": _short(origin["code"]["image"]["digest"]),
-        **{f"data.{GROUP}/{_short(d['digest'])}": "" for d in origin["data"]},
-    }
-    if "git" in origin["code"]:
-        labels[f"{GROUP}/commit"] = _short(origin["code"]["git"]["commit"])
-    if "parent" in origin:
-        labels[f"{GROUP}/parent"] = origin["parent"]["modelVersion"]
     tensor = {"name": "x", "datatype": "FP32", "shape": [-1, 64]}
     logits = {"name": "logits", "datatype": "FP32", "shape": [-1, 10]}
-    return {
+    made: Object = {
         "apiVersion": API_VERSION,
         "kind": "ModelVersion",
-        "metadata": {
-            "name": f"{model}-v{number}",
-            "namespace": namespace,
-            "labels": labels,
-            "creationTimestamp": CREATED,
-        },
+        "metadata": {"name": f"{model}-v{number}", "namespace": namespace, "creationTimestamp": CREATED},
         "spec": {
             "model": model,
             "version": number,
@@ -132,6 +128,32 @@ def version(
             "lineage": origin,
         },
     }
+    return labelled(made)
+
+
+def labelled(version: Object) -> Object:
+    """With the labels of the way back, as the registry sets them."""
+    spec = ModelVersionSpec.model_validate(version["spec"])
+    labels = wayback.labels(spec, Lineage.model_validate(version["status"]["lineage"]))
+    return version | {"metadata": version["metadata"] | {"labels": labels}}
+
+
+def ancestry(parent: Object) -> Object:
+    """What a version that begins from this one descends from, as the operator writes it down."""
+    return wayback.ancestry(Lineage.model_validate(parent["status"]["lineage"])).wire()
+
+
+def promoted(version: Object, to: str) -> Object:
+    """The copy of a version in another namespace, as the operator leaves it."""
+    made, meta = copy.deepcopy(version), version["metadata"]
+    step = {"namespace": meta["namespace"], "modelVersion": meta["name"], "at": "2026-11-22T04:00:00Z"}
+    origin = made["status"]["lineage"]
+    origin |= {"origin": "Promoted", "promotions": [*origin.get("promotions", ()), step]}
+    origin.pop("reproductions", None)
+    made["metadata"] = {"name": meta["name"], "namespace": to, "creationTimestamp": CREATED}
+    made["spec"].pop("trainingRun", None)
+    made["spec"]["promotedFrom"] = {"namespace": meta["namespace"], "modelVersion": meta["name"]}
+    return labelled(made)
 
 
 def run(name: str = "digits-1", *, model: str = "digits", namespace: str = NAMESPACE, **status: Any) -> Object:

@@ -46,6 +46,10 @@ class Label:
     IMAGE: Final = f"{GROUP}/image"
     COMMIT: Final = f"{GROUP}/commit"
     PARENT: Final = f"{GROUP}/parent"
+    WEIGHTS: Final = f"{GROUP}/weights"
+    """Of the weights that another training may begin from."""
+    PARENT_WEIGHTS: Final = f"{GROUP}/parent-weights"
+    """Of the weights that this one began from: a name may be given again, and is another one in each namespace."""
 
 
 class Model(BaseModel):

@@ -473,8 +473,8 @@ class DeploymentSpec(Model):
     progress_deadline: Deadline = "10m"
     """How long a candidate may take to become ready before the rollout is aborted."""
     history_limit: int = Field(default=5, ge=0, le=50)
-    """How many ended rollouts ``status.history`` remembers. Those that say what served come first: the newest promotion,
-    and as many before it as ``rollbackWindow`` reaches back, stay where newer rollouts that were aborted would push them
+    """How many ended rollouts ``status.history`` remembers. What served is remembered first: the newest promotion, and
+    as many before it as ``rollbackWindow`` reaches back, stay where rollouts that were aborted since would push them
     out. 0: the newest promotion and nothing else."""
 
 

@@ -32,7 +32,7 @@ from slipway.api.common import (
     matching,
     rules,
 )
-from slipway.api.training_run import GateLineage, MetricStatus, Verdict
+from slipway.api.training_run import Ancestry, GateLineage, MetricStatus, Verdict
 
 CREATED_BY_ANNOTATION: Final = f"{GROUP}/created-by"
 """On a TrainingRun and on the version that it makes: the user name of who applied the run. Nobody is asked for it but
@@ -362,7 +362,8 @@ class Lineage(Model):
     it was trained elsewhere, and nobody here knows of what. ``Promoted``: a copy of another namespace's version, whose
     lineage this is."""
     promotions: list[Promotion] = Field(default=[], max_length=PROMOTIONS, json_schema_extra=LIST_ATOMIC)
-    """The namespaces that it came through, the newest last; one may come twice. The newest 16."""
+    """The namespaces that it came through, the newest last; one may come twice. The first, where it was made, and the
+    newest 15 others."""
     source: Source | None = None
     """Where an imported model comes from, by ``spec.source``."""
     training_run: RunLineage | None = None
@@ -380,6 +381,9 @@ class Lineage(Model):
     parity: ParityLineage | None = None
     parent: ParentLineage | None = None
     """What it was fine-tuned from."""
+    ancestry: Ancestry | None = None
+    """What that one, and all before it, were made of. Absent where there is none, and in a lineage that an operator of
+    an earlier release wrote."""
     weights: WeightsLineage | None = None
     """Absent for what a program wrote."""
     result: str | None = None
@@ -518,6 +522,7 @@ MODEL_VERSION: Final = Kind(
         Column("Age", ".metadata.creationTimestamp", "date"),
         Column("Digest", ".spec.artifact.digest", priority=1),
         Column("Signer", ".status.evidence.key", priority=1),
+        Column("From", ".spec.promotedFrom.namespace", priority=1),
         Column("Message", ".status.message", priority=1),
     ),
 )

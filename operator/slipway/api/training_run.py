@@ -448,6 +448,29 @@ class DataPin(Model):
     """The S3 place of manifest and profile."""
 
 
+ANCESTRY_DATA: Final = 128
+ANCESTRY_CODE: Final = 64
+"""Digests of ancestors that a version carries, and with each a label: a bound for the size of an object."""
+
+
+_Short = Annotated[str, Field(max_length=71)]
+"""``sha256:`` and 64 digits, or a commit."""
+
+
+class Ancestry(Model):
+    """What everything that a version descends from was made of: digests, each once, the nearest first. Written down
+    when the training begins, because an ancestor may be deleted, or stay behind in another namespace."""
+
+    data: list[_Short] = Field(default=[], max_length=ANCESTRY_DATA, json_schema_extra=LIST_ATOMIC)
+    """Manifest digests of data sets."""
+    images: list[_Short] = Field(default=[], max_length=ANCESTRY_CODE, json_schema_extra=LIST_ATOMIC)
+    """Of the images that trained."""
+    commits: list[_Short] = Field(default=[], max_length=ANCESTRY_CODE, json_schema_extra=LIST_ATOMIC)
+    """That the training code came from."""
+    cut: int | None = None
+    """At least how many were left out, those of the furthest ancestors."""
+
+
 class ParentPin(Model):
     """The weights that this run begins with, settled once, before the Job is made."""
 
@@ -457,6 +480,8 @@ class ParentPin(Model):
     """The sha256 of the file. The pod checks that it still has it."""
     size: int
     store: str
+    ancestry: Ancestry | None = None
+    """What that version, and all before it, were made of; absent where an operator of an earlier release settled it."""
 
 
 class MetricStatus(Model):

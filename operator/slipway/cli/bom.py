@@ -20,7 +20,7 @@ from packageurl import PackageURL
 
 from slipway.cli.card import Words
 from slipway.cli.client import Object
-from slipway.cli.reading import lineage_of
+from slipway.cli.reading import home, lineage_of
 
 _WORDS = ("users", "useCases", "technicalLimitations", "performanceTradeoffs")
 
@@ -73,7 +73,9 @@ def _parts(lineage: Mapping[str, Any]) -> Iterator[Component]:
             yield Component(type=kind, name=name, version=found, bom_ref=f"framework:{name}", purl=url)
     if parent := (lineage.get("parent") or {}).get("modelVersion"):
         kind = ComponentType.MACHINE_LEARNING_MODEL
-        yield Component(type=kind, name=parent, bom_ref=f"model:{parent}", description="It was fine-tuned from this.")
+        weights = Property(name="slipway:weightsDigest", value=lineage["parent"]["digest"])
+        told = "It was fine-tuned from this."
+        yield Component(type=kind, name=parent, bom_ref=f"model:{parent}", description=told, properties=[weights])
 
 
 def _code(code: Mapping[str, Any]) -> Iterator[Component]:
@@ -99,6 +101,9 @@ def _properties(version: Object, lineage: Mapping[str, Any]) -> Iterator[Propert
     run, status = lineage.get("trainingRun") or {}, version.get("status") or {}
     facts = {
         "namespace": version["metadata"].get("namespace"),
+        # The run, the code and the parent are there.
+        "madeIn": home(version) if lineage.get("promotions") else None,
+        "promotedFrom": ", ".join(f"{p['namespace']}/{p['modelVersion']}" for p in lineage.get("promotions") or ()),
         "trainingRun": run.get("name"),
         "createdBy": run.get("createdBy"),
         "finishedAt": run.get("finishedAt"),
@@ -109,7 +114,7 @@ def _properties(version: Object, lineage: Mapping[str, Any]) -> Iterator[Propert
         "packages": (lineage.get("environment") or {}).get("packages"),
         **{f"parameter:{name}": value for name, value in (lineage.get("parameters") or {}).items()},
     }
-    yield from (Property(name=f"slipway:{k}", value=str(v)) for k, v in facts.items() if v is not None)
+    yield from (Property(name=f"slipway:{k}", value=str(v)) for k, v in facts.items() if v not in (None, ""))
 
 
 def _card(spec: Mapping[str, Any], lineage: Mapping[str, Any], words: Words) -> dict[str, Any]:

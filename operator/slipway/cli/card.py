@@ -9,7 +9,7 @@ from typing import Any, Final
 from slipway.cli.client import Object
 from slipway.cli.lineage import environment_words
 from slipway.cli.lists import Server
-from slipway.cli.reading import lineage_of
+from slipway.cli.reading import home, lineage_of
 from slipway.cli.show import moment, plural, short, size, took
 
 WORDS: Final = {
@@ -81,7 +81,7 @@ def card(version: Object, servers: Sequence[Server], words: Words) -> Card:
         Section("What it takes and gives", ("", "name", "type", "shape"), tuple(_signature(spec["signature"]))),
         _measured(lineage),
         Section("What it was made of", ("", "name", "where", "digest"), tuple(_inputs(lineage))),
-        Section("How it was made", (), tuple(_making(lineage))),
+        Section("How it was made", (), tuple(_making(version, lineage))),
         Section("Parameters", (), tuple(sorted((lineage.get("parameters") or {}).items()))),
         Section("The file", (), tuple(_file(spec["artifact"], lineage))),
         Section("What vouches for it", (), tuple(_evidence(status, lineage))),
@@ -106,10 +106,17 @@ def _lead(version: Object, lineage: Mapping[str, Any]) -> Iterator[str]:
     if origin == "Imported":
         said = f": {source['description']}" if source.get("description") else ""
         yield f"It was trained elsewhere{said}. What stands here of its making is what whoever registered it says."
+    if came := [f"{step['namespace']}/{step['modelVersion']}" for step in lineage.get("promotions") or ()]:
+        yield f"It was promoted from {', which was promoted from '.join(reversed(came))}."
     if parent := (lineage.get("parent") or {}).get("modelVersion"):
-        yield f"It was fine-tuned from {parent}."
+        yield f"It was fine-tuned from {parent}{_where(version)}."
     if message := status.get("message"):
         yield f"{message[0].upper()}{message[1:]}."
+
+
+def _where(version: Object) -> str:
+    """Where what is named of its making is, if that is not where the version is."""
+    return "" if home(version) == version["metadata"].get("namespace") else f" in the namespace {home(version)}"
 
 
 def _signature(signature: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
@@ -146,11 +153,11 @@ def _inputs(lineage: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
         yield "image", "", image["ref"], image.get("digest") or "unknown"
 
 
-def _making(lineage: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+def _making(version: Object, lineage: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     if run := lineage.get("trainingRun"):
         length = took(run.get("startedAt"), run.get("finishedAt"))
         ended = f", ended {moment(run.get('finishedAt'))} UTC after {length}" if length else ""
-        yield "run", f"{run['name']}, {plural(run.get('attempts', 1), 'attempt')}{ended}"
+        yield "run", f"{run['name']}{_where(version)}, {plural(run.get('attempts', 1), 'attempt')}{ended}"
         if run.get("createdBy"):
             yield "asked for by", run["createdBy"]
     if "seed" in lineage:

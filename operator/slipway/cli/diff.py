@@ -38,6 +38,7 @@ def compare(first: Object, second: Object) -> list[Difference]:
         *_maps("parameter", one.get("parameters") or {}, two.get("parameters") or {}),
         Difference("seed", "", _text(one.get("seed")), _text(two.get("seed"))),
         _of("parent", "", one, two, "parent", "modelVersion"),
+        _of("parent", "weights", one, two, "parent", "digest"),
         *_environment(one.get("environment") or {}, two.get("environment") or {}),
         *_metrics(one, two),
         *_result(first["spec"], second["spec"]),

@@ -2,20 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Any, Final
+from typing import Any, Final, Literal
 
-from slipway.api.common import parse_time
+from slipway.api import wayback
+from slipway.api.common import Label, parse_time
 from slipway.api.deployment import FIRST_VERSION
 from slipway.cli.client import Object
 from slipway.cli.graph import Branch, Node
-from slipway.cli.lists import Server, Version
-from slipway.cli.reading import lineage_of
+from slipway.cli.lists import Server, Version, newest_first
+from slipway.cli.reading import home, lineage_of
 from slipway.cli.show import moment, plural, short, size, took
 
 # ------------------------------------------------------------------------------------------------- towards the data
+
+
+@dataclass(frozen=True)
+class Parent:
+    """The version that another one was fine-tuned from.
+
+    Attributes:
+        namespace: where it was found, or where it would be.
+        version: the version with the very weights; None where it cannot be shown.
+        words: why it cannot.
+    """
+
+    name: str
+    namespace: str
+    version: Object | None = None
+    words: str = ""
 
 
 @dataclass(frozen=True)
@@ -23,35 +41,60 @@ class Around:
     """What is known beside the version itself.
 
     Attributes:
-        parents: the versions that it was made from, the nearest first, as far as they can be read.
+        parents: the versions that it was made from, the nearest first; the last may be one that cannot be shown.
         children: versions that were made from it.
     """
 
     servers: tuple[Server, ...] = ()
-    parents: tuple[Object, ...] = ()
+    parents: tuple[Parent, ...] = ()
     children: tuple[Version, ...] = ()
 
 
 def version_branch(
-    version: Object, around: Around, *, label: str = "", relation: str = "", upstream: bool = True
+    version: Object,
+    around: Around,
+    *,
+    label: str = "",
+    relation: str = "",
+    upstream: bool = True,
+    here: str | None = None,
 ) -> Branch:
-    """A version with everything that made it, and with what came of it."""
+    """A version with everything that made it, and with what came of it.
+
+    Args:
+        here: the namespace that the reader looks at, its own where absent: what is elsewhere says where.
+    """
     lineage = lineage_of(version)
     namespace = str(version["metadata"].get("namespace", ""))
+    here = namespace if here is None else here
     branches: list[Branch] = []
     if lineage:
-        branches += _origin(lineage, namespace)
-    parent = (lineage.get("parent") or {}).get("modelVersion")
-    if parent:
-        branches.append(_parent(parent, namespace, around))
+        branches += _promotions(lineage)
+        branches += _origin(lineage, home(version), here)
+    if lineage.get("parent"):
+        branches.append(_parent(around.parents, here))
     branches += [server_branch(s, namespace) for s in around.servers]
     branches += [
-        Branch(version_node(c), label="parent of", relation="parent of", upstream=False) for c in around.children
+        Branch(version_node(c, here), label="parent of", relation="parent of", upstream=False) for c in around.children
     ]
-    return Branch(_version_node(version), label, relation, upstream, tuple(branches))
+    return Branch(_version_node(version, here), label, relation, upstream, tuple(branches))
 
 
-def _version_node(version: Object) -> Node:
+def _elsewhere(namespace: str, here: str | None) -> tuple[str, ...]:
+    return () if namespace == here else (f"in {namespace}",)
+
+
+def _promotions(lineage: Mapping[str, Any]) -> list[Branch]:
+    """The way through the namespaces, the newest step first, each behind the one that it led to."""
+    branches: tuple[Branch, ...] = ()
+    for step in lineage.get("promotions") or ():
+        namespace, name = step["namespace"], step["modelVersion"]
+        node = Node("ModelVersion", name, namespace, title=f"{namespace}/{name}", words=(moment(step["at"]),))
+        branches = (Branch(node, "promoted from", "promoted to", branches=branches),)
+    return list(branches)
+
+
+def _version_node(version: Object, here: str) -> Node:
     meta, status, spec = version["metadata"], version.get("status") or {}, version["spec"]
     lineage, artifact = lineage_of(version), spec["artifact"]
     held = tuple(status.get("heldAliases") or ())
@@ -63,7 +106,13 @@ def _version_node(version: Object) -> Node:
             ("parity", f"torch and ONNX differ by at most {parity['maxAbsDiff']} over {plural(parity['rows'], 'row')}")
         )
     origin = str(lineage.get("origin") or "")
-    words = (str(status.get("phase", "Verifying")), *held, *([origin.lower()] if origin not in ("", "Trained") else []))
+    namespace = str(meta.get("namespace", ""))
+    words = (
+        str(status.get("phase", "Verifying")),
+        *held,
+        *([origin.lower()] if origin not in ("", "Trained") else []),
+        *_elsewhere(namespace, here),
+    )
     facts = {
         "model": spec["model"],
         "version": spec["version"],
@@ -72,17 +121,15 @@ def _version_node(version: Object) -> Node:
         "artifact": artifact,
         "lineage": dict(lineage),
     }
-    return Node(
-        "ModelVersion", meta["name"], str(meta.get("namespace", "")), words=words, facts=facts, details=tuple(details)
-    )
+    return Node("ModelVersion", meta["name"], namespace, words=words, facts=facts, details=tuple(details))
 
 
-def _origin(lineage: Mapping[str, Any], namespace: str) -> list[Branch]:
+def _origin(lineage: Mapping[str, Any], namespace: str, here: str) -> list[Branch]:
     run = lineage.get("trainingRun")
     inputs = [*_code(lineage), *(_data(d) for d in lineage.get("data") or ())]
     if not run:
         return inputs
-    words = [plural(run.get("attempts", 1), "attempt")]
+    words = [*_elsewhere(namespace, here), plural(run.get("attempts", 1), "attempt")]
     if length := took(run.get("startedAt"), run.get("finishedAt")):
         words.append(f"{moment(run['finishedAt'])}, took {length}")
     if run.get("createdBy"):
@@ -151,16 +198,14 @@ def _input(label: str, node: Node) -> Branch:
     return Branch(replace(node, facts=facts), label, _RELATIONS[label])
 
 
-def _parent(parent: str, namespace: str, around: Around) -> Branch:
-    for index, known in enumerate(around.parents):
-        if known["metadata"]["name"] == parent:
-            above = Around(parents=around.parents[index + 1 :])
-            return version_branch(known, above, label="fine-tuned from", relation="parent of")
-    return Branch(
-        Node("ModelVersion", parent, namespace, words=("is gone, or you may not read it",)),
-        "fine-tuned from",
-        "parent of",
-    )
+def _parent(parents: Sequence[Parent], here: str) -> Branch:
+    label, relation = "fine-tuned from", "parent of"
+    nearest = parents[0]
+    if nearest.version is not None:
+        above = Around(parents=tuple(parents[1:]))
+        return version_branch(nearest.version, above, label=label, relation=relation, here=here)
+    words = (*_elsewhere(nearest.namespace, here), nearest.words)
+    return Branch(Node("ModelVersion", nearest.name, nearest.namespace, words=words), label, relation)
 
 
 # --------------------------------------------------------------------------------------------- towards the answers
@@ -178,8 +223,12 @@ def server_branch(server: Server, namespace: str) -> Branch:
     )
 
 
-def version_node(version: Version) -> Node:
-    """A version as a list knows it."""
+def version_node(version: Version, here: str | None) -> Node:
+    """A version as a list knows it.
+
+    Args:
+        here: the namespace that the reader looks at; None for all.
+    """
     facts = {
         "model": version.model,
         "version": version.number,
@@ -187,9 +236,24 @@ def version_node(version: Version) -> Node:
         "aliases": list(version.aliases),
     }
     made_by = (f"run {version.run}",) if version.run else ()
-    return Node(
-        "ModelVersion", version.name, version.namespace, words=(version.phase, *version.aliases, *made_by), facts=facts
-    )
+    if version.promoted_from:
+        made_by = (f"promoted from {version.promoted_from}",)
+        facts["promotedFrom"] = {"namespace": version.promoted_from, "modelVersion": version.name}
+    words = (version.phase, *version.aliases, *made_by, *_elsewhere(version.namespace, here))
+    return Node("ModelVersion", version.name, version.namespace, words=words, facts=facts)
+
+
+@dataclass(frozen=True)
+class Link:
+    """A version, and how it comes from what stands before it."""
+
+    version: Version
+    relation: Literal["went into", "went into an ancestor of", "parent of", "promoted to"]
+
+    @property
+    def key(self) -> tuple[str, str]:
+        """Namespace and name."""
+        return self.version.namespace, self.version.name
 
 
 @dataclass(frozen=True)
@@ -197,33 +261,90 @@ class Descent:
     """The versions that depend on something, and those that were made from them.
 
     Attributes:
-        first: those that it went into itself.
-        children: version -> the versions that were fine-tuned from it or promoted.
+        first: those that it went into, and those of which no ancestor can be shown here.
+        children: (namespace, version) -> the versions that were fine-tuned from it, and its copies elsewhere.
     """
 
-    first: tuple[Version, ...]
-    children: Mapping[tuple[str, str], tuple[Version, ...]]
+    first: tuple[Link, ...]
+    children: Mapping[tuple[str, str], tuple[Link, ...]]
 
     def everything(self) -> list[Version]:
         """All of them, each once."""
         found = {
-            (v.namespace, v.name): v for v in (*self.first, *(c for below in self.children.values() for c in below))
+            link.key: link.version for link in (*self.first, *(c for below in self.children.values() for c in below))
         }
         return list(found.values())
 
 
-def dependents(root: Node, descent: Descent) -> Branch:
-    """Everything that depends on a data set, a commit or an image."""
-    return Branch(root, branches=tuple(_dependent(v, descent, "went into", "went into") for v in descent.first))
+def descent(found: Iterable[tuple[Version, Mapping[str, str]]], key: str) -> Descent:
+    """How versions come from one another, by their labels.
+
+    Weights are the same in every namespace, and a name is not: what was fine-tuned hangs at a version that has the
+    weights that it began from, and never at one that only has the parent's name.
+
+    Args:
+        found: versions with their labels.
+        key: of the label that leads to what was asked for.
+    """
+    labels = {(v.namespace, v.name): held for v, held in found}
+    versions = {(v.namespace, v.name): v for v in newest_first(v for v, _ in found)}
+    first: list[Link] = []
+    children: dict[tuple[str, str], list[Link]] = defaultdict(list)
+    for at, version in versions.items():
+        if version.promoted_from and (version.promoted_from, version.name) in versions:
+            children[version.promoted_from, version.name].append(Link(version, "promoted to"))
+            continue
+        if labels[at].get(key) == wayback.ITSELF:
+            first.append(Link(version, "went into"))
+        if parent := _nearest(at, labels):
+            children[parent].append(Link(version, "parent of"))
+        elif labels[at].get(key) != wayback.ITSELF:
+            first.append(Link(version, "went into an ancestor of"))
+    reached = set(_reached(first, children))
+    for at, version in versions.items():
+        # One that was promoted there and back is a copy of its own copy.
+        if at not in reached:
+            own = labels[at].get(key) == wayback.ITSELF
+            first.append(Link(version, "went into" if own else "went into an ancestor of"))
+            reached |= set(_reached(first[-1:], children))
+    return Descent(tuple(first), {at: tuple(below) for at, below in children.items()})
 
 
-def _dependent(version: Version, descent: Descent, label: str, relation: str) -> Branch:
-    below = [server_branch(s, version.namespace) for s in version.servers]
+def _nearest(child: tuple[str, str], labels: Mapping[tuple[str, str], Mapping[str, str]]) -> tuple[str, str] | None:
+    """Of the versions that have the weights that this one began from: the one that its lineage names, in its own
+    namespace before others."""
+    mine = labels[child]
+    began = mine.get(Label.PARENT_WEIGHTS)
+    has = [at for at, held in labels.items() if began and at != child and held.get(Label.WEIGHTS) == began]
+    return max(has, key=lambda at: (at[1] == mine.get(Label.PARENT), at[0] == child[0]), default=None)
+
+
+def _reached(links: Iterable[Link], children: Mapping[tuple[str, str], Sequence[Link]]) -> Iterator[tuple[str, str]]:
+    todo, seen = [link.key for link in links], set[tuple[str, str]]()
+    while todo:
+        if (at := todo.pop()) not in seen:
+            seen.add(at)
+            yield at
+            todo += [link.key for link in children.get(at, ())]
+
+
+def dependents(root: Node, descent: Descent, here: str | None) -> Branch:
+    """Everything that depends on a data set, a commit or an image.
+
+    Args:
+        here: the namespace that was asked; None for all.
+    """
+    return Branch(root, branches=tuple(_dependent(link, descent, here, frozenset()) for link in descent.first))
+
+
+def _dependent(link: Link, descent: Descent, here: str | None, above: frozenset[tuple[str, str]]) -> Branch:
+    path = above | {link.key}
+    below = [server_branch(s, link.version.namespace) for s in link.version.servers]
     below += [
-        _dependent(child, descent, "parent of", "parent of")
-        for child in descent.children.get((version.namespace, version.name), ())
+        _dependent(child, descent, here, path) for child in descent.children.get(link.key, ()) if child.key not in path
     ]
-    return Branch(version_node(version), label, relation, upstream=False, branches=tuple(below))
+    node = version_node(link.version, here)
+    return Branch(node, link.relation, link.relation, upstream=False, branches=tuple(below))
 
 
 def summary(descent: Descent) -> str:
@@ -304,8 +425,9 @@ def _before_promotions(
     when: datetime,
 ) -> Iterable[Served]:
     """What served before the oldest promotion that the history remembers, as far as that can be told."""
-    serving = (status.get("stable") or {}).get("modelVersion")
-    if promoted and promoted[-1].get("reason") == FIRST_VERSION or not (promoted or serving):
+    serving = str((status.get("stable") or {}).get("modelVersion", ""))
+    whole = promoted[-1].get("reason") == FIRST_VERSION if promoted else not serving
+    if whole:
         return []  # nothing was before it
     # An operator of an earlier release cut promotions away like any entry. Rollouts follow one another, so the one that
     # is missing ended before the oldest that is known began.

@@ -37,6 +37,8 @@ class Version:
     message: str
     namespace: str
     servers: tuple[Server, ...] = ()
+    promoted_from: str = ""
+    """The namespace of the version of this name that it is a copy of; empty where it is none."""
 
 
 @dataclass(frozen=True)
@@ -85,6 +87,7 @@ def version(row: Row, served: Mapping[tuple[str, str], tuple[Server, ...]], name
         message=row.text("Message"),
         namespace=where,
         servers=served.get((where, row.name), ()),
+        promoted_from=row.text("From"),
     )
 
 

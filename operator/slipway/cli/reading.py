@@ -58,6 +58,18 @@ def place(api: Api, namespace: str | None, everywhere: bool) -> str | None:
     return None if everywhere else namespace or api.namespace
 
 
+def home(version: Object) -> str:
+    """The namespace in which it was made: there are its run, its code and the version that it was fine-tuned from."""
+    promotions = lineage_of(version).get("promotions") or ()
+    return str(promotions[0]["namespace"] if promotions else version["metadata"].get("namespace", ""))
+
+
+def weights_of(version: Object) -> str | None:
+    """The digest of the weights that another training may begin from; None where it has none on record."""
+    digest: str | None = (lineage_of(version).get("weights") or {}).get("digest")
+    return digest
+
+
 def lineage_of(version: Object) -> Mapping[str, Any]:
     """The recorded lineage of a ModelVersion; empty where there is none yet."""
     found: Mapping[str, Any] = (version.get("status") or {}).get("lineage") or {}

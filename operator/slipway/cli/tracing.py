@@ -3,28 +3,27 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from typing import Final
 
 from slipway.api import wayback
-from slipway.api.common import DIGEST, GROUP, Label, parse_time
+from slipway.api.common import DIGEST, Label, parse_time
 from slipway.cli import graph, lineage, lists, show
 from slipway.cli import reproducible as reproducible_
 from slipway.cli.client import CONFIG_MAPS, DATASETS, DEPLOYMENTS, RUNS, VERSIONS, Api, Object
 from slipway.cli.diff import Difference, compare
 from slipway.cli.errors import Forbidden, Missing, Stop
 from slipway.cli.graph import Branch, Node
-from slipway.cli.lineage import Around, Descent
+from slipway.cli.lineage import Around, Descent, Parent
 from slipway.cli.listing import deployments
 from slipway.cli.lists import Server, Version
 from slipway.cli.options import DataOutput, GraphOutput
-from slipway.cli.reading import get, lineage_of, place, version
+from slipway.cli.reading import get, home, lineage_of, place, version, weights_of
 
-_PARENT: Final = f"{GROUP}/parent"
 _AT_ONCE: Final = 100
-"""Names in one selector: they travel in the URL, and servers take 8 KiB of it."""
+"""Digests in one selector: they travel in the URL, and servers take 8 KiB of it."""
 _GENERATIONS: Final = 32
 """How far back fine-tuning is followed."""
 
@@ -116,25 +115,56 @@ def _answering(api: Api, deployment: Object) -> Branch:
 def _about(api: Api, namespace: str, found: Object, *, downwards: bool = True) -> Branch:
     """A version with its parents, and with who serves it and what was made from it."""
     name = found["metadata"]["name"]
-    parents = tuple(_parents(api, namespace, found))
+    parents = tuple(_parents(api, found))
     if not downwards:
         return lineage.version_branch(found, Around(parents=parents))
     served = lists.servers(deployments(api, namespace), namespace)
-    children = _versions(api, namespace, f"{_PARENT}={name}", served)
+    weights = wayback.short(weights_of(found))
+    selector = f"{Label.PARENT}={name},{Label.PARENT_WEIGHTS}={weights}"
+    children = _versions(api, namespace, selector, served) if weights else []
     around = Around(served.get((namespace, name), ()), parents, tuple(children))
     return lineage.version_branch(found, around)
 
 
-def _parents(api: Api, namespace: str, found: Object) -> Iterable[Object]:
+def _parents(api: Api, found: Object) -> Iterable[Parent]:
+    """The versions that it descends from; the last may be one that cannot be shown."""
     for _ in range(_GENERATIONS):
-        parent = (lineage_of(found).get("parent") or {}).get("modelVersion")
-        if not parent:
+        recorded = lineage_of(found).get("parent")
+        if not recorded:
             return
+        parent = _parent(api, found, recorded)
+        yield parent
+        if parent.version is None:
+            return
+        found = parent.version
+    if recorded := lineage_of(found).get("parent"):
+        yield Parent(recorded["modelVersion"], home(found), words="further back nothing is looked up")
+
+
+def _parent(api: Api, found: Object, recorded: Mapping[str, str]) -> Parent:
+    """The version with the very weights that a training began from.
+
+    A copy of it may stand beside the child, the original where that was trained, and another copy on the way. What has
+    its name and other weights is another version: registered anew, or of another namespace.
+    """
+    name, digest, origin = recorded["modelVersion"], recorded["digest"], home(found)
+    steps = [step["namespace"] for step in lineage_of(found).get("promotions") or ()]
+    words = ""
+    for where in dict.fromkeys((found["metadata"]["namespace"], origin, *steps)):
         try:
-            found = get(api, VERSIONS, namespace, parent)
+            version = get(api, VERSIONS, where, name)
         except Missing:
-            return
-        yield found
+            told = "is gone"
+        except Forbidden:
+            told = "you may not read it there"
+        else:
+            now = weights_of(version)
+            if now == digest:
+                return Parent(name, where, version)
+            its = f"its weights are {show.short(now)}" if now else "it has no weights on record"
+            told = f"is another version now: {its}, and those were {show.short(digest)}"
+        words = told if where == origin else words
+    return Parent(name, origin, words=words)
 
 
 # ------------------------------------------------------------------------------------------- towards the answers
@@ -148,9 +178,7 @@ def of_data(api: Api, namespace: str | None, everywhere: bool, data: str, output
     """
     where = place(api, namespace, everywhere)
     digest, words = _data(api, namespace or api.namespace, data)
-    key = wayback.data_key(digest)
-    assert key is not None
-    _tell_dependents(api, where, Node("Data", digest, words=words), key, output)
+    _tell_dependents(api, where, Node("Data", digest, words=words), wayback.data_key(digest), output)
 
 
 def _data(api: Api, namespace: str, data: str) -> tuple[str, tuple[str, ...]]:
@@ -174,11 +202,11 @@ def _data(api: Api, namespace: str, data: str) -> tuple[str, tuple[str, ...]]:
 
 def of_commit(api: Api, namespace: str | None, everywhere: bool, commit: str, output: GraphOutput) -> None:
     """What depends on a commit."""
-    held = wayback.short_commit(commit)
-    if held is None:
+    key = wayback.commit_key(commit)
+    if key is None:
         raise Stop(f"{commit} is no whole commit: write its 40 digits (git rev-parse {commit})")
     where = place(api, namespace, everywhere)
-    _tell_dependents(api, where, Node("Code", commit), f"{Label.COMMIT}={held}", output)
+    _tell_dependents(api, where, Node("Code", commit), key, output)
 
 
 def of_image(api: Api, namespace: str | None, everywhere: bool, image: str, output: GraphOutput) -> None:
@@ -189,48 +217,38 @@ def of_image(api: Api, namespace: str | None, everywhere: bool, image: str, outp
             f"{image} has no digest: write sha256: and 64 digits, or NAME@sha256:...; a tag may have moved since"
         )
     where = place(api, namespace, everywhere)
-    _tell_dependents(api, where, Node("Image", digest), f"{Label.IMAGE}={wayback.short(digest)}", output)
+    _tell_dependents(api, where, Node("Image", digest), wayback.image_key(digest), output)
 
 
-def _tell_dependents(api: Api, namespace: str | None, root: Node, selector: str, output: GraphOutput) -> None:
+def _tell_dependents(api: Api, namespace: str | None, root: Node, key: str | None, output: GraphOutput) -> None:
+    assert key is not None, "whoever calls has seen that it is a digest"
     served = lists.servers(deployments(api, namespace), namespace)
-    descent = _descent(api, namespace, selector, served)
+    descent = _descent(api, namespace, key, served)
     if output is GraphOutput.TREE:
         show.say(lineage.summary(descent))
     if descent.first or output is not GraphOutput.TREE:
-        _tell(lineage.dependents(root, descent), output)
+        _tell(lineage.dependents(root, descent, namespace), output)
 
 
-def _descent(
-    api: Api, namespace: str | None, selector: str, served: dict[tuple[str, str], tuple[Server, ...]]
-) -> Descent:
-    first = lists.newest_first(_versions(api, namespace, selector, served))
-    children: dict[tuple[str, str], tuple[Version, ...]] = {}
-    known = {(v.namespace, v.name) for v in first}
-    generation = list(first)
-    while generation:
-        found: list[Version] = []
-        for begin in range(0, len(generation), _AT_ONCE):
-            names = ",".join(sorted({v.name for v in generation[begin : begin + _AT_ONCE]}))
-            for child, parent in _children(api, namespace, names, served):
-                above = (child.namespace, parent)
-                if above not in known:
-                    continue  # made from a version of the same name in another namespace
-                if child not in children.get(above, ()):
-                    children[above] = (*children.get(above, ()), child)
-                if (child.namespace, child.name) not in known:
-                    known.add((child.namespace, child.name))
-                    found.append(child)
-        generation = found
-    return Descent(tuple(first), children)
-
-
-def _children(
-    api: Api, namespace: str | None, names: str, served: dict[tuple[str, str], tuple[Server, ...]]
-) -> list[tuple[Version, str]]:
-    """The versions that were made from one of these, each with its parent's name. Few: with their metadata."""
-    rows = api.table(VERSIONS, namespace, selector=f"{_PARENT} in ({names})", meta=True)
-    return [(lists.version(row, served, namespace), row.meta["labels"][_PARENT]) for row in rows]
+def _descent(api: Api, namespace: str | None, key: str, served: dict[tuple[str, str], tuple[Server, ...]]) -> Descent:
+    """What depends on it. The label finds the versions that it went into and those that descend from them; those that
+    were registered before ancestors were written down are found by the weights that they began from."""
+    found: dict[tuple[str, str], tuple[Version, Mapping[str, str]]] = {}
+    selectors, asked = [key], set[str]()
+    while selectors:
+        new = set[str]()
+        for selector in selectors:
+            for row in api.table(VERSIONS, namespace, selector=selector, meta=True):
+                version, labels = lists.version(row, served, namespace), row.meta.get("labels") or {}
+                found.setdefault((version.namespace, version.name), (version, labels))
+                new.add(labels.get(Label.WEIGHTS, ""))
+        begun = sorted(new - asked - {""})
+        asked |= new
+        selectors = [
+            f"{Label.PARENT_WEIGHTS} in ({','.join(begun[at : at + _AT_ONCE])})"
+            for at in range(0, len(begun), _AT_ONCE)
+        ]
+    return lineage.descent(list(found.values()), key)
 
 
 def _versions(

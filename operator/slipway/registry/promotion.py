@@ -48,12 +48,17 @@ def lineage(seen: Observed, now: datetime) -> Lineage | None:
     return found.model_copy(
         update={
             "origin": "Promoted",
-            "promotions": [*found.promotions, step][-PROMOTIONS:],
+            "promotions": _steps([*found.promotions, step]),
             # The runs that made it once more are the other namespace's: nobody can look them up here.
             "reproductions": [],
             "reproductions_cut": None,
         }
     )
+
+
+def _steps(taken: list[Promotion]) -> list[Promotion]:
+    """As many as a lineage lists. The first is never left out: there are the run, its code and the parents."""
+    return taken if len(taken) <= PROMOTIONS else [taken[0], *taken[1 - PROMOTIONS :]]
 
 
 def _examine(asked: PromotedFrom, seen: Observed) -> Verdict | None:

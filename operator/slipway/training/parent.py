@@ -10,6 +10,7 @@ import re
 from dataclasses import dataclass
 from typing import Literal
 
+from slipway.api import wayback
 from slipway.api.common import DIGEST, S3_FILE
 from slipway.api.model_version import ModelVersionStatus
 from slipway.api.reasons import Reason
@@ -68,11 +69,23 @@ def settle(name: str, version: Manifest | None) -> ParentPin | Trouble:
     if ready.status != "True":
         return Trouble(Reason.MODEL_VERSION_NOT_READY, f"{name} of spec.from is not Ready ({ready.message})", "stalled")
     weights = status.lineage.weights if status.lineage else None
-    if weights is None or not re.match(S3_FILE, weights.uri) or not re.match(DIGEST, weights.digest):
+    if (
+        status.lineage is None
+        or weights is None
+        or not re.match(S3_FILE, weights.uri)
+        or not re.match(DIGEST, weights.digest)
+    ):
         return Trouble(
             Reason.PARENT_WITHOUT_WEIGHTS,
             f"{name} of spec.from has no weights to begin from: they are kept of torch models that a training "
             "function returned here, not of what a program wrote or what was trained elsewhere. Name such a version",
             "failed",
         )
-    return ParentPin(model_version=name, uri=weights.uri, digest=weights.digest, size=weights.size, store=weights.store)
+    return ParentPin(
+        model_version=name,
+        uri=weights.uri,
+        digest=weights.digest,
+        size=weights.size,
+        store=weights.store,
+        ancestry=wayback.ancestry(status.lineage),
+    )

@@ -164,6 +164,7 @@ def lineage(
             artifact=Artifact.model_validate(asdict(result.artifact)),
             parity=ParityLineage.model_validate(asdict(result.parity)) if result.parity else None,
             parent=ParentLineage(model_version=parent.model_version, digest=parent.digest) if parent else None,
+            ancestry=parent.ancestry if parent else None,
             weights=_weights(result),
             result=result.result,
         )

@@ -159,3 +159,18 @@ def test_words_that_are_no_words(api: FakeApi, tmp_path: Path, text: str, words:
         carding.write(api, None, "digits-v2", about, CardOutput.MD)
     with pytest.raises(Stop, match="cannot be read"):
         carding.write(api, None, "digits-v2", tmp_path / "nothing", CardOutput.MD)
+
+
+def test_a_copy_says_where_it_comes_from(capsys: pytest.CaptureFixture[str]) -> None:
+    copy = scene.promoted(scene.promoted(everything(), "staging"), "prod")
+    api = FakeApi(copy, namespace="prod")
+    carding.write(api, None, "digits-v2", None, CardOutput.MD)
+    told = capsys.readouterr().out
+    assert "It was promoted from staging/digits-v2, which was promoted from team/digits-v2." in told
+    assert "It was fine-tuned from digits-v1 in the namespace team." in told
+    assert "digits-2 in the namespace team, 1 attempt" in told
+    carding.write(api, None, "digits-v2", None, CardOutput.JSON)
+    properties = json.loads(capsys.readouterr().out)["metadata"]["component"]["properties"]
+    said = {p["name"]: p["value"] for p in properties}
+    assert (said["slipway:namespace"], said["slipway:madeIn"]) == ("prod", "team")
+    assert said["slipway:promotedFrom"] == "team/digits-v2, staging/digits-v2"

@@ -43,7 +43,9 @@ def api() -> FakeApi:
         scene.version(number=3, data={"train": GOOD}, parent="digits-v2", commit=COMMIT),
         scene.version(number=4, data={"train": GOOD}, parent="digits-v3", image="trainer-2"),
         scene.version("fraud", data={"transactions": BAD}),
-        scene.version("digits", 3, namespace="elsewhere", data={"train": GOOD}, parent="digits-v2"),
+        scene.version(
+            "digits", 3, namespace="elsewhere", data={"train": GOOD}, parent="digits-v2", parent_weights="other"
+        ),
         scene.deployment(stable="digits-v2", candidate="digits-v3", weight=10, history=HISTORY),
         scene.deployment("shop", stable="fraud-v1", host="shop.example.com"),
         config_map("digits-code", {"train.py": "print()"}),
@@ -205,7 +207,7 @@ def test_before_a_history_that_was_cut_nothing_is_claimed(api: FakeApi) -> None:
     for when in ("2026-11-22T04:00Z", "2026-11-22T05:10Z"):  # when v2 was the candidate: beside whom is not known
         with pytest.raises(Stop, match="is not known: its history says what served since 2026-11-22 05:30:00"):
             ask(api, what="digits", at=when)
-    with pytest.raises(Stop, match="digits served nothing at .* its first version was not ready yet"):
+    with pytest.raises(Stop, match=r"digits served nothing at .* its first version was not ready yet"):
         whole = cut | {"status": cut["status"] | {"history": HISTORY}}
         api.objects = [o for o in api.objects if o["metadata"]["name"] != "digits"] + [whole]
         ask(api, what="digits", at="2026-11-22T02:59Z")
@@ -259,6 +261,150 @@ def test_rollouts_that_came_to_nothing_do_not_hide_what_served(
 def test_nothing_depends_on_it(api: FakeApi, capsys: pytest.CaptureFixture[str]) -> None:
     ask(api, data=scene.digest("nobody read this"))
     assert capsys.readouterr().out == "no version depends on it\n"
+
+
+# ------------------------------------------------------------------------------------------------- promoted ones
+
+
+def chain(*, old: bool = False) -> list[Object]:
+    """team/digits-v1, and v2 that was fine-tuned from it; only v2 went to staging, and from there to prod.
+
+    Args:
+        old: nobody wrote down what v2 descends from.
+    """
+    first = scene.version(number=1, data={"train": BAD}, commit=COMMIT, image="trainer-2")
+    origin = None if old else scene.ancestry(first)
+    second = scene.version(number=2, data={"train": GOOD}, parent="digits-v1", ancestry=origin)
+    staged = scene.promoted(second, "staging")
+    return [first, second, staged, scene.promoted(staged, "prod")]
+
+
+ASKED = {
+    "data": scene.digest(BAD),
+    "commit": COMMIT,
+    "image": scene.digest("trainer-2"),
+}
+
+
+@pytest.mark.parametrize("what", ASKED)
+def test_a_copy_is_found_by_what_its_ancestors_were_made_of(capsys: pytest.CaptureFixture[str], what: str) -> None:
+    """Where no ancestor ever was, too, and by one selector."""
+    api = FakeApi(*chain(), namespace="prod")
+    api.strange = {"team", "staging"}
+    _, edges = graph(api, capsys, **{what: ASKED[what]})
+    ((_, relation, target),) = edges
+    assert (relation, target) == ("went into an ancestor of", "ModelVersion/prod/digits-v2")
+    ask(api, GraphOutput.TREE, False, **{what: ASKED[what]})
+    told = capsys.readouterr().out.splitlines()
+    assert told[0] == "1 version of 1 model depends on it; 0 Deployments run one of them"
+    assert told[2] == "└── went into an ancestor of digits-v2  Ready  promoted from staging"
+
+
+@pytest.mark.parametrize("old", [False, True], ids=["written down", "registered before ancestors were written down"])
+@pytest.mark.parametrize("what", ASKED)
+def test_everywhere_a_copy_hangs_at_its_original(capsys: pytest.CaptureFixture[str], what: str, old: bool) -> None:
+    api = FakeApi(*chain(old=old))
+    ask(api, GraphOutput.JSON, True, **{what: ASKED[what]})
+    found = json.loads(capsys.readouterr().out)
+    v = "ModelVersion/{}/digits-v{}".format
+    assert {(e["from"], e["relation"], e["to"]) for e in found["edges"]} == {
+        (found["nodes"][0]["id"], "went into", v("team", 1)),
+        (v("team", 1), "parent of", v("team", 2)),
+        (v("team", 2), "promoted to", v("staging", 2)),
+        (v("staging", 2), "promoted to", v("prod", 2)),
+    }
+    ask(api, GraphOutput.TREE, True, **{what: ASKED[what]})
+    assert "promoted to digits-v2  Ready  promoted from team  in staging" in capsys.readouterr().out
+    # In its own namespace alone nothing of the others is told.
+    assert {n for n in graph(api, capsys, **{what: ASKED[what]})[0] if "Version" in n} == {v("team", 1), v("team", 2)}
+
+
+def test_a_version_that_was_promoted_there_and_back_is_told_once(capsys: pytest.CaptureFixture[str]) -> None:
+    first = scene.version(number=1, data={"train": BAD})
+    there = scene.promoted(first, "prod")
+    back = scene.promoted(there, "team")
+    api = FakeApi(back, there)
+    ask(api, everywhere=True, data=scene.digest(BAD))
+    told = capsys.readouterr().out.splitlines()
+    assert told[0].startswith("2 versions of 2 models depend on it")
+    assert len(told) == 4
+
+
+def test_a_name_without_the_weights_is_no_parent(api: FakeApi, capsys: pytest.CaptureFixture[str]) -> None:
+    """digits-v2 was deleted and registered anew, of other data: v3 was made of the one before."""
+    anew = scene.version(number=2, data={"train": "newer"}, weights="newer weights")
+    api.objects = [o for o in api.objects if o["metadata"]["name"] != "digits-v2"] + [anew]
+    nodes, _ = graph(api, capsys, data=scene.digest("newer"))
+    assert nodes == {f"Data/{scene.digest('newer')}", "ModelVersion/team/digits-v2", "Deployment/team/digits"}
+    ask(api, what="digits-v3")
+    told = [line for line in capsys.readouterr().out.splitlines() if "fine-tuned" in line]
+    its, those = scene.digest("newer weights")[:19], scene.digest("weights of digits-v2")[:19]
+    assert told == [
+        f"├── fine-tuned from digits-v2  is another version now: its weights are {its}, and those were {those}"
+    ]
+    ask(api, what="digits-v2")
+    assert "parent of" not in capsys.readouterr().out
+
+
+def test_a_copy_as_a_person_reads_it(capsys: pytest.CaptureFixture[str]) -> None:
+    api = FakeApi(*chain(), namespace="prod")
+    ask(api, what="digits-v2")
+    compare(capsys.readouterr().out.splitlines(), GOLDEN / "what-made-a-version-that-was-promoted.txt")
+    v = "ModelVersion/{}/digits-v{}".format
+    nodes, edges = graph(api, capsys, what="digits-v2")
+    assert {"TrainingRun/team/digits-2", "TrainingRun/team/digits-1"} <= nodes
+    assert edges >= {
+        (v("team", 2), "promoted to", v("staging", 2)),
+        (v("staging", 2), "promoted to", v("prod", 2)),
+        ("TrainingRun/team/digits-2", "made", v("prod", 2)),
+        (v("team", 1), "parent of", v("prod", 2)),
+    }
+    ask(api, GraphOutput.DOT, what="digits-v2")
+    assert '"ModelVersion/team/digits-v2" -> "ModelVersion/staging/digits-v2"' in capsys.readouterr().out
+
+
+PARENTS: dict[str, tuple[Any, str]] = {
+    "it is where it was trained": (lambda api: None, "digits-v1  Ready  in team"),
+    "a copy of it is here": (
+        lambda api: api.objects.append(scene.promoted(api.objects[0], "prod")),
+        "digits-v1  Ready  promoted",
+    ),
+    "another of its name is here": (
+        lambda api: api.objects.append(scene.version(number=1, namespace="prod", weights="others")),
+        "digits-v1  Ready  in team",
+    ),
+    "it may not be read there": (
+        lambda api: api.strange.update({"team", "staging"}),
+        "digits-v1  in team  you may not read it there",
+    ),
+    "only a copy on the way may be read": (
+        lambda api: (api.strange.add("team"), api.objects.append(scene.promoted(api.objects[0], "staging"))),
+        "digits-v1  Ready  promoted  in staging",
+    ),
+    "it is gone, and another of its name is here": (
+        lambda api: (api.objects.pop(0), api.objects.append(scene.version(number=1, namespace="prod", weights="o"))),
+        "digits-v1  in team  is gone",
+    ),
+    "it has no weights on record": (
+        lambda api: api.objects[0]["status"]["lineage"].pop("weights"),
+        "digits-v1  in team  is another version now: it has no weights on record, and those were sha256:",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", PARENTS)
+def test_the_parent_of_a_copy(capsys: pytest.CaptureFixture[str], case: str) -> None:
+    change, words = PARENTS[case]
+    api = FakeApi(*chain(), namespace="prod")
+    change(api)
+    ask(api, what="digits-v2")
+    assert f"fine-tuned from {words}" in capsys.readouterr().out
+
+
+def test_a_long_line_of_parents_is_not_followed_for_ever(capsys: pytest.CaptureFixture[str]) -> None:
+    line = [scene.version(number=n, parent=f"digits-v{n - 1}" if n > 1 else None) for n in range(1, 41)]
+    ask(FakeApi(*line), what="digits-v40")
+    assert "fine-tuned from digits-v7  further back nothing is looked up" in capsys.readouterr().out
 
 
 # -------------------------------------------------------------------------------------------------- two versions

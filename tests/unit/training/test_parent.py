@@ -8,7 +8,7 @@ import pytest
 
 from slipway import contract
 from slipway.api.reasons import Reason
-from slipway.api.training_run import ParentPin, TrainingRunSpec, TrainingRunStatus
+from slipway.api.training_run import Ancestry, ParentPin, TrainingRunSpec, TrainingRunStatus
 from slipway.kube.objects import Key
 from slipway.kube.plan import Create
 from slipway.training import parent
@@ -20,7 +20,8 @@ from tests.unit.training.test_decide import DEFAULTS, NOW, UID, said
 
 URI = "s3://models/digits/runs/1/model.safetensors"
 WEIGHTS = {"uri": URI, "digest": DIGEST, "size": 20, "store": "other"}
-LINEAGE = {"artifact": model_version()["spec"]["artifact"], "weights": WEIGHTS}
+DATA = {"name": "train", "uri": "s3://data/digits/", "digest": DIGEST, "files": 1, "bytes": 1}
+LINEAGE = {"artifact": model_version()["spec"]["artifact"], "data": [DATA], "weights": WEIGHTS}
 FROM: dict[str, Any] = {"from": {"modelVersion": "digits-v1"}}
 
 
@@ -67,7 +68,9 @@ def test_a_version_that_is_ready_gives_its_weights() -> None:
     assert parent.settle("digits-v1", version()) == PIN
 
 
-PIN = ParentPin(model_version="digits-v1", uri=URI, digest=DIGEST, size=20, store="other")
+PIN = ParentPin(
+    model_version="digits-v1", uri=URI, digest=DIGEST, size=20, store="other", ancestry=Ancestry(data=[DIGEST])
+)
 
 
 def seen(status: dict[str, Any] | None = None, **world: Any) -> Observed:

@@ -10,7 +10,7 @@ import pytest
 from slipway import contract
 from slipway.api.common import Label
 from slipway.api.model_version import LINEAGE_ANNOTATION
-from slipway.api.training_run import DataPin, ParentPin, TrainingRunSpec
+from slipway.api.training_run import Ancestry, DataPin, ParentPin, TrainingRunSpec
 from slipway.training import children, record
 from slipway.training.record import Ended, Unusable
 from tests.support.builders import DIGEST, IMAGE_DIGEST, model_version, pod, train_result, training_run
@@ -97,10 +97,14 @@ def test_other_data_than_the_version_that_was_settled_make_no_lineage() -> None:
 
 
 def test_the_parent_and_the_weights_are_named() -> None:
-    pin = ParentPin(model_version="digits-v1", uri="s3://m/w", digest=DIGEST, size=9, store="default")
+    ancestry = Ancestry(data=[DIGEST])
+    pin = ParentPin(
+        model_version="digits-v1", uri="s3://m/w", digest=DIGEST, size=9, store="default", ancestry=ancestry
+    )
     kept = contract.WeightsResult(DIGEST, 12)
     made = record.lineage(RUN, SPEC, "trainer:1", ended(weights=kept), 1, parent=pin).wire()
     assert made["parent"] == {"modelVersion": "digits-v1", "digest": DIGEST}
+    assert made["ancestry"] == {"data": [DIGEST]}
     assert made["weights"] == {
         "uri": "s3://models/digits/runs/1/model.safetensors",
         "digest": DIGEST,
