@@ -122,6 +122,18 @@ def test_the_weights_that_it_began_with_are_named() -> None:
     json_format.ParseDict(made["predicate"], provenance_pb2.Provenance())
 
 
+def test_a_copy_names_the_namespace_of_its_run_and_the_way_from_there() -> None:
+    steps = [
+        {"namespace": namespace, "modelVersion": "digits-v3", "at": f"2026-01-0{day}T00:00:00Z"}
+        for day, namespace in ((2, "dev"), (3, "staging"))
+    ]
+    made = statement(begun(origin="Promoted", promotions=steps))
+    inside = made["predicate"]["buildDefinition"]["internalParameters"]
+    assert (inside["namespace"], inside["trainingRun"]) == ("dev", "digits-1")
+    assert inside["promotions"] == steps
+    json_format.ParseDict(made["predicate"], provenance_pb2.Provenance())
+
+
 def test_a_model_that_was_trained_elsewhere_has_none() -> None:
     with pytest.raises(NotReproducible, match="was trained elsewhere"):
         statement(model_version("digits-v3"))

@@ -393,6 +393,14 @@ class Lineage(Model):
     reproductions_cut: int | None = None
     """At least how many older ones were left out."""
 
+    def made_in(self, namespace: str) -> str:
+        """The namespace in which it was made, and in which run, code and parent are to be looked for.
+
+        Args:
+            namespace: that of the version.
+        """
+        return self.promotions[0].namespace if self.promotions else namespace
+
 
 class Verification(Model):
     """The pod that loaded the file and found it as registered."""

@@ -48,8 +48,10 @@ def statement(version: Mapping[str, Any], builder: str = BUILDER) -> dict[str, A
         "seed": lineage.seed,
     }
     inside = {
-        "namespace": version["metadata"]["namespace"],
+        # Of the run, which is not where a copy of the version is: this document is signed there, too.
+        "namespace": lineage.made_in(version["metadata"]["namespace"]),
         "trainingRun": run.name if run else None,
+        "promotions": [step.wire() for step in lineage.promotions],
         "environment": environment.wire() if environment else None,
     }
     times = {
