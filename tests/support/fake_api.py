@@ -24,6 +24,7 @@ class FakeApi:
         asked: what was asked for, in order: the verb and the path.
         answers: called after each PATCH or POST with the object: the operator's part.
         forbidden: plurals that the user may not read.
+        unreadable: names of objects that the user may not read.
         strange: namespaces in which the user may read nothing.
     """
 
@@ -36,6 +37,7 @@ class FakeApi:
         self.asked: list[tuple[str, str]] = []
         self.forbidden: set[str] = set()
         self.strange: set[str] = set()
+        self.unreadable: set[str] = set()
         self.answers: Callable[[Object], Iterator[Object]] = lambda _: iter(())
         self.log: list[str] = []
 
@@ -109,7 +111,7 @@ class FakeApi:
 
     def _one(self, path: str) -> Object:
         *_, namespace, plural, name = path.split("/")
-        if plural in self.forbidden or namespace in self.strange:
+        if plural in self.forbidden or namespace in self.strange or name in self.unreadable:
             raise Forbidden(f"anna may not get {plural} in the namespace {namespace}")
         for found in self.objects:
             meta = found["metadata"]

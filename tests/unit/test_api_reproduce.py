@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import copy
+import re
 from pathlib import Path
 from typing import Any
 
@@ -114,14 +115,71 @@ def test_code_by_git_is_asked_for_by_its_commit() -> None:
 
 def test_a_version_that_was_fine_tuned_begins_with_the_same_weights() -> None:
     parent = {"modelVersion": "digits-v2", "digest": DIGEST}
-    assert run_manifest(version(parent=parent), name="again", code=CODE)["spec"]["from"] == {
-        "modelVersion": "digits-v2"
-    }
+    made = run_manifest(version(parent=parent), name="again", code=CODE, parent=began(DIGEST))
+    assert made["spec"]["from"] == {"modelVersion": "digits-v2"}
     other = lineage(parent={"modelVersion": "digits-v2", "digest": IMAGE_DIGEST})
     (told,) = differences(Lineage.model_validate(lineage(parent=parent)), Lineage.model_validate(other))
     assert told.message == (
         f"the weights that it began with: {DIGEST} of digits-v2 then, {IMAGE_DIGEST} of digits-v2 now"
     )
+
+
+def began(weights: str | None, phase: str = "Ready", message: str = "") -> dict[str, Any]:
+    """digits-v2, with weights of this digest."""
+    kept = {"uri": "s3://models/w.safetensors", "digest": weights, "size": 9} if weights else None
+    status = {"phase": phase, "message": message, "lineage": lineage(weights=kept)}
+    return model_version("digits-v2", status=status)
+
+
+PROMOTED = {
+    "origin": "Promoted",
+    "promotions": [{"namespace": "dev", "modelVersion": "digits-v3", "at": "2026-01-02T00:00:00Z"}],
+}
+NO_PARENT: dict[str, tuple[dict[str, Any] | None, dict[str, Any], str]] = {
+    "it is gone": (None, {}, "digits-v2, which it was fine-tuned from, is gone: only a backup of it"),
+    "it is archived": (
+        began(DIGEST, "Archived", "archived: no new Deployment may take it"),
+        {},
+        "is Archived (archived: no new Deployment may take it): a training begins from a version that is Ready",
+    ),
+    "it was rejected": (began(DIGEST, "Rejected", "no"), {}, "is Rejected (no)"),
+    "it has no weights": (began(None), {}, "has no weights on record"),
+    "it has no status": (model_version("digits-v2"), {}, "has no weights on record"),
+    "it was registered anew": (
+        began(IMAGE_DIGEST),
+        {},
+        f"is another version now: its weights are {IMAGE_DIGEST}, and those were {DIGEST}",
+    ),
+    "it stayed behind": (
+        None,
+        PROMOTED,
+        "is in the namespace dev: make it again in dev, or promote digits-v2 from there too",
+    ),
+    "it stayed behind, and another has its name": (
+        began(IMAGE_DIGEST),
+        PROMOTED,
+        f"and those were {DIGEST}: make it again in dev, or promote digits-v2 from there too",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", NO_PARENT)
+def test_without_the_weights_that_it_began_with_it_cannot_be_made_once_more(case: str) -> None:
+    parent, more, words = NO_PARENT[case]
+    made_of = {"parent": {"modelVersion": "digits-v2", "digest": DIGEST}, **more}
+    with pytest.raises(NotReproducible, match=re.escape(words)):
+        run_manifest(version(**made_of), name="again", code=CODE, parent=parent)
+
+
+def test_the_code_of_a_copy_is_in_the_namespace_where_it_was_trained() -> None:
+    with pytest.raises(NotReproducible, match="digits-code that held the training code is in the namespace dev"):
+        run_manifest(version(**PROMOTED), name="again")
+    with pytest.raises(NotReproducible, match=r"of this namespace holds other code .* than that of the namespace dev"):
+        run_manifest(version(**PROMOTED), name="again", code={"data": {"train.py": "other"}})
+    assert run_manifest(version(**PROMOTED), name="again", code=CODE)["metadata"]["namespace"] == "team"
+    by_ssh = {**code(digest=IMAGE_DIGEST), "configMap": None, "git": {**GIT, "url": "git@git.example:digits.git"}}
+    with pytest.raises(NotReproducible, match="the run that named the Secret for it is in the namespace dev"):
+        run_manifest(version(code=by_ssh, **PROMOTED), name="again")
 
 
 def test_an_image_without_a_registry_is_asked_for_by_its_name() -> None:

@@ -33,6 +33,7 @@ def run_manifest(
     name: str,
     run: Mapping[str, Any] | None = None,
     code: Mapping[str, Any] | None = None,
+    parent: Mapping[str, Any] | None = None,
     tolerance: Tolerance | None = None,
 ) -> dict[str, Any]:
     """The TrainingRun that makes a version once more: same code, image by digest, data by digest, parameters, seed.
@@ -43,6 +44,8 @@ def run_manifest(
         run: the TrainingRun that made the version, where it still exists: the lineage does not hold what it asked of
             the cluster (CPU, memory, GPUs, deadline), and the number of CPUs may change the last bits of a sum.
         code: the ConfigMap that the lineage names, where it names one; None where it is gone.
+        parent: the ModelVersion that the lineage names as the one that it was fine-tuned from; None where it is gone.
+            Like the ConfigMap it is looked for in the namespace of the version, for there the run is made.
         tolerance: when other bytes count as the same model; absent: the defaults of the API.
 
     Raises:
@@ -52,13 +55,15 @@ def run_manifest(
     lineage = lineage_of(version)
     before, with_code = _made_by(run, lineage), lineage.code
     assert with_code is not None, "lineage_of refuses a model that was trained elsewhere"
+    if trouble := no_parent(version, lineage, parent):
+        raise NotReproducible(trouble)
     made = TrainingRunSpec.model_validate(
         {
             "model": spec.model,
             "image": _image(version["metadata"]["name"], with_code.image),
             "entrypoint": with_code.entrypoint,
             "command": with_code.command,
-            "code": _code(with_code, code, before),
+            "code": _code(with_code, code, before, elsewhere(version, lineage)),
             "from": {"modelVersion": lineage.parent.model_version} if lineage.parent else None,
             "data": [{"name": d.name, "uri": d.uri, "store": d.store, "digest": d.digest} for d in lineage.data],
             "parameters": lineage.parameters,
@@ -100,6 +105,44 @@ def lineage_of(version: Mapping[str, Any]) -> Lineage:
             f"{name} has no lineage in its status: it was trained elsewhere, so nobody here knows with what"
         )
     return found
+
+
+def elsewhere(version: Mapping[str, Any], lineage: Lineage) -> str | None:
+    """The namespace in which a copy was made; None where the version was made in its own."""
+    here = version["metadata"]["namespace"]
+    there = lineage.made_in(here)
+    return there if there != here else None
+
+
+def no_parent(version: Mapping[str, Any], lineage: Lineage, parent: Mapping[str, Any] | None) -> str | None:
+    """Why a training cannot begin from the weights that the version began from; None where it can, or where it began
+    from none.
+
+    Args:
+        parent: the ModelVersion of the parent's name in the version's namespace; None where there is none.
+    """
+    if lineage.parent is None:
+        return None
+    name, digest, there = lineage.parent.model_version, lineage.parent.digest, elsewhere(version, lineage)
+    what = f"{name}, which it was fine-tuned from,"
+    # A copy's parent was never here, or is another one of that name.
+    help_ = f": make it again in {there}, or promote {name} from there too" if there else ""
+    if parent is None and there:
+        return f"{what} is in the namespace {there}{help_}"
+    if parent is None:
+        return f"{what} is gone: only a backup of it, with its status, brings it back"
+    try:
+        status = ModelVersionStatus.model_validate(parent.get("status") or {})
+    except ValidationError:
+        status = ModelVersionStatus()
+    weights = status.lineage.weights if status.lineage else None
+    if weights is None:
+        return f"{what} has no weights on record{help_}"
+    if weights.digest != digest:
+        return f"{what} is another version now: its weights are {weights.digest}, and those were {digest}{help_}"
+    if status.phase != "Ready":
+        return f"{what} is {status.phase} ({status.message}): a training begins from a version that is Ready"
+    return None
 
 
 def config_map_digest(config_map: Mapping[str, Any]) -> str | None:
@@ -168,18 +211,30 @@ def _image(version: str, image: ImageLineage) -> str:
     return image.ref
 
 
-def _code(code: CodeLineage, found: Mapping[str, Any] | None, before: TrainingRunSpec | None) -> dict[str, Any] | None:
+def _code(
+    code: CodeLineage, found: Mapping[str, Any] | None, before: TrainingRunSpec | None, there: str | None
+) -> dict[str, Any] | None:
     if code.git:
-        return {"git": _git(code.git, before)}
+        return {"git": _git(code.git, before, there)}
     wanted = code.config_map
     if wanted is None:
         return None
+    if found is None and there:
+        raise NotReproducible(
+            f"the ConfigMap {wanted.name} that held the training code is in the namespace {there}, where the version "
+            f"was trained: make it again there, or copy the ConfigMap here (the digest of its files was {wanted.digest})"
+        )
     if found is None:
         raise NotReproducible(
             f"the ConfigMap {wanted.name} that held the training code is gone: make it again with the same files "
             f"(their digest was {wanted.digest})"
         )
     digest = config_map_digest(found)
+    if wanted.digest is not None and digest != wanted.digest and there:
+        raise NotReproducible(
+            f"the ConfigMap {wanted.name} of this namespace holds other code ({digest}) than that of the namespace "
+            f"{there}, where the version was trained ({wanted.digest}): make it again there"
+        )
     if wanted.digest is not None and digest != wanted.digest:
         raise NotReproducible(
             f"the ConfigMap {wanted.name} holds other code now ({digest}) than it held then ({wanted.digest}): put the "
@@ -188,12 +243,13 @@ def _code(code: CodeLineage, found: Mapping[str, Any] | None, before: TrainingRu
     return {"configMap": wanted.name}
 
 
-def _git(git: CodeGit, before: TrainingRunSpec | None) -> dict[str, Any]:
+def _git(git: CodeGit, before: TrainingRunSpec | None, there: str | None) -> dict[str, Any]:
     """The very commit. The name of the Secret that opens the repository is no part of a lineage: the run has it."""
     asked = before.code.git if before and before.code else None
     if asked is None and not git.url.startswith(("http://", "https://")):
+        run = f"in the namespace {there}" if there else "gone"
         raise NotReproducible(
-            f"the code lies at {git.url}, and the run that named the Secret for it is gone: write a TrainingRun with "
+            f"the code lies at {git.url}, and the run that named the Secret for it is {run}: write a TrainingRun with "
             f"reproduceOf and code.git {{url, revision: {git.commit}, secret}} by hand"
         )
     made = {"url": git.url, "revision": git.commit, "path": git.path, "secret": asked.secret if asked else None}

@@ -11,7 +11,7 @@ from slipway.api.model_version import CREATED_BY_ANNOTATION
 from slipway.api.provenance import statement
 from slipway.api.reproduce import NotReproducible, run_manifest
 from slipway.cli import show
-from slipway.cli.client import CONFIG_MAPS, FIELD_MANAGER, RUNS, Api, Object, Resource
+from slipway.cli.client import CONFIG_MAPS, FIELD_MANAGER, RUNS, VERSIONS, Api, Object, Resource
 from slipway.cli.deciding import who
 from slipway.cli.errors import Changed, Forbidden, Missing, Stop
 from slipway.cli.reading import get, lineage_of, version
@@ -32,11 +32,15 @@ def reproduce(
     called: str | None,
     wait: bool,
     dry_run: bool,
+    timeout: float | None = None,
 ) -> None:
     """Train a version once more, and say what came of it.
 
+    Args:
+        timeout: seconds to wait for the verdict; None: as long as the run goes on by itself.
+
     Raises:
-        Stop: it cannot be made again, or what came out differs.
+        Stop: it cannot be made again, what came out differs, or there is no verdict to wait for.
     """
     where = namespace or api.namespace
     found = version(api, where, name)
@@ -44,6 +48,7 @@ def reproduce(
     lineage = lineage_of(found)
     run = _maybe(api, RUNS, where, (lineage.get("trainingRun") or {}).get("name"))
     code = _maybe(api, CONFIG_MAPS, where, ((lineage.get("code") or {}).get("configMap") or {}).get("name"))
+    parent = _maybe(api, VERSIONS, where, (lineage.get("parent") or {}).get("modelVersion"))
     shown = found["metadata"]["name"]
     try:
         made = run_manifest(
@@ -51,6 +56,7 @@ def reproduce(
             name=called or f"{shown[:_LONGEST]}-again",
             run=run,
             code=code,
+            parent=parent,
             tolerance=Tolerance.model_validate(given) if given else None,
         )
     except NotReproducible as refusal:
@@ -63,7 +69,7 @@ def reproduce(
     created = _create(api, where, made, only=called is not None)
     show.note(f"the run {created} trains {shown} once more")
     if wait:
-        _tell(api, where, created, shown)
+        _tell(api, where, created, shown, timeout)
     else:
         show.say(created)
 
@@ -96,8 +102,8 @@ def _create(api: Api, namespace: str, made: dict[str, Any], *, only: bool) -> st
     raise Stop(f"999 runs are named {base}: delete some")
 
 
-def _tell(api: Api, namespace: str, run: str, shown: str) -> None:
-    told = ""
+def _tell(api: Api, namespace: str, run: str, shown: str, timeout: float | None) -> None:
+    told, until = "", None if timeout is None else time.monotonic() + timeout
     while True:
         status = get(api, RUNS, namespace, run).get("status") or {}
         if (message := str(status.get("message", ""))) not in ("", told):
@@ -105,7 +111,13 @@ def _tell(api: Api, namespace: str, run: str, shown: str) -> None:
             told = message
         if status.get("phase") in _ENDED:
             break
-        time.sleep(_PATIENCE)
+        said = f"{status.get('phase') or 'Pending'}: {message or 'the operator has not looked at it yet'}"
+        if any(c["type"] == "Stalled" and c["status"] == "True" for c in status.get("conditions") or ()):
+            raise Stop(f"the run {run} does not go on by itself. {said}")
+        left = _PATIENCE if until is None else until - time.monotonic()
+        if left <= 0:
+            raise Stop(f"there is no verdict within {timeout:g} s; the run {run} goes on. {said}")
+        time.sleep(min(_PATIENCE, left))
     verdict = status.get("reproduction")
     if not verdict:
         raise Stop(f"the run {run} ended without a verdict: {status.get('message', '')}")

@@ -408,6 +408,12 @@ def reproduce(
     wait: Annotated[
         bool, typer.Option("--wait", help="Wait for the verdict; the exit status is 1 if it differs.")
     ] = False,
+    timeout: Annotated[
+        float | None,
+        typer.Option(
+            "--timeout", min=0, help="With --wait: seconds to wait for the verdict; else as long as it takes."
+        ),
+    ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the TrainingRun and make none.")] = False,
     namespace: Namespace = None,
     context: Context = None,
@@ -428,7 +434,14 @@ def reproduce(
 
     tolerance = (absolute, relative)
     again.reproduce(
-        Cluster(kubeconfig, context), namespace, version, tolerance, called=name, wait=wait, dry_run=dry_run
+        Cluster(kubeconfig, context),
+        namespace,
+        version,
+        tolerance,
+        called=name,
+        wait=wait,
+        dry_run=dry_run,
+        timeout=timeout,
     )
 
 

@@ -9,9 +9,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from slipway.api.reproduce import NotReproducible, config_map_digest, run_manifest
+from slipway.api.reproduce import NotReproducible, config_map_digest, no_parent, run_manifest
+from slipway.api.reproduce import lineage_of as recorded_lineage
 from slipway.cli.client import Object
-from slipway.cli.reading import lineage_of
+from slipway.cli.reading import home, lineage_of
 from slipway.cli.show import plural, short
 
 Answer = Literal["yes", "no", "unknown"]
@@ -35,21 +36,27 @@ class Verdict:
     findings: tuple[Finding, ...]
 
 
-def judge(version: Object, code: Object | str | None, run: Object | None = None) -> Verdict:
+def judge(
+    version: Object, code: Object | str | None, run: Object | None = None, parent: Object | str | None = None
+) -> Verdict:
     """Whether it can be made again.
 
     Args:
+        parent: the version that its lineage names as the one that it was fine-tuned from, in the version's namespace;
+            None where it names none or there is none; a sentence where it could not be read.
         run: the TrainingRun that made it; None where it is gone or may not be read.
         code: the ConfigMap that its lineage names as it is now; None where it names none or it is gone; a sentence
             where it could not be read.
     """
     lineage = lineage_of(version)
-    findings = tuple(_findings(lineage, code)) if lineage.get("code") else ()
+    findings = tuple(_findings(version, lineage, code, parent)) if lineage.get("code") else ()
     done = next((r for r in lineage.get("reproductions") or () if r["verdict"] != "Different"), None)
-    if isinstance(code, str):
-        return Verdict("unknown", code, findings)
+    if unread := [said for said in (code, parent) if isinstance(said, str)]:
+        return Verdict("unknown", "; ".join(unread), findings)
+    assert not isinstance(code, str)
+    assert not isinstance(parent, str)
     try:
-        run_manifest(version, name="reproduced", run=run, code=code)
+        run_manifest(version, name="reproduced", run=run, code=code, parent=parent)
     except NotReproducible as refusal:
         return Verdict("no", str(refusal), findings)
     if done:
@@ -57,13 +64,17 @@ def judge(version: Object, code: Object | str | None, run: Object | None = None)
     return Verdict("yes", "all that it was made from is recorded; nobody has made it again yet", findings)
 
 
-def _findings(lineage: Mapping[str, Any], code: Object | str | None) -> Iterator[Finding]:
-    yield _code(lineage["code"], code)
+def _findings(
+    version: Object, lineage: Mapping[str, Any], code: Object | str | None, parent: Object | str | None
+) -> Iterator[Finding]:
+    yield _code(version, lineage["code"], code)
     image = lineage["code"]["image"]
     if image.get("digest"):
         yield Finding("image", "yes", f"{image['ref']} was {short(image['digest'])}")
     else:
         yield Finding("image", "no", f"{image['ref']} is known by its tag only, which may have moved")
+    if lineage.get("parent"):
+        yield _parent(version, parent)
     for data in lineage.get("data") or ():
         known = f"{data['name']} was {short(data['digest'])}, which is checked when it is read again"
         yield Finding("data", "yes", known)
@@ -78,7 +89,18 @@ def _findings(lineage: Mapping[str, Any], code: Object | str | None) -> Iterator
         yield Finding("made again", answer, f"by the run {past['trainingRun']}: {past['verdict']}{detail}")
 
 
-def _code(recorded: Mapping[str, Any], code: Object | str | None) -> Finding:
+def _parent(version: Object, parent: Object | str | None) -> Finding:
+    recorded = lineage_of(version)["parent"]
+    if isinstance(parent, str):
+        return Finding("parent", "unknown", parent)
+    if trouble := no_parent(version, recorded_lineage(version), parent):
+        return Finding("parent", "no", trouble)
+    return Finding(
+        "parent", "yes", f"{recorded['modelVersion']} is Ready and has the weights {short(recorded['digest'])}"
+    )
+
+
+def _code(version: Object, recorded: Mapping[str, Any], code: Object | str | None) -> Finding:
     if git := recorded.get("git"):
         return Finding("code", "yes", f"commit {git['commit'][:12]} of {git['url']}")
     named = recorded.get("configMap")
@@ -87,6 +109,8 @@ def _code(recorded: Mapping[str, Any], code: Object | str | None) -> Finding:
     name, then = named["name"], named.get("digest")
     if isinstance(code, str):
         return Finding("code", "unknown", code)
+    if code is None and home(version) != version["metadata"]["namespace"]:
+        return Finding("code", "no", f"the ConfigMap {name} is in the namespace {home(version)}; it held {short(then)}")
     if code is None:
         return Finding("code", "no", f"the ConfigMap {name} is gone; it held {short(then)}")
     now = config_map_digest(code)

@@ -328,7 +328,7 @@ def reproducible(api: Api, namespace: str | None, name: str, output: DataOutput)
     """Whether a version can be made again."""
     where = namespace or api.namespace
     found = version(api, where, name)
-    verdict = reproducible_.judge(found, _code(api, where, found), _run(api, where, found))
+    verdict = reproducible_.judge(found, _code(api, where, found), _run(api, where, found), _began(api, where, found))
     if output is DataOutput.JSON:
         show.say_json(asdict(verdict))
         return
@@ -342,6 +342,16 @@ def _run(api: Api, namespace: str, found: Object) -> Object | None:
         return get(api, RUNS, namespace, named) if named else None
     except (Missing, Forbidden):
         return None
+
+
+def _began(api: Api, namespace: str, found: Object) -> Object | str | None:
+    named = (lineage_of(found).get("parent") or {}).get("modelVersion")
+    try:
+        return get(api, VERSIONS, namespace, named) if named else None
+    except Missing:
+        return None
+    except Forbidden as stop:
+        return f"whether {named} is still there to begin from is not known: {stop}"
 
 
 def _code(api: Api, namespace: str, found: Object) -> Object | str | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 import pytest
@@ -72,20 +73,68 @@ VERDICTS: dict[str, tuple[Object, str | None]] = {
 }
 
 
-@pytest.mark.parametrize(("verdict", "told"), VERDICTS.values(), ids=VERDICTS)
-def test_the_verdict_is_waited_for(
-    api: FakeApi, capsys: pytest.CaptureFixture[str], verdict: Object, told: str | None
-) -> None:
+def answered(api: FakeApi, status: Object) -> None:
+    """What stands in the status of each run that is made."""
     create = api._create
 
     def plays(path: str, body: Object) -> Object:
         run = create(path, body)
-        if path.endswith("/selfsubjectreviews"):
-            return run
-        run["status"] = {"phase": "Succeeded", "message": "done", "reproduction": verdict}
+        if not path.endswith("/selfsubjectreviews"):
+            run["status"] = status
         return run
 
     api._create = plays  # type: ignore[method-assign]
+
+
+def test_a_run_that_does_not_go_on_is_not_waited_for(api: FakeApi) -> None:
+    """Nobody would ever answer: a run that is stalled has no end."""
+    stalled = [{"type": "Stalled", "status": "True"}]
+    answered(api, {"phase": "Pending", "message": "there is no ConfigMap slipway-store-lake", "conditions": stalled})
+    words = "the run digits-v1-again does not go on by itself. Pending: there is no ConfigMap slipway-store-lake"
+    with pytest.raises(Stop, match=words):
+        reproduce(api, wait=True)
+
+
+@pytest.mark.parametrize(
+    ("status", "words"),
+    [
+        ({}, "Pending: the operator has not looked at it yet"),
+        (
+            {"phase": "Running", "message": "step 1", "conditions": [{"type": "Stalled", "status": "False"}]},
+            "Running: step 1",
+        ),
+    ],
+)
+def test_the_verdict_is_not_waited_for_longer_than_asked(api: FakeApi, status: Object, words: str) -> None:
+    answered(api, status)
+    expected = f"there is no verdict within 0 s; the run digits-v1-again goes on. {words}"
+    with pytest.raises(Stop, match=re.escape(expected)):
+        reproduce(api, wait=True, timeout=0)
+
+
+def test_what_it_began_from_must_be_there(api: FakeApi) -> None:
+    tuned = scene.version(number=2, parent="digits-v1")
+    tuned["status"]["lineage"]["code"]["configMap"]["digest"] = config_map_digest(CODE)
+    api.objects.append(tuned)
+    reproduce(api, "digits-v2")
+    assert [run["spec"]["from"] for run in made(api)] == [{"modelVersion": "digits-v1"}]
+    api.objects = [o for o in api.objects if o["metadata"]["name"] != "digits-v1"]
+    with pytest.raises(Stop, match="digits-v2 cannot be made again: digits-v1, which it was fine-tuned from, is gone"):
+        reproduce(api, "digits-v2")
+
+
+def test_the_code_of_a_copy_is_where_it_was_trained(api: FakeApi) -> None:
+    copy = scene.promoted(api.objects[0], "prod")
+    elsewhere = FakeApi(copy, namespace="prod")
+    with pytest.raises(Stop, match="held the training code is in the namespace team, where the version was trained"):
+        reproduce(elsewhere)
+
+
+@pytest.mark.parametrize(("verdict", "told"), VERDICTS.values(), ids=VERDICTS)
+def test_the_verdict_is_waited_for(
+    api: FakeApi, capsys: pytest.CaptureFixture[str], verdict: Object, told: str | None
+) -> None:
+    answered(api, {"phase": "Succeeded", "message": "done", "reproduction": verdict})
     if told is None:
         with pytest.raises(Stop, match="Different: digits-v1 by the run digits-v1-again: the seed: 7 then, 8 now"):
             reproduce(api, wait=True)

@@ -9,6 +9,7 @@ from typing import Any
 import pydot
 import pytest
 
+from slipway.api.reproduce import config_map_digest
 from slipway.cli import tracing
 from slipway.cli.client import Object
 from slipway.cli.errors import Stop
@@ -426,8 +427,6 @@ def test_a_version_does_not_differ_from_itself(api: FakeApi, capsys: pytest.Capt
 
 def with_code(api: FakeApi, content: str | None) -> FakeApi:
     """digits-v1 was trained with a ConfigMap of this content, which holds `print()` now."""
-    from slipway.api.reproduce import config_map_digest
-
     version = next(o for o in api.objects if o["metadata"]["name"] == "digits-v1")
     then = config_map("digits-code", {"train.py": content or ""})
     version["status"]["lineage"]["code"]["configMap"]["digest"] = config_map_digest(then)
@@ -454,3 +453,46 @@ def test_whether_it_can_be_made_again(
     assert words in json.dumps(verdict)
     tracing.reproducible(api, None, "digits-v1", DataOutput.TEXT)
     assert capsys.readouterr().out.startswith(f"{answer}  digits-v1: ")
+
+
+BEGAN: dict[str, tuple[Any, str, str]] = {
+    "it is there": (lambda api: None, "yes", "digits-v1 is Ready and has the weights sha256:"),
+    "it is gone": (lambda api: api.objects.remove(api.objects[0]), "no", "fine-tuned from, is gone"),
+    "it is archived": (
+        lambda api: api.objects[0]["status"].update(phase="Archived", message="archived"),
+        "no",
+        "is Archived (archived)",
+    ),
+    "it may not be read": (
+        lambda api: api.unreadable.add("digits-v1"),
+        "unknown",
+        "whether digits-v1 is still there to begin from is not known: anna may not get modelversions",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", BEGAN)
+def test_what_it_began_from_is_needed_to_make_it_again(capsys: pytest.CaptureFixture[str], case: str) -> None:
+    change, answer, words = BEGAN[case]
+    api = FakeApi(scene.version(), scene.version(number=2, parent="digits-v1"), config_map("digits-code", {"t": "1"}))
+    for version in api.objects[:2]:
+        version["status"]["lineage"]["code"]["configMap"]["digest"] = config_map_digest(api.objects[2])
+    change(api)
+    tracing.reproducible(api, None, "digits-v2", DataOutput.JSON)
+    verdict = json.loads(capsys.readouterr().out)
+    (finding,) = [f for f in verdict["findings"] if f["what"] == "parent"]
+    assert (verdict["answer"], finding["answer"]) == (answer, answer)
+    assert words in finding["words"]
+    if answer != "yes":
+        assert words in verdict["words"]
+
+
+def test_the_code_of_a_copy_is_not_gone(capsys: pytest.CaptureFixture[str]) -> None:
+    api = FakeApi(scene.promoted(scene.version(), "prod"), namespace="prod")
+    tracing.reproducible(api, None, "digits-v1", DataOutput.TEXT)
+    told = capsys.readouterr().out
+    assert told.startswith(
+        "no  digits-v1: the ConfigMap digits-code that held the training code is in the namespace team"
+    )
+    assert "the ConfigMap digits-code is in the namespace team; it held sha256:" in told
+    assert "gone" not in told
