@@ -222,7 +222,7 @@ def _code(
     if found is None and there:
         raise NotReproducible(
             f"the ConfigMap {wanted.name} that held the training code is in the namespace {there}, where the version "
-            f"was trained: make it again there, or copy the ConfigMap here (the digest of its files was {wanted.digest})"
+            f"was trained: make it again there, or copy the ConfigMap here (its files had the digest {wanted.digest})"
         )
     if found is None:
         raise NotReproducible(

@@ -10,7 +10,7 @@ from typing import Final
 
 from slipway.api import wayback
 from slipway.api.common import DIGEST, Label, parse_time
-from slipway.cli import graph, lineage, lists, show
+from slipway.cli import graph, hosts, lineage, lists, show
 from slipway.cli import reproducible as reproducible_
 from slipway.cli.client import CONFIG_MAPS, DATASETS, DEPLOYMENTS, RUNS, VERSIONS, Api, Object
 from slipway.cli.diff import Difference, compare
@@ -78,23 +78,17 @@ def of_version(api: Api, namespace: str | None, name: str, output: GraphOutput) 
 def of_host(api: Api, namespace: str | None, everywhere: bool, host: str, output: GraphOutput) -> None:
     """What made the models that answer at a host name now."""
     where = place(api, namespace, everywhere)
-    found = [d for d in api.pages(DEPLOYMENTS, where) if host in _hosts(d)]
+    found = hosts.answering(api.pages(DEPLOYMENTS, where), host)
     if not found:
         around = "any namespace" if where is None else f"the namespace {where}"
         raise Stop(
             f"no Deployment in {around} answers at {host}; what each of them answers at is in spec.route.hostnames"
         )
     root = Node("Host", host)
-    _tell(Branch(root, branches=tuple(_answering(api, d) for d in found)), output)
+    _tell(Branch(root, branches=tuple(_answering(api, d, name) for d, name in found)), output)
 
 
-def _hosts(deployment: Object) -> list[str]:
-    """The host names that clients use; a preview is none of them."""
-    hosts: list[str] = (deployment["spec"].get("route") or {}).get("hostnames") or []
-    return hosts
-
-
-def _answering(api: Api, deployment: Object) -> Branch:
+def _answering(api: Api, deployment: Object, hostname: str) -> Branch:
     namespace, status = deployment["metadata"]["namespace"], deployment.get("status") or {}
     weights = status.get("weights") or {}
     branches = []
@@ -107,7 +101,7 @@ def _answering(api: Api, deployment: Object) -> Branch:
                 gone = Node("ModelVersion", running["modelVersion"], namespace, words=("is gone",))
                 found = Branch(gone)
             branches.append(Branch(found.node, f"{percent}% of the traffic:", "served by", branches=found.branches))
-    words = (str(status.get("phase", "")),)
+    words = (str(status.get("phase", "")), *([f"answers at {hostname}"] if hostname.startswith("*.") else []))
     node = Node("Deployment", deployment["metadata"]["name"], namespace, words=words, facts={"weights": weights})
     return Branch(node, "served by Deployment", "answers at", branches=tuple(branches))
 

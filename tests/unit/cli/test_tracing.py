@@ -139,6 +139,15 @@ def test_the_host_leads_to_what_has_traffic(api: FakeApi, capsys: pytest.Capture
     assert "Deployment/team/shop" not in nodes
 
 
+def test_a_wildcard_leads_to_what_has_traffic(api: FakeApi, capsys: pytest.CaptureFixture[str]) -> None:
+    api.objects.append(scene.deployment("rest", stable="fraud-v1", host="*.example.com"))
+    ask(api, host="fraud.example.com")
+    told = capsys.readouterr().out.splitlines()
+    assert told[1] == "└── served by Deployment rest  Healthy  answers at *.example.com"
+    nodes, _ = graph(api, capsys, host="digits.example.com")
+    assert "Deployment/team/rest" not in nodes, "one that names the host takes it from a wildcard"
+
+
 @pytest.mark.parametrize(
     ("when", "served"),
     [
