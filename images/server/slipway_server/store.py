@@ -271,8 +271,8 @@ def _download(artifact: Artifact, chunks: Iterator[bytes], path: Path) -> None:
     if size != artifact.size:
         raise LoadError(
             reasons.DIGEST_MISMATCH,
-            f"{artifact.uri} has {size} bytes, but {artifact.size} were recorded with this digest: correct "
-            "spec.artifact.size",
+            f"{artifact.uri} has {size} bytes, but {artifact.size} were recorded with this digest: register "
+            "the version anew with the right spec.artifact.size",
         )
 
 

@@ -194,7 +194,8 @@ class Repository:
         has = f"it has {', '.join(close)}" if close else "it has no folders, so leave path out"
         raise TrainerError(
             failures.GIT_PATH_NOT_FOUND,
-            f"the commit {commit[:12]} of {self._code.url} has no folder {path!r}: correct spec.code.git.path ({has})",
+            f"the commit {commit[:12]} of {self._code.url} has no folder {path!r}: in a new run correct "
+            f"spec.code.git.path ({has})",
         )
 
     def _files(self, tree: str, commit: str) -> list[str]:
@@ -242,7 +243,7 @@ class Repository:
         whole = "; of a commit write all 40 digits" if _PART_OF_COMMIT.match(revision) else ""
         return TrainerError(
             failures.GIT_REVISION_NOT_FOUND,
-            f"{url} has no branch and no tag {revision!r}: correct spec.code.git.revision (it has "
+            f"{url} has no branch and no tag {revision!r}: in a new run correct spec.code.git.revision (it has "
             f"{', '.join(close)}){whole}",
         )
 
@@ -251,7 +252,7 @@ class Repository:
         if name == self._code.revision:
             return TrainerError(
                 failures.GIT_REVISION_NOT_FOUND,
-                f"{url} has no commit {name}: correct spec.code.git.revision, or push the commit",
+                f"{url} has no commit {name}: in a new run correct spec.code.git.revision, or push the commit",
             )
         return TrainerError(
             failures.GIT_REVISION_NOT_FOUND,
@@ -317,8 +318,8 @@ class Repository:
         if not _covers(begins, url):
             raise TrainerError(
                 failures.GIT_ACCESS_DENIED,
-                f"the Secret {self._code.secret} is not for {url}: correct spec.code.git.url (without '..'), or, where "
-                f"user and password may be sent there, {GitKeys.URL} in the Secret (it is {begins!r})",
+                f"the Secret {self._code.secret} is not for {url}: in a new run correct spec.code.git.url (without "
+                f"'..'), or, where user and password may be sent there, {GitKeys.URL} in the Secret (it is {begins!r})",
             )
 
     def _ssh(self, credentials: Credentials) -> str:

@@ -39,7 +39,7 @@ _KNOWN: Final = (
     _known(
         "could not resolve host",
         failures.GIT_HOST_NOT_FOUND,
-        "there is no host {host}: correct spec.code.git.url ({url})",
+        "there is no host {host}: in a new run correct spec.code.git.url ({url})",
     ),
     _known(
         "host key verification failed|host key is known|host identification has changed",
@@ -77,8 +77,8 @@ _KNOWN: Final = (
         ),
         failures.GIT_REPOSITORY_NOT_FOUND,
         (
-            "there is no repository at {url}, or its server hides it from {who}: correct spec.code.git.url, or "
-            "give {right} the right to read it"
+            "there is no repository at {url}, or its server hides it from {who}: in a new run correct "
+            "spec.code.git.url, or give {right} the right to read it"
         ),
     ),
     _known(
@@ -90,7 +90,7 @@ _KNOWN: Final = (
         failures.GIT_UNREACHABLE,
         (
             "the git server at {host} does not answer as it should ({words}): see whether it is well and whether pods "
-            "of this namespace may reach it, or correct spec.code.git.url"
+            "of this namespace may reach it, or in a new run correct spec.code.git.url"
         ),
     ),
     _known(

@@ -38,7 +38,7 @@ def fetch_weights(store: Store, parent: ParentSpec, folder: Path) -> Path:
         raise TrainerError(
             failures.WEIGHTS_NOT_FOUND,
             f"nothing lies at {parent.weights.uri}, where the weights of {parent.modelVersion} were: put the file "
-            f"back, or name another version in spec.from",
+            f"back, or begin a new run from another version",
         ) from None
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
@@ -53,8 +53,8 @@ def fetch_weights(store: Store, parent: ParentSpec, folder: Path) -> Path:
         raise TrainerError(
             failures.WEIGHTS_DIGEST_MISMATCH,
             f"the weights of {parent.modelVersion} at {parent.weights.uri} have the digest {found}, and its lineage "
-            f"names {parent.weights.digest}: somebody changed the file; put the old one back, or name another version "
-            f"in spec.from",
+            f"names {parent.weights.digest}: somebody changed the file; put the old one back, or begin a new run "
+            f"from another version",
         )
     part.rename(final)
     log.info("weights fetched version=%s digest=%s", parent.modelVersion, found)

@@ -80,9 +80,9 @@ def _one(data: DataInput, name: str, dataset: Manifest | None) -> DataPin | Trou
     if version is None:
         return Trouble(
             Reason.DATASET_VERSION_MISSING,
-            f"the Dataset {name} has no version {data.digest}: its newest is {status.digest}. Leave digest out for the "
-            "newest, write one of its status.versions, or have the data read again with "
-            f"kubectl annotate dset {name} {ACTION_ANNOTATION}=refresh",
+            f"the Dataset {name} has no version {data.digest}: its newest is {status.digest}. Where the data are those "
+            f"again, say kubectl annotate dset {name} {ACTION_ANNOTATION}=refresh, and the run goes on; or delete the "
+            "run and apply one without digest, for the newest, or with one of status.versions",
             "stalled",
         )
     if not version.passed:

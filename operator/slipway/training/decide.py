@@ -248,7 +248,8 @@ def _not_reproducible(view: View) -> Verdict | None:
         return Verdict(
             "Pending",
             Reason.MODEL_VERSION_MISSING,
-            f"there is no ModelVersion {asked.model_version} in this namespace: correct spec.reproduceOf.modelVersion",
+            f"there is no ModelVersion {asked.model_version} in this namespace: register it, and the run goes on; or "
+            "delete the run and apply one that names another in spec.reproduceOf.modelVersion",
             "stalled",
             again=MISSING_EVERY,
         )

@@ -51,23 +51,28 @@ def settle(name: str, version: Manifest | None) -> ParentPin | Trouble:
     if version is None:
         return Trouble(
             Reason.MODEL_VERSION_MISSING,
-            f"there is no ModelVersion {name} in this namespace: correct spec.from.modelVersion, or register it, and "
-            "the run goes on",
+            f"there is no ModelVersion {name} in this namespace: register it, and the run goes on; or delete the run "
+            "and apply one that names another in spec.from.modelVersion",
             "stalled",
         )
     status = ModelVersionStatus.model_validate(version.get("status") or {})
     if status.failure is not None:
         return Trouble(
             Reason.MODEL_VERSION_NOT_READY,
-            f"{name} of spec.from failed its verification and never becomes Ready ({status.failure.message}): name "
-            "another version",
+            f"{name} of spec.from failed its verification and never becomes Ready ({status.failure.message}): apply a "
+            "new run that begins from another version",
             "failed",
         )
     ready = next((c for c in status.conditions if c.type == "Ready"), None)
     if ready is None or status.phase == "Verifying":
         return Trouble(Reason.MODEL_VERSION_NOT_READY, f"{name} of spec.from is being verified", "moving")
     if ready.status != "True":
-        return Trouble(Reason.MODEL_VERSION_NOT_READY, f"{name} of spec.from is not Ready ({ready.message})", "stalled")
+        return Trouble(
+            Reason.MODEL_VERSION_NOT_READY,
+            f"{name} of spec.from is not Ready ({ready.message}): the run goes on when it is; or delete the run and "
+            "apply one that begins from another version",
+            "stalled",
+        )
     weights = status.lineage.weights if status.lineage else None
     if (
         status.lineage is None
@@ -78,7 +83,8 @@ def settle(name: str, version: Manifest | None) -> ParentPin | Trouble:
         return Trouble(
             Reason.PARENT_WITHOUT_WEIGHTS,
             f"{name} of spec.from has no weights to begin from: they are kept of torch models that a training "
-            "function returned here, not of what a program wrote or what was trained elsewhere. Name such a version",
+            "function returned here, not of what a program wrote or what was trained elsewhere. Apply a new run that "
+            "begins from such a version",
             "failed",
         )
     return ParentPin(

@@ -85,7 +85,10 @@ def test_a_download_stops_at_the_recorded_size(tmp_path: Path) -> None:
 
 
 def test_a_wrong_size_with_the_right_digest_says_what_to_correct(tmp_path: Path) -> None:
-    assert "correct spec.artifact.size" in refused(replace(ARTIFACT, size=10**6), tmp_path, Fake()).message
+    assert (
+        "register the version anew with the right spec.artifact.size"
+        in refused(replace(ARTIFACT, size=10**6), tmp_path, Fake()).message
+    )
 
 
 def test_a_download_that_breaks_leaves_nothing_and_may_pass(tmp_path: Path) -> None:

@@ -113,7 +113,11 @@ REFUSED: dict[str, tuple[Mapping[str, str], str, str]] = {
     "no such branch": ({"revision": "mian"}, "GitRevisionNotFound", "has no branch and no tag 'mian'"),
     "what there is instead": ({"revision": "mian"}, "GitRevisionNotFound", "(it has main"),
     "part of a commit": ({"revision": "abcdef1"}, "GitRevisionNotFound", "of a commit write all 40 digits"),
-    "no such commit": ({"revision": "0" * 40}, "GitRevisionNotFound", f"has no commit {'0' * 40}: correct"),
+    "no such commit": (
+        {"revision": "0" * 40},
+        "GitRevisionNotFound",
+        f"has no commit {'0' * 40}: in a new run correct",
+    ),
     "a branch and a tag": ({"revision": "twice"}, "GitRevisionNotFound", "write refs/heads/twice or refs/tags/twice"),
     "no such folder": ({"path": "models/digit"}, "GitPathNotFound", "has no folder 'models/digit'"),
     "which folders there are": ({"path": "models/digit"}, "GitPathNotFound", "(it has models/digits"),

@@ -137,9 +137,9 @@ REFUSED: dict[str, tuple[dict[str, Any] | None, str | None, str, str, str]] = {
         Reason.DATASET_VERSION_MISSING,
         "stalled",
         (
-            f"the Dataset digits has no version {C}: its newest is {A}. Leave digest out for the newest, write one of "
-            "its status.versions, or have the data read again with kubectl annotate dset "
-            "digits slipway.dev/action=refresh"
+            f"the Dataset digits has no version {C}: its newest is {A}. Where the data are those again, say kubectl "
+            "annotate dset digits slipway.dev/action=refresh, and the run goes on; or delete the run and apply one "
+            "without digest, for the newest, or with one of status.versions"
         ),
     ),
     "the version that is asked for may be what is read now": (

@@ -39,7 +39,7 @@ CASES: dict[str, tuple[dict[str, Any] | None, str, str, str]] = {
     ),
     "it failed its verification": (
         version("False", phase="Failed", failure=FAILURE), Reason.MODEL_VERSION_NOT_READY, "failed",
-        "never becomes Ready (it is another file): name another version",
+        "never becomes Ready (it is another file): apply a new run that begins from another version",
     ),
     "it is archived": (
         version("False", "archived: no new Deployment may take it", phase="Archived"), Reason.MODEL_VERSION_NOT_READY,
