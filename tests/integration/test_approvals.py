@@ -237,6 +237,73 @@ def test_a_version_of_which_nobody_knows_who_made_it(world: World, people: Peopl
     assert words in may_not_decide(people.joe, STRICT, "digits-v8", {**APPROVED, "by": "joe"})
 
 
+PROMOTED: Final = {"namespace": "dev", "modelVersion": "digits-v20"}
+
+
+def lineage(number: int, *, trainer: str | None = None, steps: tuple[str | None, ...] = (None,)) -> Object:
+    """What the operator takes over of the original.
+
+    Args:
+        trainer: who applied the run; None where it did not say.
+        steps: who made each version on the way, the original first.
+    """
+    made = version(STRICT, number)["spec"]["artifact"]
+    at = "2026-01-01T00:00:00Z"
+    run = {"name": "digits-1", "uid": "u", "attempts": 1, **({"createdBy": trainer} if trainer else {})}
+    way = [
+        {"namespace": f"n{i}", "modelVersion": f"digits-v{number}", "at": at, **({"createdBy": who} if who else {})}
+        for i, who in enumerate(steps)
+    ]
+    return {"origin": "Promoted", "trainingRun": run, "promotions": way, "artifact": made}
+
+
+def test_who_made_the_original_does_not_approve_a_copy(world: World, people: People) -> None:
+    """Joe trained it elsewhere, ann promotes it: the copy's annotation names her, and its lineage him. (This operator
+    looks at no other namespace, so what it would have taken over is written for it.)"""
+    ann, joe, kim, team = people.ann, people.joe, people.kim, Team(world, STRICT)
+
+    def promoted(number: int) -> str:
+        name = f"digits-v{number}"
+        author = {"slipway.dev/created-by": "ann"}
+        ann.create(version(STRICT, number, annotations=author, promotedFrom=PROMOTED, approval={"required": True}))
+        # Nobody approves what is not known yet: afterwards nobody would be asked any more.
+        team.until(MODEL_VERSIONS, name, reason="PromotionRefused")
+        words = f"{name} is a copy, and nobody can tell yet who made what it is a copy of"
+        assert words in may_not_decide(joe, STRICT, name, {**APPROVED, "by": "joe"})
+        return name
+
+    def taken_over(name: str, said: Object) -> None:
+        world.api.merge(MODEL_VERSIONS, STRICT, name, {"status": {"lineage": said}}, subresource="status")
+
+    words = (
+        "joe made what {} is a copy of, by its lineage, and may not approve it: the namespace four-eyes asks for four"
+    )
+    for number, said in {
+        20: lineage(20, trainer="joe", steps=("joe",)),
+        21: lineage(21, trainer="joe"),
+        22: lineage(22, trainer="zoe", steps=("zoe", "joe")),
+    }.items():
+        name = promoted(number)
+        taken_over(name, said)
+        assert words.format(name) in may_not_decide(joe, STRICT, name, {**APPROVED, "by": "joe"})
+        decide(kim, STRICT, name, {**APPROVED, "by": "kim"})
+
+    name = promoted(23)
+    taken_over(name, lineage(23, steps=(None, "zoe")))
+    words = f"the lineage of {name} does not say who made what it is a copy of"
+    assert words in may_not_decide(kim, STRICT, name, {**APPROVED, "by": "kim"})
+    # Rejecting is everybody's who may decide.
+    decide(joe, STRICT, name, {"state": "Rejected", "by": "joe"})
+
+
+def test_a_copy_is_not_born_approved(world: World) -> None:
+    author = {"slipway.dev/created-by": "kim"}
+    # Not even by an administrator: at its creation no version has a lineage.
+    approved = {**APPROVED, "by": "slipway-admin"}
+    copy = version(STRICT, 24, annotations=author, promotedFrom=PROMOTED, approval=approved)
+    assert "nobody can tell yet who made what it is a copy of" in refused(world.api, copy)
+
+
 def test_a_namespace_in_which_every_version_waits(world: World, people: People) -> None:
     ann, team = people.ann, Team(world, DEMANDING)
     words = "every version of the namespace demanding waits for approval: write spec.approval.required: true"

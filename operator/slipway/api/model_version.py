@@ -351,6 +351,9 @@ class Promotion(Model):
     namespace: str
     """Where it came from."""
     model_version: str
+    created_by: str | None = None
+    """Who made it there (applied its run, registered or promoted it), by its annotation slipway.dev/created-by; absent
+    where it did not say."""
     at: Time
 
 
@@ -362,8 +365,8 @@ class Lineage(Model):
     it was trained elsewhere, and nobody here knows of what. ``Promoted``: a copy of another namespace's version, whose
     lineage this is."""
     promotions: list[Promotion] = Field(default=[], max_length=PROMOTIONS, json_schema_extra=LIST_ATOMIC)
-    """The namespaces that it came through, the newest last; one may come twice. The first, where it was made, and the
-    newest 15 others."""
+    """The namespaces that it came through, the newest last; one may come twice. The first and the newest 15: whoever
+    made the original is never forgotten."""
     source: Source | None = None
     """Where an imported model comes from, by ``spec.source``."""
     training_run: RunLineage | None = None

@@ -10,7 +10,15 @@ from datetime import datetime
 from typing import Final
 
 from slipway.api.common import rfc3339
-from slipway.api.model_version import PROMOTIONS, Lineage, ModelVersionSpec, ModelVersionStatus, PromotedFrom, Promotion
+from slipway.api.model_version import (
+    CREATED_BY_ANNOTATION,
+    PROMOTIONS,
+    Lineage,
+    ModelVersionSpec,
+    ModelVersionStatus,
+    PromotedFrom,
+    Promotion,
+)
 from slipway.api.reasons import Reason
 from slipway.kube.objects import Manifest
 from slipway.registry.borders import not_allowed, taken_over
@@ -44,7 +52,8 @@ def lineage(seen: Observed, now: datetime) -> Lineage | None:
         return None
     found = ModelVersionStatus.model_validate(seen.original["status"]).lineage
     assert found is not None, "_examine waits for it"
-    step = Promotion(namespace=asked.namespace, model_version=asked.model_version, at=rfc3339(now))
+    author = (seen.original["metadata"].get("annotations") or {}).get(CREATED_BY_ANNOTATION)
+    step = Promotion(namespace=asked.namespace, model_version=asked.model_version, created_by=author, at=rfc3339(now))
     return found.model_copy(
         update={
             "origin": "Promoted",
@@ -57,7 +66,8 @@ def lineage(seen: Observed, now: datetime) -> Lineage | None:
 
 
 def _steps(taken: list[Promotion]) -> list[Promotion]:
-    """As many as a lineage lists. The first is never left out: there are the run, its code and the parents."""
+    """As many as a lineage lists. The first is never left out: there are the run, its code and the parents, and
+    who made the original may not approve a copy."""
     return taken if len(taken) <= PROMOTIONS else [taken[0], *taken[1 - PROMOTIONS :]]
 
 

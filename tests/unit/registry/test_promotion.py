@@ -152,6 +152,22 @@ async def test_the_lineage_is_taken_over_with_the_step(gone: str) -> None:
     assert copy(world.kube)["status"]["lineage"] == lineage
 
 
+@pytest.mark.parametrize("author", ["alice", None])
+async def test_who_made_the_original_is_taken_over(author: str | None) -> None:
+    """Its run may not say so, and an imported one has none: the annotation of the original is asked in any case."""
+    said = {"slipway.dev/created-by": author} if author else None
+    world = new_world(HERE, GIVES, original(annotations=said))
+    world.kube.edit(
+        MODEL_VERSIONS,
+        NAMESPACE,
+        "digits-v1",
+        lambda v: v["metadata"].update(annotations={"slipway.dev/created-by": "bob"}),
+    )
+    await world.rest()
+    (step,) = copy(world.kube)["status"]["lineage"]["promotions"]
+    assert step.get("createdBy") == author
+
+
 @pytest.mark.parametrize("there", ["another file", "not Ready", "nothing"])
 async def test_nothing_is_taken_over_by_way_of_the_archive(there: str) -> None:
     """Archived first, so that nobody looks at it; then taken back with the lineage of somebody else's file."""
@@ -191,6 +207,7 @@ async def test_a_way_back_and_a_long_way_are_listed_and_the_other_sides_runs_are
     world = new_world(HERE, GIVES, source)
     await world.rest()
     made = copy(world.kube)["status"]["lineage"]
+    # The first stays, however long the way: it says who made the original.
     assert [p["at"] for p in made["promotions"][:-1]] == [s["at"] for s in (steps[0], *steps[2:])]
     assert len(made["promotions"]) == 16
     assert not made.keys() & {"reproductions", "reproductionsCut"}
