@@ -11,7 +11,7 @@ from datetime import datetime
 from typing import Any, Final, TypeVar
 
 from slipway import contract, podfacts
-from slipway.api.common import parse_time
+from slipway.api.common import Label, parse_time
 from slipway.kube.objects import JOBS, Manifest, Resource, owned_by
 from slipway.kube.plan import Delete, delete
 
@@ -20,6 +20,23 @@ T = TypeVar("T")
 FIRST_WAIT: Final = 30.0
 LAST_WAIT: Final = 1800.0
 """Seconds from a Job that ended without a word to the next one: doubled each time, from the first to the last."""
+
+
+def is_ours(job: Manifest, owner_uid: str, role: str) -> bool:
+    """Whether a Job is the one that a room makes for one of its objects.
+
+    An ownerReference is anybody's to write, and so is a Job's name. The label of the role is not: the chart's admission
+    policy lets nobody but the operator make a Job that carries it (docs/design/0017).
+    """
+    return owned_by(job, owner_uid) and (job["metadata"].get("labels") or {}).get(Label.ROLE) == role
+
+
+def pods_of(job: Manifest | None, owner_uid: str, role: str, pods: Iterable[Manifest]) -> tuple[Manifest, ...]:
+    """Of pods that were found by their labels, those whose word counts, the newest first: their controller is the Job
+    that the room made. What carries the same labels without it was made by somebody else."""
+    if job is None or not is_ours(job, owner_uid, role):
+        return ()
+    return tuple(podfacts.newest_first(pod for pod in pods if owned_by(pod, job["metadata"]["uid"])))
 
 
 def condition(job: Manifest | None, *kinds: str) -> dict[str, Any] | None:

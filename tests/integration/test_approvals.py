@@ -393,7 +393,7 @@ def test_a_namespace_that_is_signed_in_can_be_deleted(world: World, people: Peop
 def test_the_policies_are_optional_and_keep_to_their_namespaces() -> None:
     assert not render(**{"approvals.policy": False}).of("ValidatingAdmissionPolicy", "ValidatingAdmissionPolicyBinding")
     everywhere = render().of("ValidatingAdmissionPolicyBinding")
-    assert [b["spec"].get("matchResources") for b in everywhere] == [None] * 3
+    assert [b["spec"].get("matchResources") for b in everywhere] == [None] * 5
     somewhere = render(watchNamespaces=("a", "b")).of("ValidatingAdmissionPolicyBinding")
     for binding in somewhere:
         (only,) = binding["spec"]["matchResources"]["namespaceSelector"]["matchExpressions"]

@@ -8,11 +8,19 @@ from typing import Any
 from slipway import contract
 from slipway.api.common import API_VERSION, Label
 from slipway.contract import dumps
+from slipway.kube.objects import owner_reference
 
 NAMESPACE = "team"
 DIGEST = "sha256:" + "a" * 64
 IMAGE_DIGEST = "sha256:" + "1" * 64
 T0 = "2026-01-01T00:00:00Z"
+PUBLIC_KEY = """-----BEGIN PUBLIC KEY-----
+MFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAEvrMXqTsGchTx6schpf3vGVMXRMzS
+RuGqH2srMPsjnIRg2nevgV0vHR/FPBC+Piv7RCdHWcrQJhSSXWYCbkFANw==
+-----END PUBLIC KEY-----
+"""
+KEY = "sha256:81688a992602b1640244272e2eefca4340068cc949ee1775db56253b69cc17e9"
+"""Its fingerprint."""
 
 
 def training_run(name: str = "digits-1", *, uid: str | None = None, **spec: Any) -> dict[str, Any]:
@@ -174,6 +182,23 @@ def dataset_result(digest: str = DIGEST, *failures: tuple[str, str], **changes: 
 def failure(reason: str, message: str) -> str:
     """A termination message of a pod that gave up."""
     return dumps(contract.Failure(reason, message))
+
+
+def job_of(owner: Mapping[str, Any], name: str, role: str, *conditions: str, **more: Any) -> dict[str, Any]:
+    """The Job that a room made for one of its objects, with these conditions."""
+    return {
+        "apiVersion": "batch/v1",
+        "kind": "Job",
+        "metadata": {
+            "name": name,
+            "namespace": owner["metadata"]["namespace"],
+            "labels": {Label.ROLE: role},
+            "ownerReferences": [owner_reference(owner)],
+            **more,
+        },
+        "spec": {},
+        "status": {"conditions": [{"type": c, "status": "True", "lastTransitionTime": T0} for c in conditions]},
+    }
 
 
 def pod(

@@ -124,6 +124,10 @@ class Reason(StrEnum):
         "SigningMisconfigured",
         "The ConfigMap slipway-signing does not say what it must; the message says what is missing.",
     )
+    SIGNED_BY_ANOTHER_KEY = (
+        "SignedByAnotherKey",
+        "The pod that signs speaks of another key than publicKey of the ConfigMap slipway-signing.",
+    )
     SIGNING_RETRYING = (
         "SigningRetrying",
         "The pod that signs ended without a word; it is tried again after a while.",

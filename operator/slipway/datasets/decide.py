@@ -35,7 +35,7 @@ from slipway.api.reasons import Reason
 from slipway.datasets import children, versions
 from slipway.datasets.children import CONTAINER
 from slipway.datasets.observe import Observed
-from slipway.kube.objects import DATASETS, JOBS, Manifest, owned_by
+from slipway.kube.objects import DATASETS, JOBS, Manifest
 from slipway.kube.plan import Change, Create, Event, Plan, delete
 
 MISSING_EVERY: Final = 10.0
@@ -249,7 +249,7 @@ def _not_our_job(view: View) -> Verdict | None:
     name = job["metadata"]["name"]
     if podfacts.leaving(job):
         return Verdict(Reason.CHECKING, f"an earlier Job {name} is being removed", quiet=True)
-    if owned_by(job, view.uid):
+    if jobfacts.is_ours(job, view.uid, children.ROLE):
         return None
     if jobfacts.of_an_earlier(job, DATASETS, view.name):
         return Verdict(Reason.CHECKING, f"the Job of an earlier Dataset {view.name} is being removed", again=5.0)

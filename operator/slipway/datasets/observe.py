@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from slipway import contract, podfacts
+from slipway import contract, jobfacts, podfacts
 from slipway.api.common import Label
 from slipway.api.dataset import DatasetSpec, DatasetStatus
 from slipway.datasets.children import CONTAINER, ROLE, Defaults, job_name, places
@@ -21,7 +21,7 @@ class Observed:
         action: what a person asks for by annotation; None where nobody asks.
         action_by: the field manager that wrote it, where known.
         job: the Job of the name that the check has, whoever made it.
-        pods: pods of this Dataset's checks, the newest first; read only while a check is under way.
+        pods: pods of that Job, the newest first; none where it is another's; read only while a check is under way.
         missing: S3 places that the pod needs and that this namespace was not given.
         progress: what the pod says that reads the data now.
     """
@@ -46,11 +46,12 @@ async def observe(kube: Reader, key: Key, *, defaults: Defaults, progress: Progr
     spec = DatasetSpec.model_validate(dataset["spec"])
     status = DatasetStatus.model_validate(dataset.get("status") or {})
     job = await kube.get(JOBS, key.namespace, job_name(key.name))
-    pods: list[Manifest] = []
+    pods: tuple[Manifest, ...] = ()
     missing: list[str] = []
     if not status.settled(dataset["metadata"]["generation"]):
-        labels = {Label.DATASET_UID: dataset["metadata"]["uid"], Label.ROLE: ROLE}
-        pods = podfacts.newest_first(await kube.list(PODS, key.namespace, labels))
+        uid = dataset["metadata"]["uid"]
+        found = await kube.list(PODS, key.namespace, {Label.DATASET_UID: uid, Label.ROLE: ROLE}) if job else []
+        pods = jobfacts.pods_of(job, uid, ROLE, found)
         missing = [
             place
             for place in places(spec)
@@ -60,7 +61,7 @@ async def observe(kube: Reader, key: Key, *, defaults: Defaults, progress: Progr
     ip = running["status"].get("podIP") if running else None
     said = await progress.read(ip) if ip else None
     action, by = action_of(dataset)
-    return Observed(dataset, spec, status, defaults, action, by, job, tuple(pods), tuple(missing), said)
+    return Observed(dataset, spec, status, defaults, action, by, job, pods, tuple(missing), said)
 
 
 def _reads(pod: Manifest) -> bool:

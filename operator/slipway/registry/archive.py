@@ -20,7 +20,6 @@ from slipway.api.common import parse_time, rfc3339
 from slipway.api.deployment import runs
 from slipway.api.model_version import ArtifactDeletion
 from slipway.api.reasons import Reason
-from slipway.kube.objects import owned_by
 from slipway.kube.plan import Change, Create
 from slipway.registry import children
 from slipway.registry.children import CONTAINER
@@ -84,7 +83,7 @@ def _working(seen: Observed, now: datetime) -> Ruling:
     name = job["metadata"]["name"]
     if podfacts.leaving(job):
         return Ruling(words)
-    if not owned_by(job, str(seen.version["metadata"]["uid"])):
+    if not jobfacts.is_ours(job, str(seen.version["metadata"]["uid"]), "discard"):
         taken = f"its file must be deleted by a Job {name}, which exists and is not ours: delete it"
         return Ruling(taken, Reason.NAME_TAKEN, stalled=True, again=LOOK_EVERY)
     if done := _result(seen, now):

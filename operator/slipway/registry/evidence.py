@@ -15,10 +15,10 @@ from slipway import contract, jobfacts, podfacts
 from slipway.api.common import duration, parse_time, rfc3339
 from slipway.api.model_version import Evidence, SignedDocument
 from slipway.api.reasons import Reason
-from slipway.kube.objects import Manifest, owned_by
+from slipway.kube.objects import Manifest
 from slipway.kube.plan import Change, Create
 from slipway.registry import evidence_job
-from slipway.registry.evidence_job import CONTAINER, Signing
+from slipway.registry.evidence_job import CONFIG_MAP, CONTAINER, PUBLIC_KEY, Signing
 from slipway.registry.observe import Observed
 
 LOOK_EVERY: Final = 10.0
@@ -108,7 +108,8 @@ def _recorded(seen: Observed, found: Evidence) -> Ruling:
 def _result(view: View) -> Ruling | None:
     """A pod signed it, or found its signature good."""
     found = jobfacts.result(contract.EvidenceResult, view.seen.sign_pods, CONTAINER)
-    if found is None:
+    # Of another key, it is no word about this one, whatever it says.
+    if found is None or found[0].key != view.asked.fingerprint:
         return None
     said, pod = found
     at = podfacts.terminated(pod, CONTAINER).get("finishedAt")
@@ -135,7 +136,7 @@ def _not_our_job(view: View) -> Ruling | None:
     name = job["metadata"]["name"]
     if podfacts.leaving(job):
         return view.not_yet(Reason.SIGNING, f"an earlier Job {name} is being removed")
-    if owned_by(job, view.uid):
+    if jobfacts.is_ours(job, view.uid, "sign"):
         return None
     return view.not_yet(
         Reason.NAME_TAKEN,
@@ -151,9 +152,7 @@ def _asked_anew(view: View) -> Ruling | None:
     assert job is not None
     if job["metadata"].get("annotations", {}).get(evidence_job.ASKED_ANNOTATION) == view.asked.mark:
         return None
-    return view.not_yet(
-        Reason.SIGNING, f"the ConfigMap {evidence_job.CONFIG_MAP} was changed", changes=jobfacts.drop(job, view.uid)
-    )
+    return view.not_yet(Reason.SIGNING, f"the ConfigMap {CONFIG_MAP} was changed", changes=jobfacts.drop(job, view.uid))
 
 
 def _ended(view: View) -> Ruling | None:
@@ -168,9 +167,13 @@ def _ended(view: View) -> Ruling | None:
     over = jobfacts.condition(job, "Failed", "Complete")
     if over is None:
         return None
-    why = _failure(view) or podfacts.Trouble(
-        Reason.RESULT_UNREADABLE if over["type"] == "Complete" else Reason.SIGNING_RETRYING,
-        str(over.get("message") or over.get("reason") or "the pod left no result"),
+    why = (
+        _failure(view)
+        or _other_key(view)
+        or podfacts.Trouble(
+            Reason.RESULT_UNREADABLE if over["type"] == "Complete" else Reason.SIGNING_RETRYING,
+            str(over.get("message") or over.get("reason") or "the pod left no result"),
+        )
     )
     number = int(job["metadata"].get("annotations", {}).get(evidence_job.TRY_ANNOTATION, 0))
     wait = jobfacts.wait(number)
@@ -205,6 +208,18 @@ RULES: Final[tuple[Callable[[View], Ruling | None], ...]] = (
     _starting,
     _signing,
 )
+
+
+def _other_key(view: View) -> podfacts.Trouble | None:
+    """A pod ended well and speaks of another key than the ConfigMap's."""
+    found = jobfacts.result(contract.EvidenceResult, view.seen.sign_pods, CONTAINER)
+    if found is None:
+        return None
+    said, asked, where = found[0].key, view.asked.fingerprint, f"{PUBLIC_KEY} of the ConfigMap {CONFIG_MAP}"
+    words = f"the pod speaks of the key {said}, and {where} is {asked}"
+    if asked is None:
+        words = f"{where} cannot be compared: write it as openssl ec -pubin -conv_form uncompressed prints it"
+    return podfacts.Trouble(Reason.SIGNED_BY_ANOTHER_KEY, words)
 
 
 def _failure(view: View) -> podfacts.Trouble | None:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import base64
+import binascii
 import hashlib
 import json
+import re
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
@@ -36,6 +39,14 @@ provenance with very long parameters is more."""
 BACKOFF_LIMIT: Final = 2
 DEADLINE: Final = 1800
 
+_PEM: Final = re.compile("-----BEGIN PUBLIC KEY-----([A-Za-z0-9+/=\\s]*)-----END PUBLIC KEY-----")
+_CURVES: Final = {
+    "3059301306072a8648ce3d020106082a8648ce3d03010703420004": 91,
+    "3076301006072a8648ce3d020106052b8104002203620004": 120,
+    "30819b301006072a8648ce3d020106052b810400230381860004": 158,
+}
+"""How a public key of P-256, P-384 and P-521 begins in DER (RFC 5480, the point uncompressed), and its bytes."""
+
 
 class Broken(ValueError):
     """The ConfigMap does not say what it must; the message is a sentence."""
@@ -56,9 +67,35 @@ class Signing:
     required: bool
 
     @property
+    def fingerprint(self) -> str | None:
+        """sha256 of the key's PEM as the pod that signs writes it; None where it is no key that such a pod would take,
+        or one with its point compressed."""
+        return fingerprint(self.public_key)
+
+    @property
     def mark(self) -> str:
         """A digest of what changes the outcome of the Job."""
         return hashlib.sha256(f"{self.public_key}\n{self.secret}".encode()).hexdigest()[:16]
+
+
+def fingerprint(pem: str) -> str | None:
+    """sha256 of a public key's PEM, in the one way that it is usually written: 64 characters a line.
+
+    The operator knows no cryptography. It need not: of a curve's key there is one DER, and PEM is its base64.
+
+    >>> fingerprint("ssh-rsa AAAA")
+    """
+    found = _PEM.search(pem)
+    try:
+        der = base64.b64decode("".join(found.group(1).split()), validate=True) if found else b""
+    except binascii.Error:
+        return None
+    if not any(der.startswith(bytes.fromhex(begin)) and len(der) == size for begin, size in _CURVES.items()):
+        return None
+    text = base64.b64encode(der).decode()
+    lines = [text[i : i + 64] for i in range(0, len(text), 64)]
+    whole = "\n".join(["-----BEGIN PUBLIC KEY-----", *lines, "-----END PUBLIC KEY-----", ""])
+    return f"sha256:{hashlib.sha256(whole.encode()).hexdigest()}"
 
 
 def read(config_map: Manifest) -> Signing:

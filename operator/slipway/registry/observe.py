@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
-from slipway import contract, podfacts
+from slipway import contract, jobfacts, podfacts
 from slipway.api import wayback
 from slipway.api.common import Label
 from slipway.api.model_version import ModelVersionSpec, ModelVersionStatus
@@ -24,7 +24,6 @@ from slipway.kube.objects import (
     Manifest,
     Resource,
     key_of,
-    owned_by,
 )
 from slipway.kube.recent import Recent
 from slipway.registry import borders
@@ -86,11 +85,11 @@ async def observe(kube: Reader, key: Key, *, defaults: Defaults, runs: Runs, rec
     spec = ModelVersionSpec.model_validate(version["spec"])
     status = ModelVersionStatus.model_validate(version.get("status") or {})
     job = await kube.get(JOBS, key.namespace, job_name(key.name))
-    pods: list[Manifest] = []
+    uid = str(version["metadata"]["uid"])
+    pods: tuple[Manifest, ...] = ()
     store = True
     if status.verification is None:
-        labels = {Label.MODEL_VERSION: key.name, Label.ROLE: "verify"}
-        pods = podfacts.newest_first(await kube.list(PODS, key.namespace, labels))
+        pods = await _pods(kube, key, uid, "verify", job)
         name = contract.store_object_name(spec.artifact.store)
         store = await kube.get(CONFIG_MAPS, key.namespace, name) is not None
     siblings: list[Manifest] = []
@@ -104,7 +103,7 @@ async def observe(kube: Reader, key: Key, *, defaults: Defaults, runs: Runs, rec
             for v in found
             if v["spec"]["model"] == spec.model and v["metadata"]["name"] != key.name and not podfacts.leaving(v)
         ]
-    discard_job, discard_pods, sharers = await _archive(kube, key, spec, status, defaults)
+    discard_job, discard_pods, sharers = await _archive(kube, key, uid, spec, status, defaults)
     again = [await kube.get(TRAINING_RUNS, run.namespace, run.name) for run in runs.of(key)]
     return Observed(
         version,
@@ -112,12 +111,12 @@ async def observe(kube: Reader, key: Key, *, defaults: Defaults, runs: Runs, rec
         status,
         defaults,
         job,
-        tuple(pods),
+        pods,
         store,
         tuple(siblings),
         await _runners(kube, key),
         tuple(run for run in again if run is not None),
-        *await _signing(kube, key, spec, status, recent),
+        *await _signing(kube, key, uid, spec, status, recent),
         *await _promotion(kube, key, spec, status, defaults),
         discard_job=discard_job,
         discard_pods=discard_pods,
@@ -125,8 +124,14 @@ async def observe(kube: Reader, key: Key, *, defaults: Defaults, runs: Runs, rec
     )
 
 
+async def _pods(kube: Reader, key: Key, uid: str, role: str, job: Manifest | None) -> tuple[Manifest, ...]:
+    """The pods of the version's Job of a role."""
+    found = await kube.list(PODS, key.namespace, {Label.MODEL_VERSION: key.name, Label.ROLE: role}) if job else []
+    return jobfacts.pods_of(job, uid, role, found)
+
+
 async def _archive(
-    kube: Reader, key: Key, spec: ModelVersionSpec, status: ModelVersionStatus, defaults: Defaults
+    kube: Reader, key: Key, uid: str, spec: ModelVersionSpec, status: ModelVersionStatus, defaults: Defaults
 ) -> tuple[Manifest | None, tuple[Manifest, ...], tuple[Manifest, ...]]:
     """Of a version whose file goes: the Job and the pods that delete it, and who needs the file still."""
     if not spec.archived or (spec.artifact_policy == "Keep" and status.artifact_deletion is None):
@@ -134,8 +139,7 @@ async def _archive(
     job = await kube.get(JOBS, key.namespace, discard_name(key.name))
     if status.artifact_deletion is not None and status.artifact_deletion.at is not None:
         return job, (), ()
-    labels = {Label.MODEL_VERSION: key.name, Label.ROLE: "discard"}
-    pods = podfacts.newest_first(await kube.list(PODS, key.namespace, labels)) if job else []
+    pods = await _pods(kube, key, uid, "discard", job)
     # In this namespace, and wherever it was promoted to or from: no other namespace's versions have a say here.
     where, held = None if defaults.whole_cluster else key.namespace, wayback.short(spec.artifact.digest)
     others = await kube.list(MODEL_VERSIONS, where, {Label.ARTIFACT: held}) if held else []
@@ -146,8 +150,7 @@ async def _archive(
         and _needs(v, spec)
         and (v["metadata"]["namespace"] == key.namespace or _way(key, status) & _way(key_of(v), _status(v)))
     ]
-    uid = job["metadata"]["uid"] if job else ""
-    return job, tuple(pod for pod in pods if owned_by(pod, uid)), tuple(sharers)
+    return job, pods, tuple(sharers)
 
 
 def _way(key: Key, status: ModelVersionStatus) -> set[Key]:
@@ -182,7 +185,7 @@ async def _promotion(
 
 
 async def _signing(
-    kube: Reader, key: Key, spec: ModelVersionSpec, status: ModelVersionStatus, recent: Recent
+    kube: Reader, key: Key, uid: str, spec: ModelVersionSpec, status: ModelVersionStatus, recent: Recent
 ) -> tuple[Manifest | None, Manifest | None, tuple[Manifest, ...]]:
     """What the namespace asks for, and the Job and the pods that do it."""
     if status.evidence is not None:
@@ -195,11 +198,7 @@ async def _signing(
     read = recent.get if status.phase == "Ready" else _now
     asked = await read(kube, CONFIG_MAPS, key.namespace, SIGNING)
     job = await kube.get(JOBS, key.namespace, sign_job_name(key.name)) if asked else None
-    if job is None:
-        return asked, None, ()
-    labels = {Label.MODEL_VERSION: key.name, Label.ROLE: "sign"}
-    found = podfacts.newest_first(await kube.list(PODS, key.namespace, labels))
-    return asked, job, tuple(pod for pod in found if owned_by(pod, job["metadata"]["uid"]))
+    return asked, job, await _pods(kube, key, uid, "sign", job)
 
 
 async def _now(kube: Reader, resource: Resource, namespace: str, name: str) -> Manifest | None:

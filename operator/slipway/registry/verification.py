@@ -15,7 +15,7 @@ from slipway import contract, jobfacts, podfacts
 from slipway.api.common import duration, parse_time, rfc3339
 from slipway.api.model_version import Verification, VerificationFailure
 from slipway.api.reasons import Reason
-from slipway.kube.objects import JOBS, MODEL_VERSIONS, owned_by
+from slipway.kube.objects import JOBS, MODEL_VERSIONS
 from slipway.kube.plan import Change, Create, delete
 from slipway.registry import approval, children
 from slipway.registry.children import CONTAINER
@@ -129,7 +129,7 @@ def _not_our_job(view: View) -> Verdict | None:
     name = job["metadata"]["name"]
     if podfacts.leaving(job):
         return Verdict(Reason.VERIFYING, f"an earlier Job {name} is being removed")
-    if owned_by(job, view.uid):
+    if jobfacts.is_ours(job, view.uid, "verify"):
         return None
     if jobfacts.of_an_earlier(job, MODEL_VERSIONS, view.name):
         return Verdict(Reason.VERIFYING, f"the Job of an earlier ModelVersion {view.name} is being removed", again=5.0)

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from slipway import contract
+from slipway import contract, jobfacts
 from slipway.api import aliases
 from slipway.api.common import Label
 from slipway.api.deployment import DeploymentSpec, DeploymentStatus, Route
@@ -90,7 +90,7 @@ async def observe(kube: Reader, key: Key, defaults: Defaults, eyes: Eyes) -> Obs
         preview=preview if preview and owned_by(preview, uid) else None,
         peers=next((s for s in children.services if s["metadata"]["name"] == peers_name(key.name)), None),
         tests=tuple(children.tests),
-        test_pods=tuple(p for p in children.pods if p["metadata"]["labels"].get(Label.ROLE) == TEST),
+        test_pods=tuple(p for p in children.pods if any(owned_by(p, job["metadata"]["uid"]) for job in children.tests)),
         taken=taken,
     )
     return replace(seen, look=await eyes.look(seen))
@@ -199,7 +199,14 @@ async def _children(kube: Reader, key: Key, uid: str) -> _Children:
     def ours(some: list[dict[str, Any]]) -> list[dict[str, Any]]:
         return [o for o in some if owned_by(o, uid)]
 
-    return _Children(ours(workloads), ours(services), ours(budgets), pods, slices, ours(tests))
+    return _Children(
+        ours(workloads),
+        ours(services),
+        ours(budgets),
+        pods,
+        slices,
+        [job for job in tests if jobfacts.is_ours(job, uid, TEST)],
+    )
 
 
 def _running(children: _Children, deployment: str) -> dict[str, Running]:

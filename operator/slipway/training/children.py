@@ -22,6 +22,7 @@ from slipway.kube.objects import CONFIG_MAPS, JOBS, MODEL_VERSIONS, Manifest
 from slipway.training import data
 
 CONTAINER: Final = "trainer"
+ROLE: Final = "train"
 COMMAND: Final = ("python3", "-m", "slipway_trainer")
 """Said in the Job and not left to the image: an image that a user builds on ours may have another entrypoint."""
 CODE_CONTAINER: Final = "code"
@@ -184,7 +185,7 @@ def job(
     return pods.job(
         run,
         run["metadata"]["name"],
-        run_labels(run, spec, role="train"),
+        run_labels(run, spec, role=ROLE),
         _pod(run, spec, defaults, original, pins, parent),
         annotations={ATTEMPTS_ANNOTATION: str(attempts_before), REREAD_ANNOTATION: str(reread)},
         **own,

@@ -23,7 +23,7 @@ from slipway.api.training_run import Attempt, Progress, Reproduction, TrainingRu
 from slipway.kube.objects import JOBS, TRAINING_RUNS, Manifest, owned_by
 from slipway.kube.plan import Apply, Change, Create, Event, Plan, delete
 from slipway.training import approval, attempts, children, data, gate, numbering, parent, record, reproduction
-from slipway.training.children import CODE_CONTAINER, CONTAINER
+from slipway.training.children import CODE_CONTAINER, CONTAINER, ROLE
 from slipway.training.observe import Observed
 
 PROGRESS_EVERY: Final = 3.0
@@ -343,7 +343,7 @@ def _not_our_job(view: View) -> Verdict | None:
     assert job is not None
     if podfacts.leaving(job):
         return Verdict("Pending", Reason.PENDING, f"an earlier Job {view.name} is being removed")
-    if owned_by(job, view.uid):
+    if jobfacts.is_ours(job, view.uid, ROLE):
         return None
     if jobfacts.of_an_earlier(job, TRAINING_RUNS, view.name):
         return Verdict(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from slipway import contract, podfacts
+from slipway import contract, jobfacts, podfacts
 from slipway.api.common import Label
 from slipway.api.training_run import TrainingRunSpec, TrainingRunStatus
 from slipway.kube.client import Reader
@@ -22,7 +22,7 @@ from slipway.kube.objects import (
 )
 from slipway.progress import ProgressSource
 from slipway.training import approval, data, parent
-from slipway.training.children import CONTAINER, Defaults, ledger_name, places
+from slipway.training.children import CONTAINER, ROLE, Defaults, ledger_name, places
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class Observed:
 
     Attributes:
         job: the Job of the run's name, whoever made it.
-        pods: pods that carry the run's uid, of this Job and of earlier ones.
+        pods: pods of the run's Job, the newest first; none where the Job is somebody else's.
         missing: ConfigMaps that the pod needs and that do not exist.
         ledger: the ledger of the model; read only when there is a result to record.
         versions: every ModelVersion of the model when there is a result to record; else those that this run made,
@@ -77,12 +77,13 @@ async def observe(kube: Reader, key: Key, *, defaults: Defaults, progress: Progr
         late = await kube.get(JOBS, key.namespace, key.name) if spec.ttl_after_finished else None
         return Observed(run, spec, status, defaults, late)
     job = await kube.get(JOBS, key.namespace, key.name)
-    labels = {Label.TRAINING_RUN_UID: run["metadata"]["uid"], Label.ROLE: "train"}
-    pods = podfacts.newest_first(await kube.list(PODS, key.namespace, labels))
+    uid = run["metadata"]["uid"]
+    found = await kube.list(PODS, key.namespace, {Label.TRAINING_RUN_UID: uid, Label.ROLE: ROLE}) if job else []
+    pods = jobfacts.pods_of(job, uid, ROLE, found)
     running = next((p for p in pods if _trains(p)), None)
     if job is not None and running is not None and not _finished(job):
         ip = running["status"].get("podIP")
-        return Observed(run, spec, status, defaults, job, tuple(pods), progress=await progress.read(ip) if ip else None)
+        return Observed(run, spec, status, defaults, job, pods, progress=await progress.read(ip) if ip else None)
     original = None
     if spec.reproduce_of:
         original = await kube.get(MODEL_VERSIONS, key.namespace, spec.reproduce_of.model_version)
@@ -96,12 +97,12 @@ async def observe(kube: Reader, key: Key, *, defaults: Defaults, progress: Progr
     elif any(podfacts.terminated(p, CONTAINER).get("exitCode") == 0 for p in pods):
         # A number is about to be taken. Versions made by hand carry no label, so all of the namespace are read.
         ledger = await kube.get(CONFIG_MAPS, key.namespace, ledger_name(spec.model))
-        found = await kube.list(MODEL_VERSIONS, key.namespace)
-        versions = [v for v in found if v["spec"]["model"] == spec.model]
+        everything = await kube.list(MODEL_VERSIONS, key.namespace)
+        versions = [v for v in everything if v["spec"]["model"] == spec.model]
         namespace = None if approval.said(spec) else await kube.get(NAMESPACES, "", key.namespace)
     elif job is None or _finished(job):
         # The Job or its pods were deleted: maybe after the version was made, but before that was recorded.
-        versions = await kube.list(MODEL_VERSIONS, key.namespace, {Label.TRAINING_RUN_UID: run["metadata"]["uid"]})
+        versions = await kube.list(MODEL_VERSIONS, key.namespace, {Label.TRAINING_RUN_UID: uid})
     begun_from = None
     if spec.from_ and parent.is_open(spec, status):
         begun_from = await kube.get(MODEL_VERSIONS, key.namespace, spec.from_.model_version)
@@ -116,7 +117,7 @@ async def observe(kube: Reader, key: Key, *, defaults: Defaults, progress: Progr
         status,
         defaults,
         job,
-        tuple(pods),
+        pods,
         tuple(missing),
         ledger,
         tuple(versions),

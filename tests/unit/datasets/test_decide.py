@@ -11,7 +11,7 @@ from slipway import contract
 from slipway.api.common import ACTION_ANNOTATION, Label
 from slipway.api.dataset import DatasetSpec, DatasetStatus
 from slipway.api.reasons import Reason
-from slipway.datasets.children import TRY_ANNOTATION, Defaults, job
+from slipway.datasets.children import ROLE, TRY_ANNOTATION, Defaults, job
 from slipway.datasets.decide import decide
 from slipway.datasets.observe import Observed
 from slipway.jobfacts import FIRST_WAIT, LAST_WAIT
@@ -64,7 +64,7 @@ def the_job(*conditions: str, reason: str = "R", number: int = 1, tries: int = 0
             "name": "digits-dataset",
             "namespace": "team",
             "uid": "job-uid",
-            "labels": {Label.DATASET_CHECK: str(number)},
+            "labels": {Label.DATASET_CHECK: str(number), Label.ROLE: ROLE},
             "annotations": {TRY_ANNOTATION: str(tries)},
             "ownerReferences": [owner_reference(owner or dataset(uid=UID))],
         },

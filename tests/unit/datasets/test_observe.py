@@ -9,9 +9,9 @@ from slipway.api.common import ACTION_ANNOTATION, Label
 from slipway.datasets.children import Defaults
 from slipway.datasets.observe import Observed, observe
 from slipway.kube.fake import FakeKube
-from slipway.kube.objects import Key
+from slipway.kube.objects import Key, owner_reference
 from slipway.progress import FakeProgress
-from tests.support.builders import T0, dataset, pod, store
+from tests.support.builders import T0, dataset, job_of, pod, store
 
 SAID = contract.Progress(message="reading 3 of 10 files")
 SETTLED = {
@@ -31,25 +31,36 @@ async def seen(*objects: dict[str, Any]) -> Observed:
     return found
 
 
-def reader(name: str, *, uid: str = "dataset-uid", **how: Any) -> dict[str, Any]:
-    return pod(name, labels={Label.DATASET_UID: uid, Label.ROLE: "dataset"}, container="dataset", **how)
+JOB = job_of(dataset(uid="dataset-uid"), "digits-dataset", "dataset", uid="job-uid")
+
+
+def reader(name: str, *, uid: str = "dataset-uid", owner: dict[str, Any] = JOB, **how: Any) -> dict[str, Any]:
+    labels = {Label.DATASET_UID: uid, Label.ROLE: "dataset"}
+    return pod(name, labels=labels, container="dataset", owner=owner_reference(owner), **how)
 
 
 async def test_a_pod_that_reads_is_asked_how_far_it_is() -> None:
-    found = await seen(dataset(uid="dataset-uid"), store(), reader("a", started=T0))
+    found = await seen(dataset(uid="dataset-uid"), store(), JOB, reader("a", started=T0))
     assert found.progress == SAID
     assert not found.missing
 
 
 async def test_a_pod_that_has_ended_is_not_asked() -> None:
-    found = await seen(dataset(uid="dataset-uid"), store(), reader("a", exit_code=0))
+    found = await seen(dataset(uid="dataset-uid"), store(), JOB, reader("a", exit_code=0))
     assert found.progress is None
     assert len(found.pods) == 1
 
 
 async def test_pods_of_an_earlier_dataset_of_that_name_say_nothing() -> None:
-    found = await seen(dataset(uid="dataset-uid"), store(), reader("a", uid="earlier", exit_code=0))
+    found = await seen(dataset(uid="dataset-uid"), store(), JOB, reader("a", uid="earlier", exit_code=0))
     assert not found.pods
+
+
+async def test_pods_of_another_job_say_nothing() -> None:
+    foreign = job_of(dataset(uid="dataset-uid"), "mine", "dataset", uid="foreign-uid")
+    assert not (await seen(dataset(uid="dataset-uid"), store(), JOB, reader("a", owner=foreign, exit_code=0))).pods
+    unmarked = {**JOB, "metadata": {**JOB["metadata"], "labels": {}}}
+    assert not (await seen(dataset(uid="dataset-uid"), store(), unmarked, reader("a", exit_code=0))).pods
 
 
 async def test_the_places_that_the_namespace_was_not_given() -> None:

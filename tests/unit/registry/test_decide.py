@@ -11,6 +11,7 @@ import pytest
 
 from slipway import contract
 from slipway.api import wayback
+from slipway.api.common import Label
 from slipway.api.model_version import LINEAGE_ANNOTATION, Lineage, ModelVersionSpec, ModelVersionStatus
 from slipway.api.reasons import Reason
 from slipway.jobfacts import FIRST_WAIT, LAST_WAIT
@@ -47,6 +48,7 @@ def job(*conditions: str, owner: Any = None, number: int = 0, at: str = T0) -> d
             "name": "digits-v1-verify",
             "namespace": "team",
             "uid": "job-uid",
+            "labels": {Label.ROLE: "verify"},
             "annotations": {TRY_ANNOTATION: str(number)},
             "ownerReferences": [owner_reference(owner or model_version(uid=UID))],
         },

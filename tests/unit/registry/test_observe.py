@@ -5,14 +5,16 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
+import pytest
+
 from slipway.api.common import Label
 from slipway.kube.fake import FakeKube
-from slipway.kube.objects import DEPLOYMENTS, MODEL_VERSIONS, Key
+from slipway.kube.objects import DEPLOYMENTS, JOBS, MODEL_VERSIONS, Key, owner_reference
 from slipway.kube.recent import Recent
 from slipway.registry.children import Defaults
 from slipway.registry.observe import Observed, observe
 from slipway.registry.reproductions import Runs
-from tests.support.builders import T0, config_map, model_version, pod, store
+from tests.support.builders import T0, config_map, job_of, model_version, pod, store
 
 KEY = Key("team", "digits-v1")
 look = partial(observe, defaults=Defaults("server:1"), runs=Runs(), recent=Recent(0))
@@ -55,11 +57,41 @@ async def test_the_s3_place_is_looked_for_and_only_its_own_pods_are_read() -> No
     kube = FakeKube([model_version()])
     assert not (await seen(kube)).store
     kube.put(store())
-    kube.put(pod("mine", labels={Label.MODEL_VERSION: "digits-v1", Label.ROLE: "verify"}))
+    version = (await seen(kube)).version
+    job = kube.put(job_of(version, "digits-v1-verify", "verify"))
+    kube.put(pod("mine", labels=VERIFIES, owner=owner_reference(job)))
     kube.put(pod("serving", labels={Label.MODEL_VERSION: "digits-v1", Label.ROLE: "serve"}))
     found = await seen(kube)
     assert found.store
     assert [p["metadata"]["name"] for p in found.pods] == ["mine"]
+
+
+VERIFIES = {Label.MODEL_VERSION: "digits-v1", Label.ROLE: "verify"}
+
+
+@pytest.mark.parametrize("role", ["verify", "sign", "discard"])
+async def test_what_somebody_else_made_says_nothing_whatever_its_labels(role: str) -> None:
+    """Labels, names and ownerReferences are anybody's to write, and a pod's end is what makes a version Ready."""
+    archived = {"archived": True, "artifactPolicy": "Delete"} if role == "discard" else {}
+    kube = FakeKube([model_version(**archived), config_map("slipway-signing", {"publicKey": "PEM"})])
+    version = (await seen(kube)).version
+    labels = {**VERIFIES, Label.ROLE: role}
+
+    async def counted() -> list[str]:
+        found = await seen(kube)
+        pods = {"verify": found.pods, "sign": found.sign_pods, "discard": found.discard_pods}[role]
+        return [p["metadata"]["name"] for p in pods]
+
+    kube.put(pod("forged", labels=labels, owner=owner_reference(version), exit_code=0))
+    assert await counted() == []
+    job = kube.put(job_of(version, f"digits-v1-{role}", role))
+    foreign = kube.put(job_of(version, "another", role))
+    kube.put(pod("of-another-job", labels=labels, owner=owner_reference(foreign), exit_code=0))
+    assert await counted() == []
+    kube.put(pod("ours", labels=labels, owner=owner_reference(job), exit_code=0))
+    assert await counted() == ["ours"]
+    kube.edit(JOBS, "team", f"digits-v1-{role}", lambda j: j["metadata"].update(labels={}))
+    assert await counted() == []
 
 
 async def test_siblings_are_the_other_versions_of_the_model() -> None:

@@ -20,7 +20,9 @@ from slipway.registry.observe import observe
 from slipway.registry.reproductions import Runs
 from tests.support.builders import (
     DIGEST,
+    KEY,
     NAMESPACE,
+    PUBLIC_KEY,
     config_map,
     failure,
     model_version,
@@ -35,9 +37,7 @@ GOOD = contract.dumps(verify_result())
 JOB = "digits-v1-verify"
 SIGN = "digits-v1-sign"
 SIGNED = contract.dumps(
-    contract.EvidenceResult(
-        DIGEST, "s3://models/m.onnx.sig", DIGEST, True, "s3://models/m.onnx.provenance.json", DIGEST
-    )
+    contract.EvidenceResult(KEY, "s3://models/m.onnx.sig", DIGEST, True, "s3://models/m.onnx.provenance.json", DIGEST)
 )
 
 
@@ -69,7 +69,7 @@ def invariants(world: World) -> None:
         )
         asked = world.kube.find(CONFIG_MAPS, NAMESPACE, "slipway-signing") or {"data": {}}
         insists = asked["data"].get("required") == "true"
-        assert status.get("phase") != "Ready" or not insists or status["evidence"]["key"] == DIGEST
+        assert status.get("phase") != "Ready" or not insists or status["evidence"]["key"] == KEY
         asked = version["spec"].get("approval", {})
         if status.get("phase") == "Ready" and asked.get("required"):
             assert status["approval"]["state"] == "Approved"
@@ -126,7 +126,7 @@ def verified(name: str) -> list[Step]:
 
 
 def signing(**data: str) -> Step:
-    made = config_map("slipway-signing", {"publicKey": "PEM", **data})
+    made = config_map("slipway-signing", {"publicKey": PUBLIC_KEY, **data})
     return Step("the namespace names a key", lambda w: w.kube.put(made))
 
 
@@ -254,6 +254,16 @@ STORIES: dict[str, list[Step]] = {
         pod_runs(SIGN),
         pod_ends(64, failure("SigningKeyMismatch", "the private key is another pair's"), SIGN),
         Step("another key is named", signing(required="true", secret="other").act, says("tried again 30s later")),
+        pod_runs(SIGN),
+        pod_ends(0, SIGNED, SIGN),
+    ],
+    "a pod speaks of another key": [
+        signing(required="true"),
+        register(),
+        *verified("digits-v1"),
+        pod_runs(SIGN),
+        pod_ends(0, SIGNED.replace(KEY, DIGEST), SIGN),
+        Step("half a minute passes", lambda w: w.advance(31), says("tried again 30s later")),
         pod_runs(SIGN),
         pod_ends(0, SIGNED, SIGN),
     ],

@@ -39,6 +39,7 @@ def job(*, owner: Any = RUN, annotations: dict[str, str] | None = None, **status
             "namespace": "team",
             "uid": "job-uid",
             "resourceVersion": "7",
+            "labels": {Label.ROLE: "train"},
             "annotations": annotations or {},
             "ownerReferences": [owner_reference(owner)] if owner else [],
         },

@@ -16,26 +16,27 @@ from slipway.api.common import Label
 from slipway.kube.act import act
 from slipway.kube.client import Conflict
 from slipway.kube.fake import FakeKube
-from slipway.kube.objects import CONFIG_MAPS, MODEL_VERSIONS, TRAINING_RUNS, Key
+from slipway.kube.objects import CONFIG_MAPS, MODEL_VERSIONS, TRAINING_RUNS, Key, owner_reference
 from slipway.progress import FakeProgress
 from slipway.training import numbering
 from slipway.training.children import Defaults
 from slipway.training.decide import decide
 from slipway.training.numbering import Ledger
 from slipway.training.observe import Observed, observe
-from tests.support.builders import config_map, model_version, pod, train_result, training_run
+from tests.support.builders import config_map, job_of, model_version, pod, train_result, training_run
 
 NOW = datetime(2026, 1, 1, 1, tzinfo=UTC)
 look = partial(observe, defaults=Defaults("trainer:1"), progress=FakeProgress())
 
 
 async def world(*runs: str, objects: tuple[dict[str, Any], ...] = ()) -> FakeKube:
-    """Runs whose pods have ended well, and whose Jobs are gone."""
+    """Runs whose pods have ended well."""
     kube = FakeKube(objects)
     for name in runs:
-        uid = kube.put(training_run(name))["metadata"]["uid"]
-        labels = {Label.TRAINING_RUN_UID: uid, Label.ROLE: "train"}
-        kube.put(pod(f"{name}-a", labels=labels, exit_code=0, message=contract.dumps(train_result())))
+        run = kube.put(training_run(name))
+        owner = owner_reference(kube.put(job_of(run, name, "train")))
+        labels = {Label.TRAINING_RUN_UID: run["metadata"]["uid"], Label.ROLE: "train"}
+        kube.put(pod(f"{name}-a", labels=labels, owner=owner, exit_code=0, message=contract.dumps(train_result())))
     return kube
 
 

@@ -9,11 +9,11 @@ from typing import Any
 from slipway import contract
 from slipway.api.common import Label
 from slipway.kube.fake import FakeKube
-from slipway.kube.objects import TRAINING_RUNS, Key, Resource, owner_reference
+from slipway.kube.objects import JOBS, TRAINING_RUNS, Key, Resource, owner_reference
 from slipway.progress import FakeProgress
 from slipway.training.children import Defaults
 from slipway.training.observe import Observed, observe
-from tests.support.builders import T0, config_map, model_version, pod, store, training_run
+from tests.support.builders import T0, config_map, job_of, model_version, pod, store, training_run
 
 KEY = Key("team", "digits-1")
 SAID = contract.Progress(step=1, of=2)
@@ -46,15 +46,7 @@ def world(**spec: Any) -> tuple[Counting, dict[str, Any]]:
 
 
 def put_job(kube: FakeKube, run: dict[str, Any], *conditions: str) -> dict[str, Any]:
-    return kube.put(
-        {
-            "apiVersion": "batch/v1",
-            "kind": "Job",
-            "metadata": {"name": "digits-1", "namespace": "team", "ownerReferences": [owner_reference(run)]},
-            "spec": {},
-            "status": {"conditions": [{"type": c, "status": "True"} for c in conditions]},
-        }
-    )
+    return kube.put(job_of(run, "digits-1", "train", *conditions))
 
 
 def labels(run: dict[str, Any]) -> dict[str, str]:
@@ -86,9 +78,9 @@ async def test_everything_a_new_run_needs_is_looked_for() -> None:
 async def test_a_pod_whose_container_has_ended_is_not_running_any_more() -> None:
     """Its phase is for a moment: whatever its result is compared with must be read."""
     kube, run = world(reproduceOf={"modelVersion": "digits-v1"})
-    put_job(kube, run)
+    job = put_job(kube, run)
     kube.put(model_version())
-    ended = pod("p", labels=labels(run), exit_code=0)
+    ended = pod("p", labels=labels(run), owner=owner_reference(job), exit_code=0)
     ended["status"]["phase"] = "Running"
     kube.put(ended)
     found = await seen(kube)
@@ -99,16 +91,16 @@ async def test_a_pod_whose_container_has_ended_is_not_running_any_more() -> None
 
 async def test_a_running_pod_is_asked_for_its_progress_and_nothing_else_is_read() -> None:
     kube, run = world()
-    put_job(kube, run)
-    kube.put(pod("digits-1-a", labels=labels(run), started=T0))
+    job = put_job(kube, run)
+    kube.put(pod("digits-1-a", labels=labels(run), owner=owner_reference(job), started=T0))
     assert (await seen(kube)).progress == SAID
     assert kube.asked == ["trainingruns/digits-1", "jobs/digits-1", "pods"]
 
 
 async def test_a_pod_that_is_leaving_is_not_asked() -> None:
     kube, run = world()
-    put_job(kube, run)
-    leaving = pod("digits-1-a", labels=labels(run), started=T0)
+    job = put_job(kube, run)
+    leaving = pod("digits-1-a", labels=labels(run), owner=owner_reference(job), started=T0)
     leaving["metadata"]["deletionTimestamp"] = T0
     kube.put(leaving)
     assert (await seen(kube)).progress is None
@@ -116,8 +108,8 @@ async def test_a_pod_that_is_leaving_is_not_asked() -> None:
 
 async def test_with_a_result_the_ledger_and_every_version_of_the_model_are_read_labelled_or_not() -> None:
     kube, run = world()
-    put_job(kube, run)
-    kube.put(pod("digits-1-a", labels=labels(run), exit_code=0))
+    job = put_job(kube, run)
+    kube.put(pod("digits-1-a", labels=labels(run), owner=owner_reference(job), exit_code=0))
     kube.put(model_version("digits-v1"))
     kube.put(model_version("other-v1"))
     kube.put(config_map("slipway-versions-digits", {"last": "1"}))
@@ -137,8 +129,24 @@ async def test_without_a_job_or_pods_the_version_that_was_made_is_found() -> Non
 
 
 async def test_pods_of_another_run_of_the_same_name_are_not_ours() -> None:
-    kube, _ = world()
-    kube.put(pod("digits-1-a", labels={Label.TRAINING_RUN_UID: "earlier", Label.ROLE: "train"}))
+    kube, run = world()
+    job = put_job(kube, run)
+    earlier = {Label.TRAINING_RUN_UID: "earlier", Label.ROLE: "train"}
+    kube.put(pod("digits-1-a", labels=earlier, owner=owner_reference(job)))
+    assert (await seen(kube)).pods == ()
+
+
+async def test_a_pod_that_somebody_else_made_says_nothing_whatever_its_labels() -> None:
+    kube, run = world()
+    job = put_job(kube, run)
+    foreign = kube.put(job_of(run, "mine", "train"))
+    kube.put(pod("forged", labels=labels(run), exit_code=0))
+    kube.put(pod("of-another-job", labels=labels(run), owner=owner_reference(foreign), exit_code=0))
+    assert (await seen(kube)).pods == ()
+    kube.put(pod("ours", labels=labels(run), owner=owner_reference(job), exit_code=0))
+    assert [p["metadata"]["name"] for p in (await seen(kube)).pods] == ["ours"]
+    # A Job without the role is not the operator's, whomever it names as its owner: only the operator may write that.
+    kube.edit(JOBS, "team", "digits-1", lambda j: j["metadata"].update(labels={}))
     assert (await seen(kube)).pods == ()
 
 
