@@ -57,6 +57,15 @@ def _verify() -> Object:
     return template
 
 
+def _discard() -> Object:
+    version = _owner(model_version())
+    spec = ModelVersionSpec.model_validate(version["spec"])
+    template: Object = registry.discard(version, spec, registry.Defaults("registry.example/server:1"))["spec"][
+        "template"
+    ]
+    return template
+
+
 def _sign() -> Object:
     version = _owner(model_version())
     spec = ModelVersionSpec.model_validate(version["spec"])
@@ -116,6 +125,7 @@ PODS: dict[str, Object] = {
     "a training with code by git": _train(entrypoint="train:main", code=by_git()),
     "a check of data": _read(),
     "a verification": _verify(),
+    "the end of an archived version's file": _discard(),
     "a signature": _sign(),
     "a server": _serve(),
     "a server with a GPU": _serve(resources={"gpu": {"count": 1}}),

@@ -12,7 +12,8 @@ from typing import Any
 
 
 def holder(versions: Iterable[Mapping[str, Any]], alias: str) -> Mapping[str, Any] | None:
-    """The version that holds an alias, or that is about to; None where no version that is Ready lists it.
+    """The version that holds an alias, or that is about to; None where no version that is Ready lists it. One that is
+    being deleted is nobody's holder, though it may show the alias for a moment more.
 
     Args:
         versions: of one model and one namespace.
@@ -25,8 +26,10 @@ def holder(versions: Iterable[Mapping[str, Any]], alias: str) -> Mapping[str, An
     >>> holder([version(1, "Ready"), new], "champion")["spec"]["version"]
     2
     >>> holder([version(1, "Verifying")], "champion")
+    >>> holder([{**old, "metadata": {"deletionTimestamp": "2026-01-01T00:00:00Z"}}, new], "champion")["spec"]["version"]
+    2
     """
-    known = list(versions)
+    known = [v for v in versions if "deletionTimestamp" not in v.get("metadata", {})]
     shown = [v for v in known if alias in (v.get("status") or {}).get("heldAliases", ())]
     candidates = shown or [v for v in known if _may_take(v, alias)]
     return max(candidates, key=lambda v: int(v["spec"]["version"]), default=None)

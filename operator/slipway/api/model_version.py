@@ -476,6 +476,9 @@ class ModelVersionStatus(Model):
     message: Annotated[str, Field(max_length=4096)] = ""
     verification: Verification | None = None
     failure: VerificationFailure | None = None
+    numbered: bool | None = None
+    """True once the ledger of the model's numbers (ConfigMap ``slipway-versions-<model>``) knows the version: no other
+    file gets its number, not even after it was deleted."""
     verify_tries: int = 0
     """Verification Jobs that ended without saying anything about the file (store down, wrong credentials)."""
     approval: ApprovalStatus | None = None

@@ -112,6 +112,7 @@ class Reason(StrEnum):
         "PromotionRefused",
         "One of the two namespaces does not allow that a version goes from the one to the other.",
     )
+    NUMBER_USED = "NumberUsed", "The version's number was used for another file, and none is used twice."
     PROMOTION_DIFFERS = "PromotionDiffers", "The version is not a copy of the one that spec.promotedFrom names."
     PROMOTION_WAITING = "PromotionWaiting", "The version that spec.promotedFrom names does not exist or is not Ready."
     AWAITING_APPROVAL = "AwaitingApproval", "The file is verified; somebody who may approve has not decided yet."

@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from slipway import podfacts
 from slipway.api.model_version import ModelVersionSpec, ModelVersionStatus
 from slipway.kube.objects import Manifest
 from slipway.registry import approval
@@ -36,7 +37,7 @@ def settle(siblings: Iterable[Manifest], spec: ModelVersionSpec) -> Names:
     """The aliases of a version that is Ready.
 
     Args:
-        siblings: the other versions of the model.
+        siblings: the other versions of the model, also those that are on their way out.
         spec: this version's.
     """
     elsewhere: dict[str, str] = {}
@@ -52,7 +53,10 @@ def settle(siblings: Iterable[Manifest], spec: ModelVersionSpec) -> Names:
 
 
 def _may_hold(version: Manifest, status: ModelVersionStatus) -> bool:
-    """By its status it is Ready, and nothing was written since that ends it."""
+    """By its status it is Ready, and nothing was written since that ends it.
+
+    One that is on its way out takes nothing any more, but what it still shows is its own until it has let go.
+    """
     spec = ModelVersionSpec.model_validate(version["spec"])
     agreed = approval.rule(version["metadata"]["name"], spec).lets_pass
-    return status.phase == "Ready" and not spec.archived and agreed
+    return status.phase == "Ready" and not spec.archived and agreed and not podfacts.leaving(version)

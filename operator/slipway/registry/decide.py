@@ -6,6 +6,7 @@
     archive        what becomes of its file when it is out of use?
     aliases        which of its names does it hold?
     lineage        where does it come from?
+    numbers        does its number stand for this file and no other?
     promotion      if from another namespace: may it, and is it the same?
 
 Facts in status that cannot be seen in the cluster: those of ``verification`` and ``evidence``, ``approval.at``, and
@@ -18,6 +19,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final, Literal
 
+from slipway import podfacts
 from slipway.api.common import Condition, Truth, set_conditions
 from slipway.api.deployment import runs
 from slipway.api.model_version import LINEAGE_ANNOTATION, DeploymentRef, Lineage
@@ -31,6 +33,7 @@ from slipway.registry import (
     children,
     evidence,
     lineage,
+    numbers,
     promotion,
     reproductions,
     verification,
@@ -88,10 +91,16 @@ class View:
 
 def decide(observed: Observed, now: datetime) -> Plan:
     """What is to be done about a version."""
+    if podfacts.leaving(observed.version):
+        # It lets go of its aliases, and nothing else is begun.
+        return Plan(status=observed.status.model_copy(update={"held_aliases": []}))
     if mark := _unlabelled(observed, now):
         # Before anything else, and in a pass of its own: it changes the very object whose status would be written.
         return Plan(changes=(mark,))
     name, file = observed.version["metadata"]["name"], _file(observed, now)
+    if file.outlook == "verified" and (entry := numbers.record(observed)):
+        # In a pass of its own too: whoever deletes a version that is Ready deletes one that the ledger knows.
+        return Plan(changes=(entry,), again=0.0)
     ruling = approval.rule(name, observed.spec)
     usable = file.outlook == "verified" and ruling.state != "Rejected"
     written = observed.status.lineage is not None or _lineage(observed, now)[0] is None
@@ -100,8 +109,8 @@ def decide(observed: Observed, now: datetime) -> Plan:
 
 
 def _file(seen: Observed, now: datetime) -> Verdict:
-    """What is known of the file. Nobody reads that of a promotion before it is one."""
-    return promotion.holds_back(seen) or verification.judge(seen, now)
+    """What is known of the file. Nobody reads one whose number is another's, or that of a promotion before it is one."""
+    return numbers.holds_back(seen) or promotion.holds_back(seen) or verification.judge(seen, now)
 
 
 def _plan(view: View) -> Plan:
@@ -117,6 +126,7 @@ def _plan(view: View) -> Plan:
         "approval": approval.record(seen.spec, old.approval, view.now),
         "held_aliases": list(names.held),
         "lineage": origin,
+        "numbered": numbers.known(seen) if file.outlook == "verified" else old.numbered,
         "deployments": runners[:DEPLOYMENTS],
         "deployments_cut": max(0, len(runners) - DEPLOYMENTS) or None,
         "conditions": _conditions(view, message, names),

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
-from slipway import contract, jobfacts, podfacts
+from slipway import contract, jobfacts, ledger, podfacts
 from slipway.api import wayback
 from slipway.api.common import Label
 from slipway.api.model_version import ModelVersionSpec, ModelVersionStatus
@@ -48,6 +48,7 @@ class Observed:
         siblings: the other versions of this model; read only where this one lists an alias.
         deployments: the Deployments that have a workload of this version.
         discard_job: the Job of the name that deletes the file, whoever made it; with its pods, the newest first.
+        ledger: the ledger of the model's numbers; read until it is known to know this one.
         sharers: other versions whose file is the same at the same place; read only where it may be deleted.
         reproductions: the TrainingRuns that made it once more and said what came of it.
         signing: the ConfigMap ``slipway-signing``; read only where no signature is recorded.
@@ -75,15 +76,19 @@ class Observed:
     discard_job: Manifest | None = None
     discard_pods: tuple[Manifest, ...] = ()
     sharers: tuple[Manifest, ...] = ()
+    ledger: Manifest | None = None
 
 
 async def observe(kube: Reader, key: Key, *, defaults: Defaults, runs: Runs, recent: Recent) -> Observed | None:
-    """Everything that ``decide`` needs; None where the version is gone or going."""
+    """Everything that ``decide`` needs; None where the version is gone, or going and shows no alias any more."""
     version = await kube.get(MODEL_VERSIONS, key.namespace, key.name)
-    if version is None or podfacts.leaving(version):
+    if version is None:
         return None
     spec = ModelVersionSpec.model_validate(version["spec"])
     status = ModelVersionStatus.model_validate(version.get("status") or {})
+    if podfacts.leaving(version):
+        # A finalizer may keep it for long: nobody else takes an alias that it still shows.
+        return Observed(version, spec, status, defaults) if status.held_aliases else None
     job = await kube.get(JOBS, key.namespace, job_name(key.name))
     uid = str(version["metadata"]["uid"])
     pods: tuple[Manifest, ...] = ()
@@ -97,12 +102,7 @@ async def observe(kube: Reader, key: Key, *, defaults: Defaults, runs: Runs, rec
         # By label, or a thousand champions among ten thousand versions would be ten million objects at each start. A
         # version that a person made carries none at first, and is not Ready before it has it (``decide``).
         found = await kube.list(MODEL_VERSIONS, key.namespace, {Label.MODEL: spec.model})
-        # One that is on its way out is not looked at any more, by itself neither: it holds nothing.
-        siblings = [
-            v
-            for v in found
-            if v["spec"]["model"] == spec.model and v["metadata"]["name"] != key.name and not podfacts.leaving(v)
-        ]
+        siblings = [v for v in found if v["spec"]["model"] == spec.model and v["metadata"]["name"] != key.name]
     discard_job, discard_pods, sharers = await _archive(kube, key, uid, spec, status, defaults)
     again = [await kube.get(TRAINING_RUNS, run.namespace, run.name) for run in runs.of(key)]
     return Observed(
@@ -121,7 +121,14 @@ async def observe(kube: Reader, key: Key, *, defaults: Defaults, runs: Runs, rec
         discard_job=discard_job,
         discard_pods=discard_pods,
         sharers=sharers,
+        ledger=await _ledger(kube, key, spec, status),
     )
+
+
+async def _ledger(kube: Reader, key: Key, spec: ModelVersionSpec, status: ModelVersionStatus) -> Manifest | None:
+    if status.numbered or status.failure is not None:
+        return None
+    return await kube.get(CONFIG_MAPS, key.namespace, ledger.name(spec.model))
 
 
 async def _pods(kube: Reader, key: Key, uid: str, role: str, job: Manifest | None) -> tuple[Manifest, ...]:

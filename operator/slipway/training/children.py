@@ -1,15 +1,15 @@
-"""The objects that a TrainingRun makes: a Job, the ledger of its model's numbers, a ModelVersion. Pure."""
+"""The objects that a TrainingRun makes: a Job, and a ModelVersion. Pure."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
 from slipway import contract, pods
 from slipway.api import wayback
-from slipway.api.common import API_VERSION, GROUP, Label
+from slipway.api.common import API_VERSION, GROUP
 from slipway.api.model_version import (
     CREATED_BY_ANNOTATION,
     LINEAGE_ANNOTATION,
@@ -18,7 +18,7 @@ from slipway.api.model_version import (
     ModelVersionStatus,
 )
 from slipway.api.training_run import Code, DataPin, GitCode, ParentPin, TrainingRunSpec
-from slipway.kube.objects import CONFIG_MAPS, JOBS, MODEL_VERSIONS, Manifest
+from slipway.kube.objects import JOBS, MODEL_VERSIONS, Manifest
 from slipway.training import data
 
 CONTAINER: Final = "trainer"
@@ -276,29 +276,6 @@ def _checkout(
 # ------------------------------------------------------------------------------------------------------ numbers
 
 
-def ledger_name(model: str) -> str:
-    """The ConfigMap that remembers which numbers of a model are used.
-
-    >>> ledger_name("digits")
-    'slipway-versions-digits'
-    """
-    return f"slipway-versions-{model}"
-
-
-def ledger(namespace: str, model: str, last: int, claims: Mapping[str, int]) -> dict[str, Any]:
-    """The ledger of a model. It has no owner: it must outlive every run, or a number would be used twice."""
-    return {
-        "apiVersion": CONFIG_MAPS.api_version,
-        "kind": CONFIG_MAPS.kind,
-        "metadata": {
-            "name": ledger_name(model),
-            "namespace": namespace,
-            "labels": pods.managed(model=model, role="versions"),
-        },
-        "data": {"last": str(last), "claims": json.dumps(claims, sort_keys=True)},
-    }
-
-
 def version_name(model: str, number: int) -> str:
     """The name of a ModelVersion.
 
@@ -323,8 +300,3 @@ def model_version(run: Manifest, spec: TrainingRunSpec, made: ModelVersionSpec, 
         },
         "spec": made.wire(),
     }
-
-
-def is_ledger(found: Manifest) -> bool:
-    """Whether a ConfigMap is a ledger of ours and not somebody's of the same name."""
-    return bool(found["metadata"].get("labels", {}).get(Label.ROLE) == "versions")

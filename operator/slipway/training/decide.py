@@ -16,7 +16,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, Final, Literal
 
-from slipway import contract, jobfacts, podfacts
+from slipway import contract, jobfacts, ledger, podfacts
 from slipway.api.common import Condition, Truth, duration, parse_time, rfc3339, seconds, set_conditions
 from slipway.api.reasons import Reason
 from slipway.api.training_run import Attempt, Progress, Reproduction, TrainingRunStatus
@@ -172,8 +172,8 @@ def _result(view: View) -> Verdict | None:
     spec, run = view.seen.spec, view.seen.run
     metrics = record.metrics(ended.result.metrics)
     end = {"metrics": metrics, "completion_time": _end_of(ended.pod, view.now)}
-    ledger = numbering.read(view.seen.ledger)
-    number = ledger.claims.get(view.uid)
+    book = ledger.read(view.seen.ledger)
+    number = book.claims.get(view.uid)
     image = next(c["image"] for c in ended.pod["spec"]["containers"] if c["name"] == CONTAINER)
     try:
         waits = approval.required(spec, view.seen.namespace)
@@ -189,21 +189,27 @@ def _result(view: View) -> Verdict | None:
             "failed",
             facts=end,
         )
-    if view.seen.ledger is not None and not children.is_ledger(view.seen.ledger):
+    if view.seen.ledger is not None and not ledger.is_ours(view.seen.ledger):
         return Verdict(
             "Running",
             Reason.NAME_TAKEN,
-            f"the training ended, but the ConfigMap {children.ledger_name(spec.model)}, which must remember the "
+            f"the training ended, but the ConfigMap {ledger.name(spec.model)}, which must remember the "
             f"numbers of {spec.model}, exists and is not ours: delete or rename it",
             "stalled",
             again=MISSING_EVERY,
         )
     taken = {v["spec"]["version"] for v in view.seen.versions}
+    mine = ledger.mark(made.artifact.digest)
     change: Change
-    if number is None or number in taken:
+    # Somebody's version may have used the number since, and be gone again.
+    if number is None or number in taken or book.files.get(number, mine) != mine:
         done = {uid for v in view.seen.versions if (uid := record.made_by(v))}
-        new = numbering.claim(ledger, view.uid, taken, done)
-        written = children.ledger(run["metadata"]["namespace"], spec.model, new.last, new.claims)
+        new = numbering.claim(book, view.uid, taken, done)
+        # Where the ledger was lost, what the registry had written into it is still to be seen.
+        for v in view.seen.versions:
+            if (v.get("status") or {}).get("numbered"):
+                new = new.with_file(v["spec"]["version"], v["spec"]["artifact"]["digest"])
+        written = ledger.manifest(run["metadata"]["namespace"], spec.model, new)
         change = Apply(written, view.seen.ledger, guarded=True) if view.seen.ledger else Create(written)
     else:
         change = Create(children.model_version(run, spec, made, lineage))

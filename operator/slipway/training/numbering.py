@@ -9,39 +9,17 @@ A crash after 1 finds its claim again and goes on at 2; after 2 it finds its ver
 3. Two runs that end together read the same ledger: the second write is refused by its resourceVersion (the first one
 of all, a POST, by its name), and that run looks again. The rejected choice, to look for the highest number and create
 the next, gives a number twice as soon as the newest version is deleted.
+
+Where a run is deleted between 1 and 2 its number is left out: nobody gets it, and its claim stays. To give it away
+again one would have to know that the run's version was never there, and a version that was made and deleted at once
+looks the same.
 """
 
 from __future__ import annotations
 
-import json
-from collections.abc import Collection, Mapping
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Collection
 
-from slipway.kube.objects import Manifest
-
-
-@dataclass(frozen=True)
-class Ledger:
-    """``last`` is the highest number that was ever claimed; ``claims`` says who claimed what and may not be done."""
-
-    last: int
-    claims: Mapping[str, int]
-
-
-def read(found: Manifest | None) -> Ledger:
-    """The ledger in a ConfigMap. What cannot be read counts as lost: the versions that exist still set the floor."""
-    data: dict[str, Any] = (found or {}).get("data") or {}
-    try:
-        last = max(0, int(data.get("last", "0")))
-    except ValueError:
-        last = 0
-    try:
-        raw = json.loads(data.get("claims", "{}"))
-    except ValueError:
-        raw = {}
-    claims = {str(k): v for k, v in raw.items() if isinstance(v, int) and v > 0} if isinstance(raw, dict) else {}
-    return Ledger(max([last, *claims.values()]), claims)
+from slipway.ledger import Ledger
 
 
 def claim(ledger: Ledger, run: str, taken: Collection[int], done: Collection[str]) -> Ledger:
@@ -55,11 +33,12 @@ def claim(ledger: Ledger, run: str, taken: Collection[int], done: Collection[str
             make versions by hand.
         done: uids of the runs whose version exists: their claims are dropped.
 
-    >>> claim(Ledger(3, {"a": 3}), "b", {1, 2, 3}, {"a"})
-    Ledger(last=4, claims={'b': 4})
-    >>> claim(Ledger(0, {}), "b", {7}, ())
-    Ledger(last=8, claims={'b': 8})
+    >>> claim(Ledger(3, {"a": 3}), "b", {1, 2, 3}, {"a"}).claims
+    {'b': 4}
+    >>> claim(Ledger(0), "b", {7}, ()).last
+    8
     """
     number = max([ledger.last, *taken]) + 1
-    kept = {uid: n for uid, n in ledger.claims.items() if uid not in done}
-    return Ledger(number, {**kept, run: number})
+    # A number that stands for a file is no claim any more, though its version and its run be deleted.
+    kept = {uid: n for uid, n in ledger.claims.items() if uid not in done and n not in ledger.files}
+    return Ledger(number, {**kept, run: number}, ledger.files)

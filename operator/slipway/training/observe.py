@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from slipway import contract, jobfacts, podfacts
+from slipway import contract, jobfacts, ledger, podfacts
 from slipway.api.common import Label
 from slipway.api.training_run import TrainingRunSpec, TrainingRunStatus
 from slipway.kube.client import Reader
@@ -22,7 +22,7 @@ from slipway.kube.objects import (
 )
 from slipway.progress import ProgressSource
 from slipway.training import approval, data, parent
-from slipway.training.children import CONTAINER, ROLE, Defaults, ledger_name, places
+from slipway.training.children import CONTAINER, ROLE, Defaults, places
 
 
 @dataclass(frozen=True)
@@ -91,12 +91,12 @@ async def observe(kube: Reader, key: Key, *, defaults: Defaults, progress: Progr
     if spec.code and spec.code.config_map:
         needed.append(spec.code.config_map)
     missing = [name for name in needed if await kube.get(CONFIG_MAPS, key.namespace, name) is None]
-    ledger, namespace, versions = None, None, []
+    book, namespace, versions = None, None, []
     if spec.reproduce_of:
         pass  # it makes no version, so it takes no number
     elif any(podfacts.terminated(p, CONTAINER).get("exitCode") == 0 for p in pods):
         # A number is about to be taken. Versions made by hand carry no label, so all of the namespace are read.
-        ledger = await kube.get(CONFIG_MAPS, key.namespace, ledger_name(spec.model))
+        book = await kube.get(CONFIG_MAPS, key.namespace, ledger.name(spec.model))
         everything = await kube.list(MODEL_VERSIONS, key.namespace)
         versions = [v for v in everything if v["spec"]["model"] == spec.model]
         namespace = None if approval.said(spec) else await kube.get(NAMESPACES, "", key.namespace)
@@ -119,7 +119,7 @@ async def observe(kube: Reader, key: Key, *, defaults: Defaults, progress: Progr
         job,
         pods,
         tuple(missing),
-        ledger,
+        book,
         tuple(versions),
         original=original,
         datasets=datasets,

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from slipway import contract
+from slipway import contract, ledger
 from slipway.api import wayback
 from slipway.api.common import Label
 from slipway.api.model_version import LINEAGE_ANNOTATION, Lineage, ModelVersionSpec, ModelVersionStatus
@@ -17,6 +17,7 @@ from slipway.api.reasons import Reason
 from slipway.jobfacts import FIRST_WAIT, LAST_WAIT
 from slipway.kube.objects import owner_reference
 from slipway.kube.plan import Apply, Create, Delete, Plan
+from slipway.ledger import Ledger
 from slipway.registry.children import TRY_ANNOTATION, Defaults
 from slipway.registry.decide import ALIAS_EVERY, decide
 from slipway.registry.observe import Observed
@@ -30,6 +31,7 @@ UID = "version-uid"
 GOOD = contract.dumps(verify_result())
 VERIFIED = {
     "phase": "Ready",
+    "numbered": True,
     "verification": {
         "digest": DIGEST,
         "provider": "CPUExecutionProvider",
@@ -37,6 +39,8 @@ VERIFIED = {
         "verifiedAt": T0,
     },
 }
+KNOWS = ledger.manifest("team", "digits", Ledger(1).with_file(1, DIGEST))
+"""The ledger that knows digits-v1."""
 LOADS = "verified: onnxruntime 1.23.2 loads the file by CPUExecutionProvider"
 
 
@@ -70,6 +74,7 @@ def seen(
     **world: Any,
 ) -> Observed:
     version = model_version(uid=UID, annotations=annotations, **(spec or {}))
+    world.setdefault("ledger", KNOWS)
     version["metadata"]["labels"] = wayback.labels(ModelVersionSpec.model_validate(version["spec"]), None)
     return Observed(
         version=version,

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
 import pytest
 
 from slipway.api.common import Label
+from slipway.api.model_version import ModelVersionStatus
 from slipway.kube.fake import FakeKube
 from slipway.kube.objects import DEPLOYMENTS, JOBS, MODEL_VERSIONS, Key, owner_reference
 from slipway.kube.recent import Recent
 from slipway.registry.children import Defaults
+from slipway.registry.decide import decide
 from slipway.registry.observe import Observed, observe
 from slipway.registry.reproductions import Runs
 from tests.support.builders import T0, config_map, job_of, model_version, pod, store
@@ -51,6 +54,12 @@ async def test_a_version_that_is_gone_or_going_is_left_alone() -> None:
     kube.put(model_version())
     kube.edit(MODEL_VERSIONS, "team", "digits-v1", lambda v: v["metadata"].update(deletionTimestamp=T0))
     assert await look(kube, KEY) is None
+    # While it still shows an alias, it has something to do.
+    kube.edit(MODEL_VERSIONS, "team", "digits-v1", lambda v: v.update(status={"heldAliases": ["champion"]}))
+    plan = decide(await seen(kube), datetime(2026, 1, 1, tzinfo=UTC))
+    assert (plan.changes, plan.events, plan.remove_annotations) == ((), (), None)
+    assert isinstance(plan.status, ModelVersionStatus)
+    assert plan.status.held_aliases == []
 
 
 async def test_the_s3_place_is_looked_for_and_only_its_own_pods_are_read() -> None:
@@ -72,7 +81,7 @@ VERIFIES = {Label.MODEL_VERSION: "digits-v1", Label.ROLE: "verify"}
 @pytest.mark.parametrize("role", ["verify", "sign", "discard"])
 async def test_what_somebody_else_made_says_nothing_whatever_its_labels(role: str) -> None:
     """Labels, names and ownerReferences are anybody's to write, and a pod's end is what makes a version Ready."""
-    archived = {"archived": True, "artifactPolicy": "Delete"} if role == "discard" else {}
+    archived: dict[str, Any] = {"archived": True, "artifactPolicy": "Delete"} if role == "discard" else {}
     kube = FakeKube([model_version(**archived), config_map("slipway-signing", {"publicKey": "PEM"})])
     version = (await seen(kube)).version
     labels = {**VERIFIES, Label.ROLE: role}

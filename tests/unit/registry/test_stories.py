@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from slipway import contract
+from slipway import contract, ledger
 from slipway.kube.controller import Room
 from slipway.kube.objects import CONFIG_MAPS, JOBS, MODEL_VERSIONS
 from slipway.kube.recent import Recent
@@ -23,6 +23,7 @@ from tests.support.builders import (
     KEY,
     NAMESPACE,
     PUBLIC_KEY,
+    T0,
     config_map,
     failure,
     model_version,
@@ -73,6 +74,10 @@ def invariants(world: World) -> None:
         asked = version["spec"].get("approval", {})
         if status.get("phase") == "Ready" and asked.get("required"):
             assert status["approval"]["state"] == "Approved"
+        if status.get("phase") == "Ready" and "message" in status:
+            book = ledger.read(world.kube.find(CONFIG_MAPS, NAMESPACE, "slipway-versions-digits"))
+            known = book.files.get(version["spec"]["version"])
+            assert known == ledger.mark(version["spec"]["artifact"]["digest"]), "its number is free"
     verb, kind, where = world.kube.log[-1].split()
     if (verb, kind) == ("delete", "Job"):
         name, _, what = where.partition("/")[2].rpartition("-")
@@ -136,6 +141,33 @@ def edit(name: str, text: str, **spec: Any) -> Step:
         world.tell("user", text)
 
     return Step(text, act)
+
+
+def leave(name: str) -> Step:
+    def act(world: World) -> None:
+        world.kube.edit(MODEL_VERSIONS, NAMESPACE, name, lambda v: v["metadata"].update(deletionTimestamp=T0))
+        world.tell("user", f"deletes {name}, which a finalizer keeps")
+
+    return Step(f"a user deletes {name}, which a finalizer keeps", act)
+
+
+def delete(name: str) -> Step:
+    def act(world: World) -> None:
+        world.kube.remove(MODEL_VERSIONS, NAMESPACE, name)
+        world.tell("user", f"deletes {name}")
+
+    return Step(f"a user deletes {name}", act)
+
+
+OTHER_FILE = {"uri": "s3://models/other.onnx", "digest": "sha256:" + "b" * 64, "size": 1, "store": "default"}
+VERIFIED_BEFORE: dict[str, Any] = {
+    "verification": {"digest": DIGEST, "provider": "P", "onnxruntime": "1.23.2", "verifiedAt": "2026-01-01T00:00:00Z"}
+}
+
+
+def forget_ledger(world: World) -> None:
+    world.kube.remove(CONFIG_MAPS, NAMESPACE, "slipway-versions-digits")
+    world.advance(11)
 
 
 def says(part: str, name: str = "digits-v1") -> Callable[[World], bool]:
@@ -282,6 +314,44 @@ STORIES: dict[str, list[Step]] = {
         *(step for n in (2, 3, 1) for step in verified(f"digits-v{n}")),
         Step("v3 is deleted", lambda w: w.kube.remove(MODEL_VERSIONS, NAMESPACE, "digits-v3"), holds("digits-v3")),
         Step("v2 gives it up", edit("digits-v2", "takes the alias from digits-v2", aliases=[]).act, holds("digits-v2")),
+    ],
+    "a number is not used twice": [
+        register("digits-v3"),
+        *verified("digits-v3"),
+        delete("digits-v3"),
+        # Other bytes are another thing, the same ones are the same: a backup may bring them back.
+        register("digits-v3", artifact=OTHER_FILE),
+        Step("it is deleted again", delete("digits-v3").act, says("was used for another file", "digits-v3")),
+        register("digits-v3"),
+        *verified("digits-v3"),
+    ],
+    "a number that was never verified is free": [
+        register("digits-v3", artifact=OTHER_FILE),
+        pod_runs("digits-v3-verify"),
+        pod_ends(64, failure("LoadFailed", "it is no ONNX file"), "digits-v3-verify"),
+        Step("it is deleted", delete("digits-v3").act, says("it is no ONNX file", "digits-v3")),
+        register("digits-v3"),
+        *verified("digits-v3"),
+    ],
+    "a ledger that is somebody else's": [
+        Step("a ConfigMap of its name is there", lambda w: w.kube.put(config_map("slipway-versions-digits"))),
+        register(),
+        Step(
+            "it is deleted",
+            forget_ledger,
+            says("exists and is not ours: delete or rename it"),
+        ),
+        *verified("digits-v1"),
+    ],
+    "an older release made it": [
+        Step("it is Ready", lambda w: w.kube.put(model_version(status={**VERIFIED_BEFORE, "phase": "Ready"}))),
+    ],
+    "a holder is on its way out for a while": [
+        *(register(f"digits-v{n}", aliases=["champion"]) for n in (1, 2)),
+        *verified("digits-v2"),
+        *verified("digits-v1"),
+        Step("v2 is deleted, and a finalizer keeps it", leave("digits-v2").act, holds("digits-v2")),
+        Step("the finalizer goes", delete("digits-v2").act, holds("digits-v1")),
     ],
     "archived and taken back": [
         register(),

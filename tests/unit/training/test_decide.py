@@ -9,13 +9,14 @@ from typing import Any
 
 import pytest
 
-from slipway import contract
+from slipway import contract, ledger
 from slipway.api.common import Label
 from slipway.api.model_version import LINEAGE_ANNOTATION
 from slipway.api.reasons import Reason
 from slipway.api.training_run import TrainingRunSpec, TrainingRunStatus
 from slipway.kube.objects import owner_reference
 from slipway.kube.plan import Apply, Create, Delete, Plan
+from slipway.ledger import Ledger
 from slipway.training import children
 from slipway.training.children import CODE_CONTAINER, Defaults
 from slipway.training.decide import DEADLINE_FLOOR, MISSING_EVERY, PROGRESS_EVERY, decide
@@ -442,7 +443,7 @@ def test_a_run_is_judged_once_and_its_version_says_what_was_judged_though_a_bett
     (claim,) = decide(seen(**later), NOW).changes
     assert isinstance(claim, Create)
     assert claim.manifest["kind"] == "ConfigMap"
-    (made,) = decide(seen(**later, ledger=children.ledger("team", "digits", 10, {UID: 10})), NOW).changes
+    (made,) = decide(seen(**later, ledger=ledger.manifest("team", "digits", Ledger(10, {UID: 10}))), NOW).changes
     assert isinstance(made, Create)
     assert made.manifest["metadata"]["name"] == "digits-v10"
     assert json.loads(made.manifest["metadata"]["annotations"][LINEAGE_ANNOTATION])["gates"] == [said_then]
@@ -450,7 +451,7 @@ def test_a_run_is_judged_once_and_its_version_says_what_was_judged_though_a_bett
 
 def test_a_claim_alone_passes_no_gate() -> None:
     """The ledger is a ConfigMap: whoever may edit those must not be able to let a run pass."""
-    claimed = children.ledger("team", "digits", 10, {UID: 10})
+    claimed = ledger.manifest("team", "digits", Ledger(10, {UID: 10}))
     world = seen(job=job(), pods=(trainer(exit_code=0, message=GOOD),), ledger=claimed, **behind("digits-v9"))
     plan = decide(world, NOW)
     assert said(plan)[1] == Reason.GATE_MISSED

@@ -11,17 +11,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from slipway import contract
+from slipway import contract, ledger
 from slipway.api.common import Label
 from slipway.kube.act import act
 from slipway.kube.client import Conflict
 from slipway.kube.fake import FakeKube
 from slipway.kube.objects import CONFIG_MAPS, MODEL_VERSIONS, TRAINING_RUNS, Key, owner_reference
+from slipway.ledger import Ledger
 from slipway.progress import FakeProgress
 from slipway.training import numbering
 from slipway.training.children import Defaults
 from slipway.training.decide import decide
-from slipway.training.numbering import Ledger
 from slipway.training.observe import Observed, observe
 from tests.support.builders import config_map, job_of, model_version, pod, train_result, training_run
 
@@ -113,6 +113,29 @@ async def test_claims_of_recorded_runs_do_not_pile_up() -> None:
     assert list(json.loads(ledger["data"]["claims"]).values()) == [6]
 
 
+async def test_a_number_that_the_registry_wrote_down_is_used_though_its_version_is_gone() -> None:
+    book = ledger.manifest("team", "digits", Ledger(0).with_file(7, "sha256:" + "b" * 64))
+    kube = await world("one", objects=(book,))
+    assert await finish(kube, "one") == "digits-v8"
+    written = ledger.read(kube.find(CONFIG_MAPS, "team", "slipway-versions-digits"))
+    assert written.files == {7: "b" * 16}, "what the registry wrote stays"
+
+
+async def test_a_claim_whose_number_somebody_used_and_left_is_replaced() -> None:
+    kube = await world("one")
+    await carry_out(kube, await see(kube, "one"))
+    used = ledger.read(kube.find(CONFIG_MAPS, "team", "slipway-versions-digits")).with_file(1, "sha256:" + "b" * 64)
+    kube.put(ledger.manifest("team", "digits", used))
+    assert await finish(kube, "one") == "digits-v2"
+
+
+async def test_a_ledger_that_was_lost_learns_again_what_the_versions_say() -> None:
+    numbered = model_version("digits-v7", status={"numbered": True})
+    kube = await world("one", objects=(numbered, model_version("digits-v5")))
+    assert await finish(kube, "one") == "digits-v8"
+    assert ledger.read(kube.find(CONFIG_MAPS, "team", "slipway-versions-digits")).files == {7: "a" * 16}
+
+
 async def test_the_version_carries_its_lineage_from_its_first_moment() -> None:
     kube = await world("one")
     await finish(kube, "one")
@@ -125,25 +148,27 @@ async def test_the_version_carries_its_lineage_from_its_first_moment() -> None:
 
 numbers = st.integers(1, 50)
 ledgers = st.builds(
-    lambda claims, more: Ledger(max([0, *claims.values()]) + more, claims),
+    lambda claims, more, files: Ledger(max([0, *claims.values(), *files]) + more, claims, files),
     st.dictionaries(st.sampled_from("abcdef"), numbers, max_size=5),
     st.integers(0, 3),
+    st.dictionaries(numbers, st.sampled_from(["aa", "bb"]), max_size=5),
 )
 
 
 @given(ledgers, st.sampled_from("abcxyz"), st.frozensets(numbers), st.frozensets(st.sampled_from("abcdef")))
 def test_a_claim_is_above_every_number_that_was_ever_used(
-    ledger: Ledger, run: str, taken: frozenset[int], done: frozenset[str]
+    before: Ledger, run: str, taken: frozenset[int], done: frozenset[str]
 ) -> None:
-    new = numbering.claim(ledger, run, taken, done)
+    new = numbering.claim(before, run, taken, done)
     assert new.claims[run] == new.last
-    assert new.last == max([ledger.last, *taken]) + 1
-    assert {u: n for u, n in ledger.claims.items() if u not in done and u != run}.items() <= new.claims.items()
-    written = {"data": {"last": str(new.last), "claims": json.dumps(dict(new.claims))}}
-    assert numbering.read(written) == new
+    assert new.last == max([before.last, *taken]) + 1
+    kept = {u: n for u, n in before.claims.items() if u not in done and u != run and n not in before.files}
+    assert kept.items() <= new.claims.items()
+    assert new.files == before.files
+    assert ledger.read(ledger.manifest("team", "digits", new)) == new
 
 
-@given(st.dictionaries(st.sampled_from(["last", "claims", "x"]), st.text(max_size=20)))
+@given(st.dictionaries(st.sampled_from(["last", "claims", "files", "x"]), st.text(max_size=20)))
 def test_a_ledger_that_somebody_wrote_by_hand_is_read_without_an_error(data: dict[str, str]) -> None:
-    found = numbering.read({"data": data})
+    found = ledger.read({"data": data})
     assert found.last >= 0
