@@ -108,6 +108,7 @@ def version(made: Made) -> Object:
     status = {
         "phase": "Ready",
         "message": "verified",
+        "numbered": True,
         "heldAliases": aliases,
         "lineage": lineage,
         "verification": {

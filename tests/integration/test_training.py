@@ -242,6 +242,24 @@ def test_the_numbers_are_kept_beside_the_versions(world: World) -> None:
     assert json.loads(ledger["data"]["claims"]) is not None
 
 
+def test_a_number_stands_for_one_file_though_its_version_was_deleted(world: World) -> None:
+    team = world.team()
+    team.ready_version(7)
+    team.api.delete(MODEL_VERSIONS, team.namespace, "digits-v7")
+    team.gone(MODEL_VERSIONS, "digits-v7")
+    team.run()
+    assert team.run_until("Succeeded")["status"]["modelVersion"] == "digits-v8"
+    team.version_until("Ready", "digits-v8")
+    team.api.delete(MODEL_VERSIONS, team.namespace, "digits-v8")
+    team.gone(MODEL_VERSIONS, "digits-v8")
+    team.register(number=8)
+    told = team.version_until("Verifying", "digits-v8", reason="NumberUsed")
+    assert "none is used twice: delete this version and register the file as digits-v9" in told["status"]["message"]
+    assert condition(told, "Stalled")["status"] == "True"
+    # The same bytes are the same version: a backup brings it back.
+    assert team.ready_version(7)["status"]["numbered"] is True
+
+
 # ----------------------------------------------------------------------------------------------------- ModelVersion
 
 

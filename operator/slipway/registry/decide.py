@@ -109,7 +109,7 @@ def decide(observed: Observed, now: datetime) -> Plan:
 
 
 def _file(seen: Observed, now: datetime) -> Verdict:
-    """What is known of the file. Nobody reads one whose number is another's, or that of a promotion before it is one."""
+    """What is known of the file. Nobody reads one whose number is another's, nor a promotion's before it is one."""
     return numbers.holds_back(seen) or promotion.holds_back(seen) or verification.judge(seen, now)
 
 

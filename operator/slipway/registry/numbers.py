@@ -2,8 +2,8 @@
 
 The ledger of the model (``slipway.ledger``) remembers what each number was used for, also after its version was
 deleted. A number is used by a version that was verified: one whose file was never what was registered has used none,
-and may be registered anew. It is written down in a pass of its own, before the version's status says that it is verified: whoever
-deletes a version that was Ready deletes nothing that the ledger does not know.
+and may be registered anew. It is written down in a pass of its own, before the version's status says that it is
+verified: whoever deletes a version that was Ready deletes nothing that the ledger does not know.
 
 Fact in status that could be seen in the cluster, and is kept so that nobody has to look: ``numbered``.
 """
