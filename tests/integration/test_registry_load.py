@@ -1,5 +1,5 @@
-"""Twenty runs of one model that end together, while the operator is killed again and again and people move an alias, and
-delete who holds it: as a watcher sees it, who is told of every write."""
+"""Twenty runs of one model that end together, while the operator is killed again and again, and people move an alias
+and delete who holds it: as a watcher sees it, who is told of every write."""
 
 from __future__ import annotations
 
