@@ -9,7 +9,7 @@ import pytest
 
 from slipway.kube.objects import CONFIG_MAPS, DEPLOYMENTS, HTTP_ROUTES, WORKLOADS
 from tests.support.api_server import Object
-from tests.support.e2e import MODEL, Tenant, World, candidate, condition, settled_on, stable, weights
+from tests.support.e2e import MODEL, Tenant, World, aborted, candidate, condition, settled_on, stable, weights
 from tests.support.load import Report, until
 
 BY_HAND = "canary-by-hand/deployment.yaml"
@@ -116,12 +116,6 @@ def test_abort_gives_everything_back_and_retry_begins_anew(world: World, canary:
         canary.until(DEPLOYMENTS, MODEL, settled_on(V2), what="promoted")
         until(load, about(100, 0), seconds=15, what="answers of version 2 only")
     load.check()
-
-
-def aborted(obj: Object) -> bool:
-    """Given up: degraded, and no traffic with the candidate."""
-    status = obj["status"]
-    return status["phase"] == "Degraded" and weights(obj)[1] == 0 and "abortedAt" in status.get("rollout", {})
 
 
 def test_pause_holds_a_canary_and_resume_lets_it_go_on(world: World, tenant: Tenant) -> None:

@@ -88,9 +88,9 @@ def stable(obj: Mapping[str, Any]) -> str | None:
 
 
 def aborted(obj: Mapping[str, Any]) -> bool:
-    """Given up: degraded, and no traffic with the candidate."""
+    """Given up to the end: degraded, and no candidate is left, so its weight 0 was verified and another may begin."""
     status = obj.get("status", {})
-    return status.get("phase") == "Degraded" and weights(obj)[1] == 0 and "abortedAt" in status.get("rollout", {})
+    return status.get("phase") == "Degraded" and candidate(obj) is None and "abortedAt" in status.get("rollout", {})
 
 
 def settled_on(version: str) -> Callable[[Object], bool]:

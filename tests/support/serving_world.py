@@ -91,6 +91,12 @@ class World:
     """How a person's Job ends: Complete or Failed; None: it does not."""
     rate: float = 0.0
     """Requests a second."""
+    previews: float = 0.0
+    """Requests a second by the preview's host name, where there is a preview."""
+    testers: float = 0.0
+    """Requests a second with the header of a header route, where there is one."""
+    astray: Mapping[str, int] | None = None
+    """Percent by Service that the gateway really carries, whatever it says; None: what it says."""
     errors: dict[str, float] = field(default_factory=dict)
     """By version: the share of requests that fail."""
     slow: dict[str, float] = field(default_factory=dict)
@@ -110,6 +116,7 @@ class World:
         self._placed: set[str] = set()
         self._jobs_since: dict[str, datetime] = {}
         self._mirrored: dict[str, int] = {}
+        self._by_header: list[str] = []
         self._counted: dict[str, dict[str, tuple[float, float]]] = {}
         self.eyes = Counting(self, clock=lambda: self.now)
         self._message = ""
@@ -213,38 +220,46 @@ class World:
     # --------------------------------------------------------------------------------------------------- clients
 
     def clients(self, seconds: float) -> None:
-        """Requests come as the gateway carries them, and each first ready pod of a version counts its own.
+        """Requests come as the gateway carries them, and the ready pods of a version share its own.
 
         No dice: a share is a share, and what is left of a request is kept for the next second.
         """
-        if not self.rate:
-            return
-        for name, weight in self._carried.items():
+        for name, weight in (self.astray or self._carried).items():
             self._serve(name, self.rate * seconds * weight / 100, mirrored=False)
         for name, percent in self._mirrored.items():
             self._serve(name, self.rate * seconds * percent / 100, mirrored=True)
+        for name in self._by_header:
+            self._serve(name, self.testers * seconds, mirrored=False)
+        for route in self._all(HTTP_ROUTES):
+            if route["metadata"]["name"] != NAME and "status" in route:
+                self._serve(
+                    route["spec"]["rules"][0]["backendRefs"][0]["name"], self.previews * seconds, mirrored=False
+                )
 
     def _serve(self, service: str, requests: float, *, mirrored: bool) -> None:
         pods = [p for p in self._all(PODS) if p["metadata"]["annotations"]["workload"] == service and _is_ready(p)]
         if not pods or not requests:
             return
         version = pods[0]["metadata"]["labels"][Label.MODEL_VERSION]
-        mine = self._counted.setdefault(pods[0]["metadata"]["name"], {})
         shares = {"requests": 0.0, "errors": self.errors.get(version, 0.0), "slow": self.slow.get(version, 0.0)}
         if mirrored:
             shares["disagreement"] = self.differs
-        for metric, share in shares.items():
-            n, bad = mine.get(metric, (0.0, 0.0))
-            mine[metric] = (n + requests, bad + requests * share)
+        requests /= len(pods)
+        for pod in pods:
+            mine = self._counted.setdefault(pod["metadata"]["name"], {})
+            for metric, share in shares.items():
+                n, bad = mine.get(metric, (0.0, 0.0))
+                mine[metric] = (n + requests, bad + requests * share)
 
     async def read(self, pods: Addresses, metrics: Sequence[AnalysisMetric]) -> Answers:
         """``PodCounters``: what the pods have counted."""
         asked = {"requests", "errors", "disagreement", *(m.name for m in metrics)}
+        always = {"requests": (0.0, 0.0), "errors": (0.0, 0.0)}
         return {
             side: {
                 name: {
                     metric: Tally(n=int(n), bad=int(bad))
-                    for metric, (n, bad) in self._counted.get(name, {}).items()
+                    for metric, (n, bad) in {**always, **self._counted.get(name, {})}.items()
                     if metric in asked
                 }
                 for name in those
@@ -378,6 +393,7 @@ class World:
                 self.kube.put({**route, "status": status})
                 if not no and route["metadata"]["name"] == NAME:
                     self._carried, self._mirrored = self._weights(route), _mirror(route)
+                    self._by_header = [rule["backendRefs"][0]["name"] for rule in route["spec"]["rules"][1:]]
 
     def policies(self) -> None:
         """The gateway's controller: takes a policy over."""

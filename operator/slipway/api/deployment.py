@@ -569,10 +569,12 @@ class Weights(Model):
     verified: bool = False
     """The data plane was seen to follow; ``verifiedBy`` says how."""
     verified_by: Literal["Traffic", "Conditions"] | None = None
-    """Traffic: the servers counted requests in the asked proportion. Conditions: there was too little traffic to
-    tell; the gateway's conditions hold at this generation, and the settle time passed."""
+    """Traffic: the servers counted requests in the asked proportion. Conditions: the gateway's conditions hold at this
+    generation, and the settle time passed; there was too little traffic to tell more, or the servers' counts say
+    nothing about the weights (weight 0, a plain Service, copies, a header route, a preview, a test, stickiness, more
+    than 16 pods of a version)."""
     counted: Counted | None = None
-    """Requests that the servers answered since the gateway took this over."""
+    """Requests that the servers answered lately, since the gateway took this over, where their proportion tells."""
     mark: str = ""
     """What ``verified`` speaks of: the generation of the route, or the ready replicas behind the Service."""
     written_at: Time | None = None

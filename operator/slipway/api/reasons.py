@@ -154,6 +154,10 @@ class Reason(StrEnum):
         "The Gateway that the spec names does not exist, or Gateway API is not installed.",
     )
     ROUTE_REFUSED = "RouteRefused", "The Gateway did not accept the route; the message holds its own words."
+    TRAFFIC_DIFFERS = (
+        "TrafficDiffers",
+        "The servers count requests in another proportion than the weights ask for; the message has the numbers.",
+    )
     CANDIDATE_STARTING = "CandidateStarting", "The candidate's replicas are not all ready yet."
     ROUTE_PENDING = "RoutePending", "The gateway has not taken over the newest route yet."
     STEP_RUNNING = "StepRunning", "The rollout is at a step of spec.strategy."

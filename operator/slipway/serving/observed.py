@@ -90,6 +90,16 @@ class Running:
         return min(int(self.workload.get("status", {}).get("readyReplicas", 0)), self.endpoints)
 
     @property
+    def answering(self) -> frozenset[str]:
+        """Names of its pods that are ready: those that requests are sent to."""
+        return frozenset(
+            str(pod["metadata"]["name"])
+            for pod in self.pods
+            for c in pod.get("status", {}).get("conditions", ())
+            if c.get("type") == "Ready" and c.get("status") == "True"
+        )
+
+    @property
     def living(self) -> int:
         """Pods that hold what they were given: those that run, that wait for a node, and that are on their way out."""
         return sum(pod.get("status", {}).get("phase") not in ("Succeeded", "Failed") for pod in self.pods)

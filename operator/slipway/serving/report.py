@@ -19,6 +19,7 @@ from slipway.serving.rollout import program
 from slipway.serving.rollout.machine import State
 from slipway.serving.rollout.situation import Situation
 from slipway.serving.traffic import gateway_api, service
+from slipway.serving.traffic.seen import stray
 from slipway.serving.words import words
 
 V = TypeVar("V", bound=VersionStatus)
@@ -251,6 +252,20 @@ def _traffic(s: Situation) -> Trouble | None:
     return Trouble(found.reason, found.message, found.stalled) if found and (found.stalled or long) else None
 
 
+def _stray(s: Situation) -> Trouble | None:
+    """The gateway says that it follows, and the servers count something else."""
+    told, since = stray(s.weights), s.weights.written_at if s.weights else None
+    if told is None or since is None or s.now < parse_time(since) + PATIENCE:
+        return None
+    direct = " or ".join(children.child_name(s.observed.name, v) for v in (s.stable, s.candidate) if v)
+    return Trouble(
+        Reason.TRAFFIC_DIFFERS,
+        f"the traffic does not come as the route asks: {told}; look at the gateway's proxies, and whether somebody "
+        f"sends requests to the Service {direct} past the gateway",
+        False,
+    )
+
+
 def _candidate_pods(s: Situation) -> Trouble | None:
     said = s.candidate_words
     if s.candidate is None or said is None or s.candidate_whole:
@@ -286,7 +301,18 @@ def _stable_pods(s: Situation) -> Trouble | None:
     return Trouble(Reason.REPLICAS_UNAVAILABLE, said.message, False) if said else None
 
 
-_TROUBLES: Final = (_name_taken, _target, _cannot, _traffic, _candidate_pods, _blind, _late, _gave_up, _stable_pods)
+_TROUBLES: Final = (
+    _name_taken,
+    _target,
+    _cannot,
+    _traffic,
+    _stray,
+    _candidate_pods,
+    _blind,
+    _late,
+    _gave_up,
+    _stable_pods,
+)
 
 
 # --------------------------------------------------------------------------------------------------- conditions

@@ -23,6 +23,7 @@ from tests.support.serving_world import Until, World
 from tests.unit.serving.stories import (
     V1,
     V2,
+    V3,
     Story,
     Turn,
     ask_for,
@@ -136,7 +137,95 @@ def deploys(strategy: Mapping[str, Any] | None = None, **more: Any) -> Turn:
 STICKY = {**deployment()["spec"]["route"], "stickiness": {"header": "x-user"}}
 
 
+def lost(world: World) -> None:
+    """The gateway's proxies do not do what its controller says."""
+    world.tell("gateway", "carries 70 and 30 from now on, whatever it says")
+    world.astray = {"digits-digits-v1": 70, "digits-digits-v2": 30}
+
+
+def found(world: World) -> None:
+    """They do again."""
+    world.tell("gateway", "carries what it says again")
+    world.astray = None
+
+
+def released(*versions: str) -> Until:
+    """Nothing but these versions runs, and none waits for its scale-down."""
+    return lambda world: world.running() == list(versions) and not world.status.get("retiring")
+
+
+def verified_by(how: str) -> Until:
+    """The weights are verified, and this is how."""
+    return lambda world: world.status.get("weights", {}).get("verifiedBy") == how
+
+
 EVIDENCE: dict[str, Story] = {
+    "a preview with much traffic, harm at weight 0, and the next version begins": Story(
+        busy(errors={V2: 0.2}, previews=BUSY / 2),
+        [
+            deploys(
+                blue_green(previewHostname=PREVIEW, prePromotion={"analysis": {}}, postPromotion={"analysis": {}}),
+                analysis=analysis(),
+            ),
+            Turn(ask_for(V2), degraded("errors 20%", left=[V1])),
+            Turn(ask_for(V3), healthy(V3)),
+        ],
+    ),
+    "a preview with much traffic, and another version takes its place": Story(
+        busy(previews=BUSY),
+        [
+            deploys(blue_green(auto=False, previewHostname=PREVIEW)),
+            Turn(ask_for(V2), paused(V2, 0)),
+            Turn(lambda world: world.advance(5), paused(V2, 0)),
+            Turn(ask_for(V3), paused(V3, 0)),
+            Turn(say("promote"), both(healthy(V3), verified_by("Conditions"))),
+        ],
+    ),
+    "testers who ask much hold no step up": Story(
+        busy(testers=BUSY / 4),
+        [
+            deploys(steps=[header_step(), weight(10), pause()]),
+            Turn(ask_for(V2), both(paused(V2, 10), verified_by("Conditions"))),
+            Turn(lambda world: world.advance(5), paused(V2, 10)),
+            Turn(say("promote"), healthy(V2)),
+        ],
+    ),
+    "a busy shadow of all requests, and the version before it is released": Story(
+        busy(),
+        [
+            deploys(shadow(minSamples=10_000_000)),
+            Turn(ask_for(V2), copied(100)),
+            Turn(say("promote"), healthy(V2, alone=False)),
+            Turn(ask_for(V3), both(copied(100), verified_by("Conditions"))),
+            Turn(lambda world: None, both(copied(100), released(V2, V3))),
+        ],
+    ),
+    "more pods than are asked tell nothing about the weights": Story(
+        busy(),
+        [
+            deploys(steps=[weight(50), pause(), weight(75), pause()], replicas=32),
+            Turn(ask_for(V2), both(paused(V2, 50), verified_by("Conditions"))),
+            Turn(lambda world: world.advance(5), paused(V2, 50)),
+            Turn(say("promote"), both(paused(V2, 75), verified_by("Conditions"))),
+        ],
+    ),
+    "the servers count what the gateway carries": Story(
+        busy(),
+        [
+            deploys(steps=[weight(10), pause()], analysis=analysis()),
+            Turn(ask_for(V2), both(paused(V2, 10), verified_by("Traffic"))),
+            Turn(say("promote"), healthy(V2)),
+        ],
+    ),
+    "a gateway whose proxies do not follow": Story(
+        busy(),
+        [
+            deploys(steps=[weight(10), pause("5s"), weight(50), pause()], analysis=analysis()),
+            Turn(ask_for(V2), at(V2, 10)),
+            Turn(lost, says("of the last", "30% reached the candidate, not 50%")),
+            Turn(found, both(paused(V2, 50), verified_by("Traffic"))),
+        ],
+    ),
     "clients stay with their version while a canary goes up": Story(
         lambda: world_with(envoy_gateway()), [deploys(route=STICKY), Turn(ask_for(V2), healthy(V2))]
     ),

@@ -17,6 +17,7 @@ from slipway.serving.analysis.pods import Addresses
 from slipway.serving.analysis.prometheus import Names
 from slipway.serving.eyes import Counting
 from slipway.serving.observed import Defaults, Observed, Running, Target
+from slipway.serving.traffic import gateway_api
 from tests.support.builders import T0
 from tests.support.serving_builders import analysis, analysis_step, deployment, errors, weight
 
@@ -155,11 +156,27 @@ async def test_without_a_prometheus_nobody_else_is_believed() -> None:
     assert servers.own == []
 
 
+def at_weight(percent: int) -> Observed:
+    """At a step that only waits for the gateway, with a live route."""
+    seen = rollout(step=0, analysis=None)
+    assert seen.spec.route is not None
+    owner = {**seen.object, "metadata": {**seen.object["metadata"], "uid": "dep-uid"}}
+    weights = {"digits-v1": 100 - percent, "digits-v2": percent}
+    return replace(seen, route=gateway_api.manifest(owner, seen.spec, seen.spec.route, weights))
+
+
+HELD = {"target": "digits-v2", "startedAt": T0, "pausedAt": T0}
 NOT: dict[str, Observed] = {
     "there is no candidate": at(rollout(), candidate=None),
     "nothing serves yet": at(rollout(), stable=None),
     "the rollout goes back": at(rollout(), rollout={"target": "digits-v2", "startedAt": T0, "abortedAt": T0}),
     "nothing is judged": rollout(analysis=None),
+    "nothing is judged, and the weight is not written yet": at_weight(0),
+    "a person waits, and the traffic was seen to follow": at(
+        at_weight(10),
+        rollout=HELD,
+        weights={"stable": 90, "candidate": 10, "counted": {"stable": 900, "candidate": 100}},
+    ),
     "the last look was just now": at(rollout(), looked={"at": (NOW - timedelta(seconds=INTERVAL / 2)).isoformat()}),
 }
 
@@ -175,7 +192,12 @@ LOOKS: dict[str, Observed] = {
     "an analysis goes on": rollout(),
     "the background of a weight": rollout(step=0),
     "the candidate starts, and a look back will need what the stable version shows": rollout(step=None),
-    "the proportion of the traffic is to be seen": rollout(step=0, analysis=None),
+    "the proportion of the traffic is to be seen": at_weight(10),
+    "a person waits, and the traffic was seen not to follow": at(
+        at_weight(10),
+        rollout=HELD,
+        weights={"stable": 90, "candidate": 10, "counted": {"stable": 500, "candidate": 500}},
+    ),
     "the last look was an interval ago": at(rollout(), looked={"at": (NOW - timedelta(seconds=INTERVAL)).isoformat()}),
 }
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final, Literal
@@ -70,6 +70,13 @@ def since(before: Looked | None, look: Look) -> Mapping[Side, Counts]:
                     n, bad = _grown(then.n, now.n), _grown(then.bad, now.bad)
                     made[side][metric] = Tally(n=have.n + n, bad=have.bad + bad)
     return made
+
+
+def covers(before: Looked, look: Look, metric: str, sources: Mapping[Side, Iterable[str]]) -> bool:
+    """Whether both looks hold that metric of each of these sources: else what was counted since is only a part."""
+    then = {(side, source) for (side, source, name), _ in _known(before) if name == metric}
+    now = {(side, source) for side in SIDES for source, counts in look.counts.get(side, {}).items() if metric in counts}
+    return {(side, source) for side, those in sources.items() for source in those} <= then & now
 
 
 def add(a: Tally, b: Tally) -> Tally:

@@ -22,6 +22,7 @@ from slipway.api.deployment import (
     Rollout,
     Step,
     VersionStatus,
+    Weights,
 )
 from slipway.api.reasons import Reason
 from slipway.serving import children
@@ -193,7 +194,7 @@ def _enthrone(s: Situation, row: Row) -> Decision:
             "step": None,
             "looked": None,
             # What was counted by side means something else from now on: the sides have changed.
-            "weights": s.facts.weights.model_copy(update={"counted": None}) if s.facts.weights else None,
+            "weights": _uncounted(s),
             "retiring": _retiring(s, old, was_stable=True),
         }
     )
@@ -222,7 +223,9 @@ def _abort(s: Situation, row: Row) -> Decision:
     share = f" at {_weight(s)}%" if _weight(s) else ""
     message = f"the rollout of {s.candidate} was aborted{share}: {why}"
     rollout = _rollout(s, aborted_at=rfc3339(s.now), paused_at=None, reason=reason, message=message)
-    facts = _closed(s, "Aborted", why).model_copy(update={"rollout": rollout, "step": None, "looked": None})
+    facts = _closed(s, "Aborted", why).model_copy(
+        update={"rollout": rollout, "step": None, "looked": None, "weights": _uncounted(s)}
+    )
     return Decision(facts, reason, message, "Warning")
 
 
@@ -262,7 +265,7 @@ def _supersede(s: Situation, row: Row) -> Decision:
     wanted = s.observed.target.wanted
     why = f"the spec asks for {wanted} now"
     facts = _closed(s, "Superseded", why).model_copy(
-        update={"rollout": None, "step": None, "analysis": [], "looked": None}
+        update={"rollout": None, "step": None, "analysis": [], "looked": None, "weights": _uncounted(s)}
     )
     return Decision(facts, row.reason, f"{s.kind} {s.candidate} makes room at {_weight(s)}%: {why}")
 
@@ -359,6 +362,11 @@ def _closed(s: Situation, outcome: Literal["Promoted", "Aborted", "Superseded"],
 def _rollout(s: Situation, **changed: object) -> Rollout:
     assert s.facts.rollout is not None  # every state of a rollout has one
     return s.facts.rollout.model_copy(update=changed)
+
+
+def _uncounted(s: Situation) -> Weights | None:
+    """The fact about traffic without what was counted on the way here."""
+    return s.facts.weights.model_copy(update={"counted": None}) if s.facts.weights else None
 
 
 def _weight(s: Situation) -> int:

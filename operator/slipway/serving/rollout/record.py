@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from slipway.api.common import parse_time
-from slipway.api.deployment import Counted, DeploymentStatus
+from slipway.api.deployment import DeploymentStatus, Tally
 from slipway.serving.analysis import judge
-from slipway.serving.analysis.look import REQUESTS, record, since
+from slipway.serving.analysis.look import REQUESTS, SIDES, Side, covers, record, since
 from slipway.serving.rollout.machine import State
 from slipway.serving.rollout.situation import Situation
-from slipway.serving.traffic.seen import countable
+from slipway.serving.traffic.seen import countable, counted_on
 
 
 def recorded(s: Situation) -> DeploymentStatus:
@@ -30,13 +30,12 @@ def recorded(s: Situation) -> DeploymentStatus:
     elif s.watched:
         changed["analysis"] = judge.judge(s.facts.analysis, s.watched, grown, bar=s.bar, switched=s.asked == 100)
     weights = s.facts.weights
-    # Only what came between two looks that both lie after the gateway took this over tells about it.
-    if weights is not None and before is not None and countable(weights, parse_time(before.at)):
-        stable, candidate = (grown[side].get(REQUESTS) for side in ("Stable", "Candidate"))
-        so_far = weights.counted or Counted()
-        counted = Counted(
-            stable=so_far.stable + (stable.n if stable else 0),
-            candidate=so_far.candidate + (candidate.n if candidate else 0),
-        )
+    # Only what came between two looks that both lie after the gateway took this over tells about it, and only if no
+    # pod that is sent requests was left out of either.
+    pods: dict[Side, frozenset[str]] = {"Stable": s.runs_stable.answering, "Candidate": s.runs_candidate.answering}
+    fair = s.counting and before is not None and covers(before, look, REQUESTS, pods)
+    if weights is not None and before is not None and fair and countable(weights, parse_time(before.at)):
+        stable, candidate = (grown[side].get(REQUESTS, Tally()).n for side in SIDES)
+        counted = counted_on(weights.counted, stable, candidate)
         changed["weights"] = weights.model_copy(update={"counted": counted})
     return s.facts.model_copy(update=changed)

@@ -18,7 +18,7 @@ from slipway.kube.objects import Manifest
 from slipway.serving import children
 from slipway.serving.analysis import judge
 from slipway.serving.analysis.judge import Watched
-from slipway.serving.analysis.look import DISAGREEMENT
+from slipway.serving.analysis.look import DISAGREEMENT, PODS
 from slipway.serving.observed import Observed, Running
 from slipway.serving.rollout import cannot, capacity, program, rollback
 from slipway.serving.rollout.machine import VERBS, Event, State
@@ -26,7 +26,7 @@ from slipway.serving.rollout.program import Step
 from slipway.serving.rollout.strategies import STRATEGIES
 from slipway.serving.rollout.weights import candidate_weight, carries, replicas_for
 from slipway.serving.traffic import features, gateway_api, policy, service, sticky
-from slipway.serving.traffic.seen import Seen, Trouble, note
+from slipway.serving.traffic.seen import Seen, Trouble, note, stray
 from slipway.serving.words import Words, words
 
 LONGEST_SHADOW: Final = 1800.0
@@ -217,7 +217,24 @@ class Situation:
         """The fact about traffic as it is to be recorded now."""
         if self.stable is None:
             return None
-        return note(self.seen, self.facts.weights, candidate=self.candidate, now=self.now)
+        return note(self.seen, self.facts.weights, candidate=self.candidate, now=self.now, counting=self.counting)
+
+    @cached_property
+    def counting(self) -> bool:
+        """Whether the servers' requests come in the proportion of the weights alone, so that it tells whether the
+        gateway follows.
+
+        They do not behind a plain Service (a client that keeps its connection stays with one pod); where copies,
+        testers, a preview or a person's test reach the candidate too; where clients stay (some send more than others);
+        and where not every pod is asked. At weight 0 whatever reaches the candidate comes by another way.
+        """
+        route = self.spec.route
+        if route is None or self.stable is None or not self.seen.share.get(self.candidate or "", 0):
+            return False
+        aside = self.seen.mirror or self.seen.aside or self.observed.preview or self.observed.tests
+        stays = route.stickiness or "loadBalancer" in (self.observed.policy or {}).get("spec", {})
+        many = max(len(side.answering) for side in (self.runs_stable, self.runs_candidate)) > PODS
+        return not (aside or stays or many)
 
     @cached_property
     def weight(self) -> int:
@@ -441,7 +458,8 @@ class Situation:
             return False
         if self.watched or (self.spec.analysis and self.state is State.STARTING):
             return True
-        return self.state in (State.STEP, State.PROMOTING) and self.spec.route is not None
+        # Whatever state it is in: traffic that was seen not to follow is watched until it does.
+        return self.counting and (self.state in (State.STEP, State.PROMOTING) or stray(self.facts.weights) is not None)
 
     @property
     def judged_from(self) -> datetime | None:

@@ -137,6 +137,7 @@ def seen(observed: Observed, route: Route) -> Seen:
     return Seen(
         share={version: round(100 * weight / whole) for version, weight in weights.items()} if whole else {},
         mirror=_mirror(live),
+        aside=len(live["spec"].get("rules", ())) > 1,
         holds=frozenset(weights),
         mark=f"generation {live['metadata'].get('generation', 0)}",
         accepted=accepted and trouble is None,
