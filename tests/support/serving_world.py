@@ -85,6 +85,8 @@ class World:
     """What the gateway says no with."""
     mute: bool = False
     """The gateway does not answer at all."""
+    conflict: bool = False
+    """The route has a policy already, of somebody else."""
     stale: set[str] = field(default_factory=set)
     """Versions whose pods do not follow a changed template."""
     test_ends: str | None = None
@@ -401,9 +403,13 @@ class World:
             parent = {"name": "public", "namespace": "gateways"}
             generation = policy["metadata"]["generation"]
             condition = {"type": "Accepted", "status": "True", "observedGeneration": generation}
+            if self.conflict:
+                words = "another BackendTrafficPolicy has already attached to it"
+                condition |= {"status": "False", "reason": "Conflicted", "message": words}
             status = {"ancestors": [{"ancestorRef": parent, "conditions": [condition]}]}
             if policy.get("status") != status:
-                self.tell("gateway", f"accepts the policy of {', '.join(sorted(set(policy['spec']) - POLICY_FRAME))}")
+                said = "refuses" if self.conflict else "accepts"
+                self.tell("gateway", f"{said} the policy of {', '.join(sorted(set(policy['spec']) - POLICY_FRAME))}")
                 self.kube.put({**policy, "status": status})
 
     def jobs(self) -> None:

@@ -204,7 +204,8 @@ def _next_look(s: Situation) -> float | None:
     if s.watching:
         moments.append(s.now + timedelta(seconds=INTERVAL))
     moments += [t for r in s.facts.retiring if (t := parse_time(r.scale_down_at)) > s.now]
-    if s.seen.trouble is not None or s.observed.target.stalled or s.observed.taken:
+    # Nothing wakes us when a policy is answered: its kind is not watched.
+    if s.seen.trouble is not None or s.observed.target.stalled or s.observed.taken or s.policy_waits:
         moments.append(s.now + timedelta(seconds=LOOK_AGAIN))
     return (min(moments) - s.now).total_seconds() if moments else None
 

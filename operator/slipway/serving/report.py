@@ -111,8 +111,9 @@ def _analysing(s: Situation) -> str:
 
 def _shadowing(s: Situation) -> str:
     percent = s.here.mirror if s.here else 0
+    gets = "gets" if s.extras.mirror else "waits for"
     told = judge.summary(s.facts.analysis) or "the first look is awaited"
-    return f"{s.kind} {s.candidate} gets copies of {percent}% of the requests: {_place(s)}, {told}{_short(s)}"
+    return f"{s.kind} {s.candidate} {gets} copies of {percent}% of the requests: {_place(s)}, {told}{_short(s)}"
 
 
 def _testing(s: Situation) -> str:
@@ -252,6 +253,21 @@ def _traffic(s: Situation) -> Trouble | None:
     return Trouble(found.reason, found.message, found.stalled) if found and (found.stalled or long) else None
 
 
+def _policy(s: Situation) -> Trouble | None:
+    """The gateway does not do what copies, or clients that stay, need of it. Before a rollout only the message says so:
+    one version serves alone as well."""
+    live = s.observed.policy
+    if s.candidate is None or live is None or not s.policy_waits:
+        return None
+    if found := s.policy_answer.trouble:
+        return Trouble(found.reason, found.message, found.stalled)
+    since = live["metadata"].get("creationTimestamp")
+    if since is None or s.now < parse_time(since) + PATIENCE:
+        return None
+    name = f"{s.observed.namespace}/{live['metadata']['name']}"
+    return Trouble(Reason.ROUTE_PENDING, f"the gateway has not taken the BackendTrafficPolicy {name} over yet", False)
+
+
 def _stray(s: Situation) -> Trouble | None:
     """The gateway says that it follows, and the servers count something else."""
     told, since = stray(s.weights), s.weights.written_at if s.weights else None
@@ -306,6 +322,7 @@ _TROUBLES: Final = (
     _target,
     _cannot,
     _traffic,
+    _policy,
     _stray,
     _candidate_pods,
     _blind,

@@ -149,6 +149,12 @@ def found(world: World) -> None:
     world.astray = None
 
 
+def make_way(world: World) -> None:
+    """The other policy of the route is deleted."""
+    world.tell("person", "deletes the other BackendTrafficPolicy")
+    world.conflict = False
+
+
 def released(*versions: str) -> Until:
     """Nothing but these versions runs, and none waits for its scale-down."""
     return lambda world: world.running() == list(versions) and not world.status.get("retiring")
@@ -239,6 +245,23 @@ EVIDENCE: dict[str, Story] = {
     ),
     "copies begin when the gateway buffers requests": Story(
         lambda: world_with(envoy_gateway(), rate=BUSY), [deploys(shadow()), Turn(ask_for(V2), healthy(V2))]
+    ),
+    "a policy of somebody else keeps copies from beginning": Story(
+        lambda: world_with(envoy_gateway(), rate=BUSY, conflict=True),
+        [
+            deploys(shadow()),
+            Turn(ask_for(V2), degraded("waits for copies", "Conflicted", "delete the other one", left=[V1, V2])),
+            Turn(make_way, healthy(V2)),
+        ],
+    ),
+    "a policy of somebody else keeps clients from staying": Story(
+        lambda: world_with(envoy_gateway(), conflict=True),
+        [
+            deploys(route=STICKY),
+            Turn(lambda world: None, both(healthy(V1), says("the next rollout cannot begin", "Conflicted"))),
+            Turn(ask_for(V2), degraded("digits-v1 serves", "Conflicted", left=[V1])),
+            Turn(make_way, healthy(V2)),
+        ],
     ),
     "another gateway than Envoy Gateway cannot keep clients with their version": Story(
         lambda: world_with({**envoy_gateway(), "spec": {"controllerName": "example.com/gateway"}}),

@@ -20,7 +20,8 @@ from slipway.serving.traffic import gateway_api
 from slipway.serving.traffic.gateway_api import Extras
 from slipway.serving.traffic.seen import ENOUGH, LATELY, SETTLE, believed, countable, counted_on, stray
 from tests.support.builders import T0
-from tests.support.serving_builders import deployment, header_step, weight
+from tests.support.serving_builders import deployment, gateway, header_step, weight
+from tests.unit.serving.test_traffic import answer
 
 NOW = parse_time(T0)
 V1, V2 = "digits-v1", "digits-v2"
@@ -97,9 +98,15 @@ def world(
     made["metadata"] |= {"uid": "dep-uid", "generation": 1}
     parsed = DeploymentSpec.model_validate({k: v for k, v in made["spec"].items() if v is not None})
     weights = {V1: 100 - share, V2: share}
-    live = gateway_api.manifest(made, parsed, parsed.route, weights, extras or Extras()) if parsed.route else None
+    slotted = V1 if parsed.route and parsed.route.stickiness else None
+    live = (
+        gateway_api.manifest(made, parsed, parsed.route, weights, extras or Extras(), slotted=slotted)
+        if parsed.route
+        else None
+    )
     if live is not None:
         live["metadata"]["generation"] = 7
+        live["status"] = {"parents": [answer(7)]}
     facts: dict[str, Any] = {
         side: {"modelVersion": v, "workload": f"digits-{v}", "service": f"digits-{v}"}
         for side, v in (("stable", V1), ("candidate", V2))
@@ -114,6 +121,7 @@ def world(
         defaults=Defaults("server:1"),
         running=pods or {V1: running(V1, 2), V2: running(V2, 2)},
         route=live,
+        gateway=gateway(),
     )
 
 

@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 
 import pytest
 
+from slipway.api.common import rfc3339
+from slipway.api.deployment import DeploymentStatus
 from slipway.api.reasons import Reason
+from slipway.kube.plan import Plan
+from slipway.serving.decide import LOOK_AGAIN, decide
+from slipway.serving.report import PATIENCE
 from slipway.serving.traffic import policy
 from slipway.serving.traffic.policy import Taken, taken
-from tests.support.serving_builders import deployment
+from tests.support.serving_builders import deployment, envoy_gateway
+from tests.unit.serving.test_counting import NOW, STICKY, world
 from tests.unit.serving.test_sticky import By
 
 PARENT = {"group": "gateway.networking.k8s.io", "kind": "Gateway", "namespace": "gateways", "name": "public"}
@@ -106,3 +114,32 @@ def test_refused_in_the_gateways_own_words() -> None:
     found = taken(live(accepted("False", reason="Invalid", message="no such thing")), PARENT)
     assert found.trouble is not None
     assert found.trouble.message.endswith("BackendTrafficPolicy team/digits: Invalid: no such thing")
+
+
+# ------------------------------------------------------------------------------------------ what is made of it
+
+
+def told(found: dict[str, Any], *, age: timedelta, controller: str | None = None) -> tuple[str, Plan]:
+    """The message of a rollout whose clients are to stay, beside that policy; and the whole plan."""
+    found["metadata"]["creationTimestamp"] = rfc3339(NOW - age)
+    known = envoy_gateway()
+    known["spec"]["controllerName"] = controller or known["spec"]["controllerName"]
+    plan = decide(replace(world(route=STICKY), policy=found, policies=True, gateway_class=known), NOW)
+    assert isinstance(plan.status, DeploymentStatus)
+    return plan.status.message, plan
+
+
+def test_a_policy_that_nobody_answers_is_spoken_of_after_a_while() -> None:
+    young, plan = told(live(), age=PATIENCE - timedelta(seconds=1))
+    assert "BackendTrafficPolicy" not in young
+    assert plan.again is not None
+    assert plan.again <= LOOK_AGAIN, "nothing wakes us when it is answered"
+    old, _ = told(live(), age=PATIENCE)
+    assert old.endswith("; the gateway has not taken the BackendTrafficPolicy team/digits over yet")
+
+
+def test_one_that_is_refused_at_once_and_one_that_is_taken_over_never() -> None:
+    refused, _ = told(live(accepted("False", reason="Invalid", message="no such thing")), age=timedelta())
+    assert refused.endswith("does not accept the BackendTrafficPolicy team/digits: Invalid: no such thing")
+    fine, _ = told(live(accepted("True")), age=timedelta(hours=1))
+    assert "BackendTrafficPolicy" not in fine

@@ -5,8 +5,9 @@ from __future__ import annotations
 from slipway.api.reasons import Reason
 from slipway.serving.observed import Observed
 from slipway.serving.rollout.program import Step
-from slipway.serving.traffic import features
+from slipway.serving.traffic import features, policy
 from slipway.serving.traffic.features import Feature
+from slipway.serving.traffic.gateway_api import parent_ref
 from slipway.serving.traffic.seen import Trouble
 
 
@@ -29,7 +30,10 @@ def refusal(observed: Observed, steps: tuple[Step, ...]) -> Trouble | None:
         said = features.refusal(observed.gateway_class, feature, policies=observed.policies)
         if said:
             return Trouble(Reason.GATEWAY_CANNOT, said, stalled=True)
-    return None
+    if observed.spec.route.stickiness is None:
+        return None
+    # It stands before the rollout: where it was refused, clients would go back and forth between the versions.
+    return policy.taken(observed.policy, parent_ref(observed.spec.route.gateway, observed.namespace)).trouble
 
 
 def needs(observed: Observed, steps: tuple[Step, ...]) -> list[Feature]:

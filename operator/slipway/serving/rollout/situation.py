@@ -342,7 +342,22 @@ class Situation:
         live = self.observed.policy
         if live is None or self.policy is None or differs(self.policy, live):
             return False
-        return policy.taken(live, gateway_api.parent_ref(route.gateway, self.observed.namespace)).accepted
+        return self.policy_answer.accepted
+
+    @cached_property
+    def policy_answer(self) -> policy.Taken:
+        """What the gateway says to the live policy."""
+        route = self.spec.route
+        if route is None:
+            return policy.Taken()
+        return policy.taken(self.observed.policy, gateway_api.parent_ref(route.gateway, self.observed.namespace))
+
+    @property
+    def policy_waits(self) -> bool:
+        """Whether a live policy that is needed was not taken over, by a gateway that is not known to know none."""
+        heeded = features.envoy_gateway(self.observed.gateway_class) is not False
+        needed = self.policy is not None and self.observed.policy is not None
+        return needed and heeded and not self.policy_answer.accepted
 
     @cached_property
     def extras(self) -> gateway_api.Extras:
