@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any, Final
 
 from slipway import contract, podfacts
+from slipway.api.common import parse_time
 from slipway.api.deployment import DeploymentSpec
 from slipway.api.reasons import Reason
 from slipway.kube.objects import Manifest
 from slipway.serving.children import CONTAINER
 from slipway.serving.observed import Running
 
+_NOBODY: Final = Running()
 _DIGEST_MISMATCH: Final = "DigestMismatch"
 """``reason`` of the server's ``Failure`` where the file in the store is not the registered one."""
 
@@ -48,18 +52,44 @@ _ORDER: Final = (
 """The most telling first: what a person can mend before what the cluster may mend."""
 
 
-def crash(running: Running, since: str) -> Words | None:
-    """What a pod of a version said that crashed since a moment: a container that ended while nobody wanted it to."""
-    for pod in podfacts.newest_first(running.pods):
-        status = podfacts.container(pod, CONTAINER)
-        for end in (status.get("state", {}).get("terminated"), status.get("lastState", {}).get("terminated")):
-            if not end or podfacts.leaving(pod) or podfacts.disruption(pod):
-                continue
-            # Kubernetes' times have whole seconds, and one that was whole and crashed within the same second
-            # would never be noticed. (One that crashed first and was whole within that second is not worth a wait.)
-            if str(end.get("finishedAt", "")) >= since and str(end.get("startedAt", "")) <= str(end["finishedAt"]):
-                return _how(end)
+TOGETHER: Final = timedelta(seconds=60)
+"""Between the ends of two containers that one node took with it: the kubelet tells of one after the other, or only when
+it is back. Less than the longest back-off between two crashes of a container, so no loop of crashes hides in it."""
+
+
+def crash(running: Running, since: str, beside: Running = _NOBODY) -> Words | None:
+    """What a pod of a version said that crashed since a moment: a container that ended while nobody wanted it to.
+
+    Args:
+        running: the candidate.
+        since: RFC 3339.
+        beside: the stable version. A crash beside one of its own, on the same node and within ``TOGETHER``, is the
+            node's doing and not the candidate's. Nothing else excuses one, and one of the stable version's crashes
+            excuses no crash at another time.
+    """
+    others = [(parse_time(at), node) for _, at, node in _ends(beside)]
+    for end, at, node in _ends(running):
+        # Kubernetes' times have whole seconds, and one that was whole and crashed within the same second
+        # would never be noticed. (One that crashed first and was whole within that second is not worth a wait.)
+        if at < since or str(end.get("startedAt") or "") > at:
+            continue
+        if not any(node == theirs and abs(parse_time(at) - theirs_at) <= TOGETHER for theirs_at, theirs in others):
+            return _how(end)
     return None
+
+
+def _ends(running: Running) -> Iterator[tuple[dict[str, Any], str, str | None]]:
+    """How and when the servers of a version ended while nobody wanted them to, and on which node; the newest pod first.
+
+    An end without a time is the kubelet's word for a container that it lost sight of: nobody saw a crash.
+    """
+    for pod in podfacts.newest_first(running.pods):
+        if podfacts.leaving(pod) or podfacts.disruption(pod):
+            continue
+        status = podfacts.container(pod, CONTAINER)
+        for state in (status.get("state", {}), status.get("lastState", {})):
+            if (end := state.get("terminated")) and end.get("finishedAt"):
+                yield end, str(end["finishedAt"]), pod["spec"].get("nodeName")
 
 
 def _how(end: dict[str, Any]) -> Words:

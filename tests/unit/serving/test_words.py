@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -9,11 +10,14 @@ import pytest
 from slipway.api.deployment import DeploymentSpec
 from slipway.api.reasons import Reason
 from slipway.contract import EXIT_ERROR, EXIT_USER_ERROR
+from slipway.serving.decide import decide
 from slipway.serving.observed import Running
 from slipway.serving.words import crash, words
-from tests.support.builders import failure
+from tests.support.builders import T0, failure
 from tests.support.serving_builders import deployment
+from tests.unit.serving.test_counting import NOW, V1, V2, world
 
+LATER = "2026-01-01T00:30:00Z"
 SPEC = DeploymentSpec.model_validate(deployment()["spec"])
 
 
@@ -163,3 +167,68 @@ def test_a_crash_counts_from_the_second_on_in_which_the_steps_began(finished: st
     said["lastState"]["terminated"] |= {"startedAt": "2026-01-01T10:00:00Z", "finishedAt": finished}
     running = Running(pods=(pod(ready=True, **said),))
     assert (crash(running, "2026-01-01T10:00:05Z") is not None) is noticed
+
+
+def crashed(finished: str | None, node: str | None = "n1", name: str = "a") -> dict[str, Any]:
+    """A pod whose server ended then, on that node."""
+    said = ended(137, reason="OOMKilled")
+    said["lastState"]["terminated"] |= {"startedAt": T0, "finishedAt": finished}
+    made = pod(name, ready=True, **said)
+    if node:
+        made["spec"]["nodeName"] = node
+    return made
+
+
+@pytest.mark.parametrize(
+    ("candidate", "stable", "counts"),
+    [
+        pytest.param([crashed("2026-01-01T10:10:00Z")], [], True, id="the candidate alone"),
+        pytest.param([], [crashed("2026-01-01T10:10:00Z")], False, id="the stable version alone"),
+        pytest.param(
+            [crashed("2026-01-01T10:10:00Z")], [crashed("2026-01-01T10:10:20Z")], False, id="a node that took both"
+        ),
+        pytest.param(
+            [crashed("2026-01-01T10:10:00Z")], [crashed("2026-01-01T10:09:10Z")], False, id="and told of it one by one"
+        ),
+        pytest.param(
+            [crashed("2026-01-01T10:10:00Z")],
+            [crashed("2026-01-01T10:10:00Z", "n2")],
+            True,
+            id="two nodes at the same moment",
+        ),
+        pytest.param(
+            [crashed("2026-01-01T10:10:00Z")],
+            [crashed("2026-01-01T10:00:30Z")],
+            True,
+            id="the stable version crashed once, as the steps began",
+        ),
+        pytest.param(
+            [crashed("2026-01-01T10:10:00Z"), crashed("2026-01-01T10:20:00Z", name="b")],
+            [crashed("2026-01-01T10:10:00Z")],
+            True,
+            id="one crash with the node and one without",
+        ),
+        pytest.param(
+            [crashed("2026-01-01T10:10:00Z", None)],
+            [crashed("2026-01-01T10:10:00Z", None)],
+            False,
+            id="no node is known",
+        ),
+        pytest.param([crashed(None)], [], False, id="the kubelet lost sight of it"),
+        pytest.param([crashed("2026-01-01T10:10:00Z")], [crashed(None)], True, id="or of the stable version's"),
+    ],
+)
+def test_only_a_node_that_took_both_excuses_a_crash(
+    candidate: list[dict[str, Any]], stable: list[dict[str, Any]], counts: bool
+) -> None:
+    found = crash(Running(pods=tuple(candidate)), "2026-01-01T10:00:00Z", Running(pods=tuple(stable)))
+    assert (found is not None) is counts
+
+
+def test_a_candidate_that_crashes_is_given_up_although_the_stable_version_crashed_once() -> None:
+    seen = world(pods={V1: Running(pods=(crashed("2026-01-01T00:00:10Z"),)), V2: Running(pods=(crashed(LATER),))})
+    assert seen.status.rollout is not None
+    rollout = seen.status.rollout.model_copy(update={"whole_at": T0})
+    plan = decide(replace(seen, status=seen.status.model_copy(update={"rollout": rollout})), NOW)
+    assert [event.reason for event in plan.events] == [Reason.CANDIDATE_CRASHED]
+    assert "it crashed: the server used more memory" in plan.events[0].message

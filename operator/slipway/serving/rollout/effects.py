@@ -246,7 +246,7 @@ def _why(s: Situation, row: Row) -> tuple[str, str]:
     if row.event is Event.FAILED:
         return row.reason, _test_words(s)
     if row.event is Event.CRASHED and s.facts.rollout and s.facts.rollout.whole_at:
-        how = crash(s.runs_candidate, s.facts.rollout.whole_at)
+        how = crash(s.runs_candidate, s.facts.rollout.whole_at, s.runs_stable)
         return row.reason, f"it crashed: {how.message}" if how else "it crashed"
     return row.reason, f"{s.observed.action_by or 'a person'} said abort"
 

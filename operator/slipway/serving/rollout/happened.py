@@ -76,8 +76,7 @@ def _crashed(s: Situation) -> bool:
     begun = s.facts.rollout.whole_at if s.facts.rollout else None
     if begun is None:
         return False
-    # A node that fails takes the stable version's pods with it: that is not the candidate's doing.
-    return crash(s.runs_candidate, begun) is not None and crash(s.runs_stable, begun) is None
+    return crash(s.runs_candidate, begun, s.runs_stable) is not None
 
 
 def _past(moment: datetime | None, now: datetime) -> bool:

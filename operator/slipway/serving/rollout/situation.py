@@ -26,6 +26,7 @@ from slipway.serving.rollout.program import Step
 from slipway.serving.rollout.strategies import STRATEGIES
 from slipway.serving.rollout.weights import candidate_weight, carries, replicas_for
 from slipway.serving.traffic import features, gateway_api, policy, service, sticky
+from slipway.serving.traffic.policy import Taken
 from slipway.serving.traffic.seen import Seen, Trouble, note, stray
 from slipway.serving.words import Words, words
 
@@ -345,11 +346,11 @@ class Situation:
         return self.policy_answer.accepted
 
     @cached_property
-    def policy_answer(self) -> policy.Taken:
+    def policy_answer(self) -> Taken:
         """What the gateway says to the live policy."""
         route = self.spec.route
         if route is None:
-            return policy.Taken()
+            return Taken()
         return policy.taken(self.observed.policy, gateway_api.parent_ref(route.gateway, self.observed.namespace))
 
     @property
