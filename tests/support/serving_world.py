@@ -103,6 +103,10 @@ class World:
     """By version: the share of requests that fail."""
     slow: dict[str, float] = field(default_factory=dict)
     """By version: the share of requests that are slow."""
+    strangers: bool = False
+    """No stable pod knows the id of a copy."""
+    silent: set[str] = field(default_factory=set)
+    """Versions of which the first pod's counters cannot be read."""
     differs: float = 0.0
     """The share of mirrored answers that differ."""
     room: int | None = None
@@ -245,7 +249,7 @@ class World:
         version = pods[0]["metadata"]["labels"][Label.MODEL_VERSION]
         shares = {"requests": 0.0, "errors": self.errors.get(version, 0.0), "slow": self.slow.get(version, 0.0)}
         if mirrored:
-            shares["disagreement"] = self.differs
+            shares |= {"not_compared": 1.0} if self.strangers else {"disagreement": self.differs}
         requests /= len(pods)
         for pod in pods:
             mine = self._counted.setdefault(pod["metadata"]["name"], {})
@@ -255,7 +259,9 @@ class World:
 
     async def read(self, pods: Addresses, metrics: Sequence[AnalysisMetric]) -> Answers:
         """``PodCounters``: what the pods have counted."""
-        asked = {"requests", "errors", "disagreement", *(m.name for m in metrics)}
+        asked = {"requests", "errors", "disagreement", "not_compared", *(m.name for m in metrics)}
+        of = {p["metadata"]["name"]: p["metadata"]["labels"].get(Label.MODEL_VERSION) for p in self._all(PODS)}
+        mute = {name for those in pods.values() for name in sorted(those)[:1] if of.get(name) in self.silent}
         always = {"requests": (0.0, 0.0), "errors": (0.0, 0.0)}
         return {
             side: {
@@ -265,9 +271,10 @@ class World:
                     if metric in asked
                 }
                 for name in those
+                if name not in mute
             }
             for side, those in pods.items()
-        }, ""
+        }, "".join(f"{name}: the counters cannot be read" for name in sorted(mute))
 
     # ------------------------------------------------------------------------------------------- the neighbours
 

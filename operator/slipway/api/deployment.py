@@ -639,6 +639,8 @@ class Looked(Model):
     metrics: list[str] = Field(default=[], max_length=16, json_schema_extra=LIST_ATOMIC)
     """The order of ``counts``."""
     counters: list[Counters] = Field(default=[], max_length=128, json_schema_extra=LIST_ATOMIC)
+    trouble: Annotated[str, Field(max_length=1024)] = ""
+    """Who could not be asked, and why."""
 
 
 FIRST_VERSION: Final = "first version"

@@ -20,7 +20,7 @@ from slipway.serving.rollout.machine import State
 from slipway.serving.rollout.situation import Situation
 from slipway.serving.traffic import gateway_api, service
 from slipway.serving.traffic.seen import stray
-from slipway.serving.words import words
+from slipway.serving.words import summary, words
 
 V = TypeVar("V", bound=VersionStatus)
 PATIENCE: Final = timedelta(seconds=30)
@@ -112,7 +112,7 @@ def _analysing(s: Situation) -> str:
 def _shadowing(s: Situation) -> str:
     percent = s.here.mirror if s.here else 0
     gets = "gets" if s.extras.mirror else "waits for"
-    told = judge.summary(s.facts.analysis) or "the first look is awaited"
+    told = summary(s.facts) or "the first look is awaited"
     return f"{s.kind} {s.candidate} {gets} copies of {percent}% of the requests: {_place(s)}, {told}{_short(s)}"
 
 
@@ -232,10 +232,11 @@ def _cannot(s: Situation) -> Trouble | None:
 
 def _blind(s: Situation) -> Trouble | None:
     """The counters that something waits for cannot be read."""
-    look = s.observed.look
-    if s.state not in (State.ANALYSING, State.SHADOWING) or look is None or not look.trouble:
+    # As recorded: most passes do not look themselves, and must not say that nothing is wrong.
+    looked = s.facts.looked
+    if s.state not in (State.ANALYSING, State.SHADOWING) or looked is None or not looked.trouble:
         return None
-    return Trouble(Reason.NO_COUNTERS, look.trouble, False)
+    return Trouble(Reason.NO_COUNTERS, looked.trouble, False)
 
 
 def _gave_up(s: Situation) -> Trouble | None:

@@ -9,9 +9,11 @@ from typing import Any, Final
 
 from slipway import contract, podfacts
 from slipway.api.common import parse_time
-from slipway.api.deployment import DeploymentSpec
+from slipway.api.deployment import DeploymentSpec, DeploymentStatus
 from slipway.api.reasons import Reason
 from slipway.kube.objects import Manifest
+from slipway.serving.analysis import judge
+from slipway.serving.analysis.look import DISAGREEMENT, NOT_COMPARED, total
 from slipway.serving.children import CONTAINER
 from slipway.serving.observed import Running
 
@@ -50,6 +52,31 @@ _ORDER: Final = (
     Reason.NOT_SERVING,
 )
 """The most telling first: what a person can mend before what the cluster may mend."""
+
+
+def not_compared(facts: DeploymentStatus) -> str | None:
+    """That copies reach a shadow, and none of them could be compared; None where some were, or none came."""
+    copies = total(facts.looked, "Candidate", NOT_COMPARED)
+    if not copies.n or any(e.candidate.n for e in facts.analysis if e.metric == DISAGREEMENT):
+        return None
+    some = f"{copies.n:,} {'copy' if copies.n == 1 else 'copies'} came"
+    if copies.bad * 2 < copies.n:
+        return (
+            f"{some}, none could be compared with an answer of the stable pods: slipway_server_uncompared_total of the "
+            "candidate's pods has the reasons"
+        )
+    return (
+        f"{some}, none could be matched with an answer of the stable pods: see whether a NetworkPolicy keeps the "
+        f"candidate's pods from port {contract.METRICS_PORT} of the stable ones, and whether the gateway gives a copy "
+        "the x-request-id of its request"
+    )
+
+
+def summary(facts: DeploymentStatus) -> str:
+    """What the analysis has found so far; empty before its first look."""
+    lost = not_compared(facts)
+    told = judge.summary([e for e in facts.analysis if lost is None or e.metric != DISAGREEMENT])
+    return "; ".join(said for said in (told, lost) if said)
 
 
 TOGETHER: Final = timedelta(seconds=60)

@@ -246,6 +246,25 @@ EVIDENCE: dict[str, Story] = {
     "copies begin when the gateway buffers requests": Story(
         lambda: world_with(envoy_gateway(), rate=BUSY), [deploys(shadow()), Turn(ask_for(V2), healthy(V2))]
     ),
+    "a pod whose counters cannot be read is spoken of once and all the while": Story(
+        busy(silent={V2}),
+        [
+            deploys(steps=[weight(50), analysis_step("10s"), pause()], analysis=analysis(), replicas=4),
+            Turn(ask_for(V2), says("the counters cannot be read")),
+            Turn(lambda world: None, says("1,500 requests", "the counters cannot be read")),
+            Turn(lambda world: world.silent.clear(), paused(V2, 50)),
+        ],
+    ),
+    "copies of which no stable pod knows": Story(
+        busy(strangers=True),
+        [
+            deploys(shadow()),
+            Turn(ask_for(V2), says("copies came, none could be matched", "NetworkPolicy", "x-request-id")),
+            Turn(lambda world: world.advance(1800), held(V2, 0, "none could be matched", "no verdict within 30m")),
+            Turn(lambda world: setattr(world, "strangers", False), paused(V2, 0)),
+            Turn(say("resume"), healthy(V2)),
+        ],
+    ),
     "a policy of somebody else keeps copies from beginning": Story(
         lambda: world_with(envoy_gateway(), rate=BUSY, conflict=True),
         [

@@ -20,7 +20,7 @@ from slipway.serving.traffic import gateway_api
 from slipway.serving.traffic.gateway_api import Extras
 from slipway.serving.traffic.seen import ENOUGH, LATELY, SETTLE, believed, countable, counted_on, stray
 from tests.support.builders import T0
-from tests.support.serving_builders import deployment, gateway, header_step, weight
+from tests.support.serving_builders import analysis, analysis_step, deployment, gateway, header_step, weight
 from tests.unit.serving.test_traffic import answer
 
 NOW = parse_time(T0)
@@ -205,6 +205,40 @@ def test_one_that_was_not_makes_it_a_part_of_the_whole(silent: tuple[Mapping[Sid
 def test_one_that_is_not_ready_need_not_answer() -> None:
     seen = world(pods={V1: running(V1, 2, waiting=1), V2: running(V2, 2)})
     assert looked(seen, FIRST, THEN) == Counted(stable=21, candidate=15)
+
+
+def seeing(seen: Observed, then: Look, before: Looked | None) -> Looked | None:
+    """What is recorded of a look at an analysis."""
+    analysed = deployment(V2, steps=[analysis_step()], analysis=analysis())
+    spec = DeploymentSpec.model_validate(analysed["spec"])
+    status = seen.status.model_copy(update={"looked": before})
+    return recorded(Situation(replace(seen, spec=spec, status=status, look=then), then.at)).looked
+
+
+def test_a_look_at_which_nobody_answered_keeps_the_one_before_and_says_why() -> None:
+    before = record(Look(NOW, counts(FIRST)), [REQUESTS])
+    later = NOW + timedelta(seconds=1)
+    found = seeing(world(), Look(later, {}, "nobody is there"), before)
+    assert found == before.model_copy(update={"trouble": "nobody is there"})
+    # which is one fact, however often it is seen
+    assert seeing(world(), Look(later, {}, "nobody is there"), found) == found
+    # and is over with the next answer
+    assert seeing(world(), Look(later, counts(FIRST)), found) == record(Look(later, counts(FIRST)), [REQUESTS])
+
+
+def test_the_first_look_may_already_find_nobody() -> None:
+    found = seeing(world(), Look(NOW, {}, "x" * 2000), None)
+    assert found is not None
+    assert (found.counters, found.trouble) == ([], "x" * 1024)
+
+
+def test_a_trouble_that_comes_or_goes_is_a_fact_though_nobody_counted_anything() -> None:
+    before = record(Look(NOW, counts(FIRST)), [REQUESTS])
+    later = NOW + timedelta(seconds=1)
+    assert seeing(world(), Look(later, counts(FIRST)), before) is before, "nothing to write every second"
+    found = seeing(world(), Look(later, counts(FIRST), "c: the counters cannot be read"), before)
+    assert found is not None
+    assert found.trouble == "c: the counters cannot be read"
 
 
 def test_nothing_is_counted_on_behalf_of_a_route_that_asks_for_something_else() -> None:

@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 
-from slipway.api.deployment import DeploymentSpec
+from slipway.api.deployment import DeploymentSpec, DeploymentStatus
 from slipway.api.reasons import Reason
 from slipway.contract import EXIT_ERROR, EXIT_USER_ERROR
 from slipway.serving.decide import decide
 from slipway.serving.observed import Running
-from slipway.serving.words import crash, words
+from slipway.serving.words import crash, summary, words
 from tests.support.builders import T0, failure
 from tests.support.serving_builders import deployment
 from tests.unit.serving.test_counting import NOW, V1, V2, world
@@ -232,3 +232,40 @@ def test_a_candidate_that_crashes_is_given_up_although_the_stable_version_crashe
     plan = decide(replace(seen, status=seen.status.model_copy(update={"rollout": rollout})), NOW)
     assert [event.reason for event in plan.events] == [Reason.CANDIDATE_CRASHED]
     assert "it crashed: the server used more memory" in plan.events[0].message
+
+
+def shadowed(copies: str, *, compared: int = 0) -> DeploymentStatus:
+    """A shadow whose pods have counted so many copies, and of them so many that no stable pod knew."""
+    rows = [{"source": name, "side": side, "counts": [text]} for name, side, text in (
+        ("c0", "Candidate", copies), ("c1", "Candidate", "0/0"), ("s0", "Stable", "999/999"),
+    )]  # fmt: skip
+    disagreement = {
+        "metric": "disagreement",
+        "candidate": {"n": compared},
+        "verdict": "NoTraffic",
+        "message": "disagreement -, 5% allowed",
+    }
+    errors = {"metric": "errors", "candidate": {"n": 9}, "verdict": "Undecided", "message": "errors 0% against 0%"}
+    looked = {"at": T0, "metrics": ["not_compared"], "counters": rows}
+    return DeploymentStatus.model_validate({"looked": looked, "analysis": [errors, disagreement]})
+
+
+@pytest.mark.parametrize(
+    ("facts", "said"),
+    [
+        (shadowed("0/0"), "disagreement -, 5% allowed (no traffic)"),
+        (shadowed("-"), "disagreement -, 5% allowed (no traffic)"),
+        (shadowed("40/40", compared=3), "disagreement -, 5% allowed (no traffic)"),
+        (shadowed("1/1"), "; 1 copy came, none could be matched with an answer of the stable pods: see whether a Netw"),
+        (shadowed("1200/700"), "; 1,200 copies came, none could be matched"),
+        (
+            shadowed("1200/500"),
+            "; 1,200 copies came, none could be compared with an answer of the stable pods: slip",
+        ),
+    ],
+)
+def test_copies_that_came_are_no_lack_of_traffic(facts: DeploymentStatus, said: str) -> None:
+    told = summary(facts)
+    assert said in told
+    assert told.startswith("9 requests, errors 0% against 0% (more samples needed)")
+    assert ("(no traffic)" in told) is said.endswith("(no traffic)")

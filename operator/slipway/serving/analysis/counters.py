@@ -11,9 +11,12 @@ from typing import Final
 from slipway import contract
 from slipway.api.common import seconds
 from slipway.api.deployment import AnalysisMetric, Tally
-from slipway.serving.analysis.look import DISAGREEMENT, REQUESTS, Counts
+from slipway.serving.analysis.look import DISAGREEMENT, NOT_COMPARED, REQUESTS, Counts
 
-_WANTED: Final = "requests_total|invalid_requests_total|compared_total|disagreed_total|request_seconds_bucket"
+_WANTED: Final = (
+    "requests_total|invalid_requests_total|compared_total|disagreed_total|unmatched_total|uncompared_total"
+    "|request_seconds_bucket"
+)
 _LINE: Final = re.compile(rf"^slipway_server_({_WANTED})\{{([^}}]*)\}} (\S+)", re.MULTILINE)
 _LABEL: Final = re.compile(r'(\w+)="([^"]*)"')
 _SERVER_ERROR: Final = 500
@@ -61,6 +64,8 @@ def _read(families: _Families, metrics: Sequence[AnalysisMetric]) -> Counts:
     if "compared_total" in families:
         compared, differ = (sum(v for _, v in families.get(f, ())) for f in ("compared_total", "disagreed_total"))
         made[DISAGREEMENT] = Tally(n=int(compared), bad=int(differ))
+        unknown, other = (sum(v for _, v in families.get(f, ())) for f in ("unmatched_total", "uncompared_total"))
+        made[NOT_COMPARED] = Tally(n=int(unknown + other), bad=int(unknown))
     for metric in metrics:
         if metric.threshold is not None and (slow := _slow(families, seconds(metric.threshold))):
             made[metric.name] = slow

@@ -16,10 +16,15 @@ REQUESTS: Final = "requests"
 """The metric of all requests: it tells in which proportion the traffic comes."""
 DISAGREEMENT: Final = "disagreement"
 """The metric of a shadow: compared answers, and those that differ."""
+NOT_COMPARED: Final = "not_compared"
+"""The metric of a shadow's other answers: copies that were compared with nothing, and those that no stable pod knew.
+No metric of a user can have this name."""
 INTERVAL: Final = 0.7
 """Seconds between two looks. From the evidence in the counters to the weight write at most two seconds may pass."""
 PODS: Final = 16
 """Pods of each side that are asked: a sample of more is as good, and the status must stay small."""
+TROUBLE_LIMIT: Final = 1024
+"""Characters of the trouble that is kept of a look."""
 _NONE: Final = "-"
 
 Counts = Mapping[str, Tally]
@@ -50,7 +55,14 @@ def record(look: Look, metrics: Sequence[str]) -> Looked:
         for side in SIDES
         for source, counts in sorted(look.counts.get(side, {}).items())
     ]
-    return Looked(at=look.at.isoformat(timespec="milliseconds"), metrics=list(metrics), counters=rows)
+    at = look.at.isoformat(timespec="milliseconds")
+    return Looked(at=at, metrics=list(metrics), counters=rows, trouble=look.trouble[:TROUBLE_LIMIT])
+
+
+def blind(before: Looked | None, look: Look) -> Looked:
+    """A look that brought no counter at all: the one before stays what the next one is compared with."""
+    kept = before or record(look, [])
+    return kept.model_copy(update={"trouble": look.trouble[:TROUBLE_LIMIT]})
 
 
 def since(before: Looked | None, look: Look) -> Mapping[Side, Counts]:
@@ -82,6 +94,14 @@ def covers(before: Looked, look: Look, metric: str, sources: Mapping[Side, Itera
 def add(a: Tally, b: Tally) -> Tally:
     """Both together."""
     return Tally(n=a.n + b.n, bad=a.bad + b.bad)
+
+
+def total(looked: Looked | None, side: Side, metric: str) -> Tally:
+    """What a side had counted at a look, since its pods began."""
+    made = Tally()
+    for (of, _, name), tally in _known(looked) if looked else ():
+        made = add(made, tally) if (of, name) == (side, metric) else made
+    return made
 
 
 def _grown(then: int, now: int) -> int:

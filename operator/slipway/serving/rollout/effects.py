@@ -30,7 +30,7 @@ from slipway.serving.analysis import judge
 from slipway.serving.rollout import program, rollback
 from slipway.serving.rollout.machine import VERBS, Effect, Event, Row, State
 from slipway.serving.rollout.situation import LONGEST_SHADOW, Situation
-from slipway.serving.words import crash
+from slipway.serving.words import crash, summary
 
 KEPT: Final = 3
 """Versions that may wait for their scale-down at a time; whoever changes the version faster keeps the newest."""
@@ -380,7 +380,7 @@ def _whole_at(s: Situation) -> str:
 
 def _found(s: Situation) -> str:
     """What was measured, before what follows from it."""
-    told = judge.summary(s.facts.analysis)
+    told = summary(s.facts)
     return f"{told}; " if told else ""
 
 

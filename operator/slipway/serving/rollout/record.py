@@ -5,7 +5,7 @@ from __future__ import annotations
 from slipway.api.common import parse_time
 from slipway.api.deployment import DeploymentStatus, Tally
 from slipway.serving.analysis import judge
-from slipway.serving.analysis.look import REQUESTS, SIDES, Side, covers, record, since
+from slipway.serving.analysis.look import REQUESTS, SIDES, Side, blind, covers, record, since
 from slipway.serving.rollout.machine import State
 from slipway.serving.rollout.situation import Situation
 from slipway.serving.traffic.seen import countable, counted_on
@@ -19,10 +19,11 @@ def recorded(s: Situation) -> DeploymentStatus:
         return s.facts
     grown = since(s.facts.looked, look)
     names = sorted({metric for side in look.counts.values() for counts in side.values() for metric in counts})
-    if not names:
-        return s.facts  # nobody could be asked
-    looked, before = record(look, names), s.facts.looked
-    if before is not None and (before.metrics, before.counters) == (looked.metrics, looked.counters):
+    before = s.facts.looked
+    if not names:  # nobody could be asked
+        return s.facts.model_copy(update={"looked": blind(before, look)})
+    looked = record(look, names)
+    if before is not None and looked.model_copy(update={"at": before.at}) == before:
         return s.facts  # nobody counted anything: nothing to remember, and nothing to write every second
     changed: dict[str, object] = {"looked": looked}
     if s.state is State.STARTING and s.spec.analysis:

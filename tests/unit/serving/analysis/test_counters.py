@@ -11,8 +11,10 @@ from prometheus_client import CollectorRegistry, generate_latest
 from slipway import contract
 from slipway.api.deployment import AnalysisMetric, Tally
 from slipway.serving.analysis.counters import edge, read
+from slipway.serving.analysis.look import NOT_COMPARED
 from slipway_server.agreement import KINDS
 from slipway_server.metrics import SECONDS, ServerMetrics
+from slipway_server.metrics import Counts as ShadowCounts
 
 SLOW = AnalysisMetric(name="slow", threshold="50ms")
 REQUESTS = 'slipway_server_requests_total{model="m",version="1",code="200"} 8\n'
@@ -38,6 +40,18 @@ def test_of_a_shadow() -> None:
     text = REQUESTS + 'slipway_server_compared_total{model="m",version="1"} 50.0\n'
     text += "".join(f'slipway_server_disagreed_total{{model="m",kind="{kind}"}} {n}\n' for n, kind in enumerate(KINDS))
     assert read(text, [])["disagreement"] == Tally(n=50, bad=sum(range(len(KINDS))))
+
+
+def test_of_a_shadow_whose_copies_are_compared_with_nothing() -> None:
+    shadow = ServerMetrics("digits", "4")
+    shadow.comparison = ShadowCounts(unmatched=7)
+    shadow.comparison.uncompared["unanswered"] += 3
+    shadow.comparison.uncompared["repeated"] += 1
+    registry = CollectorRegistry()
+    registry.register(shadow)
+    found = read(generate_latest(registry).decode() + REQUESTS, [])
+    assert found["disagreement"] == Tally()
+    assert found[NOT_COMPARED] == Tally(n=11, bad=7)
 
 
 def bucket(le: str, value: int) -> str:
