@@ -24,8 +24,8 @@ from slipway.kube.act import act
 from slipway.kube.client import Conflict
 from slipway.kube.controller import Room
 from slipway.kube.fake import Crash, FakeKube
-from slipway.kube.objects import Manifest, key_of
-from tests.support.builders import T0
+from slipway.kube.objects import Manifest, Resource, key_of
+from tests.support.builders import NAMESPACE, T0
 from tests.support.neighbours import JobController, Kubelet
 
 BOUND = 400
@@ -128,6 +128,31 @@ class World:
             self.jobs.tick()
         else:
             await self.operator_pass(*chosen)
+
+
+def is_held(resource: Resource, name: str) -> Step:
+    """Somebody's finalizer is put on an object: deleted, it stays and is leaving."""
+
+    def act(world: World) -> None:
+        world.tell("somebody", f"puts a finalizer on the {resource.kind} {name}")
+        world.kube.edit(
+            resource, NAMESPACE, name, lambda o: o["metadata"].update(finalizers=["example.com/looks-after-it"])
+        )
+
+    return Step(f"a finalizer holds {name}", act, lambda world: world.kube.find(resource, NAMESPACE, name) is not None)
+
+
+def lets_go(resource: Resource, name: str) -> Step:
+    """The finalizer is taken off again, once the object was deleted."""
+
+    def act(world: World) -> None:
+        world.tell("somebody", f"takes the finalizer off the {resource.kind} {name}")
+        world.kube.edit(resource, NAMESPACE, name, lambda o: o["metadata"].update(finalizers=[]))
+
+    def leaving(world: World) -> bool:
+        return "deletionTimestamp" in (world.kube.find(resource, NAMESPACE, name) or {"metadata": {}})["metadata"]
+
+    return Step(f"{name} is let go", act, leaving)
 
 
 async def tell_in_order(world: World, steps: Iterable[Step]) -> None:

@@ -33,6 +33,8 @@ async def act(kube: Kube, obj: Manifest, plan: Plan, now: datetime, instance: st
                 await kube.apply(manifest, live["metadata"]["resourceVersion"] if guarded and live else None)
             case Create(manifest):
                 await kube.create(manifest)
+            case Delete(leaving=True):
+                continue
             case Delete(resource, namespace, name, uid):
                 await kube.delete(resource, namespace, name, uid)
         writes += 1

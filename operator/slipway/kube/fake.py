@@ -1,7 +1,8 @@
 """An API server in memory, for stories and crash tests. It keeps the rules that decisions depend on, no others:
 
 resourceVersion and optimistic locking, uid, generation (only a changed spec raises it), server-side apply by merging
-maps, status apart from the rest, garbage collection by ownerReference, and a log of every write. It validates
+maps, status apart from the rest, garbage collection by ownerReference, finalizers that hold what was deleted, and a log
+of every write. It validates
 nothing: schema rules are tested on a real API server.
 """
 
@@ -76,8 +77,11 @@ class FakeKube:
     def edit(self, resource: Resource, namespace: str, name: str, change: Callable[[dict[str, Any]], None]) -> None:
         """Change an object in place as a user or another controller would. Not logged."""
         made = self._read((resource.api_version, resource.kind, namespace, name))
+        held = made["metadata"].get("finalizers")
         change(made)
         self.put(made)
+        if held and not made["metadata"].get("finalizers") and "deletionTimestamp" in made["metadata"]:
+            self.remove(resource, namespace, name)
 
     def remove(self, resource: Resource, namespace: str, name: str) -> None:
         """Delete an object, and what it owns. Not logged."""
@@ -141,7 +145,10 @@ class FakeKube:
     async def delete(self, resource: Resource, namespace: str, name: str, uid: str) -> None:
         found = self.find(resource, namespace, name)
         if found and found["metadata"]["uid"] == uid:
-            self.remove(resource, namespace, name)
+            if found["metadata"].get("finalizers"):
+                self.edit(resource, namespace, name, _leave)
+            else:
+                self.remove(resource, namespace, name)
             self._wrote("delete", found)
 
     async def write_status(self, resource: Resource, live: Manifest, status: Mapping[str, Any]) -> dict[str, Any]:
@@ -207,6 +214,10 @@ class FakeKube:
             if self._crash_in <= 0:
                 self._crash_in = None
                 raise Crash
+
+
+def _leave(obj: dict[str, Any]) -> None:
+    obj["metadata"].setdefault("deletionTimestamp", "2026-01-01T00:00:00Z")
 
 
 def _merge(old: Any, new: Any) -> Any:

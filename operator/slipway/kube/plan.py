@@ -36,12 +36,17 @@ class Create:
 
 @dataclass(frozen=True)
 class Delete:
-    """Delete one object by name and uid (background propagation). It being gone already is no error."""
+    """Delete one object by name and uid (background propagation). It being gone already is no error.
+
+    One that is ``leaving`` was deleted before, and somebody's finalizer holds it (a person's ``--cascade=foreground``,
+    a gateway's controller): it is not deleted again, as a pass that writes is followed by another one at once.
+    """
 
     resource: Resource
     namespace: str
     name: str
     uid: str
+    leaving: bool = False
 
 
 Change = Apply | Create | Delete
@@ -50,7 +55,7 @@ Change = Apply | Create | Delete
 def delete(resource: Resource, live: Manifest) -> Delete:
     """The end of an object as it was observed."""
     meta = live["metadata"]
-    return Delete(resource, meta["namespace"], meta["name"], meta["uid"])
+    return Delete(resource, meta["namespace"], meta["name"], meta["uid"], leaving="deletionTimestamp" in meta)
 
 
 @dataclass(frozen=True)

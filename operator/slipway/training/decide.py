@@ -686,6 +686,8 @@ def _after_the_end(seen: Observed, now: datetime) -> Plan:
     left = seconds(ttl) - (now - parse_time(end)).total_seconds()
     if left > 0:
         return Plan(status=status, again=left)
+    if podfacts.leaving(seen.job):
+        return Plan(status=status)  # it was told already, and somebody's finalizer holds it
     return Plan(
         changes=(delete(JOBS, seen.job),),
         status=status,

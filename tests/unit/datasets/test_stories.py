@@ -20,7 +20,7 @@ from slipway.training import children as training_children
 from slipway.training import decide as training_decide
 from slipway.training import observe as training_observe
 from tests.support.builders import NAMESPACE, dataset, dataset_result, failure, store, train_result, training_run
-from tests.support.stories import Book, Step, World, timeless
+from tests.support.stories import Book, Step, World, is_held, lets_go, timeless
 
 GOLDEN = Path(__file__).parent / "stories"
 SEEDS = range(6)
@@ -249,6 +249,14 @@ STORIES: dict[str, list[Step]] = {
             lambda _: None,
             lambda w: is_("Checking", 2)(w) and w.kubelet.pod(JOB, "Running") is None,
         ),
+        *checked(GOOD),
+    ],
+    "a finalizer holds the Job of the check before": [
+        apply(),
+        pod_runs(),
+        is_held(JOBS, JOB),
+        says("refresh", told("being read")),
+        lets_go(JOBS, JOB),
         *checked(GOOD),
     ],
     "an action that is none": [apply(), *checked(GOOD), says("promote", is_("Ready"))],

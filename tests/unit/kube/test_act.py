@@ -13,7 +13,7 @@ from slipway.kube.client import Conflict
 from slipway.kube.drift import differs
 from slipway.kube.fake import Crash, FakeKube
 from slipway.kube.objects import CONFIG_MAPS, TRAINING_RUNS
-from slipway.kube.plan import Apply, Create, Delete, Event, Plan
+from slipway.kube.plan import Apply, Create, Delete, Event, Plan, delete
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -140,3 +140,14 @@ async def test_an_event_fits_its_limit_in_bytes_whatever_the_characters(kube: Fa
 )
 def test_differs(wanted: Any, live: Any, expected: bool) -> None:
     assert differs(wanted, live) is expected
+
+
+async def test_what_is_leaving_is_not_deleted_again(kube: FakeKube) -> None:
+    kube.edit(CONFIG_MAPS, "team", "old", lambda o: o["metadata"].update(finalizers=["example.com/holds-it"]))
+    for writes in (1, 0):
+        old = kube.find(CONFIG_MAPS, "team", "old")
+        assert old is not None
+        assert await act(kube, subject(kube), Plan(changes=(delete(CONFIG_MAPS, old),)), NOW, "me") == writes
+    assert kube.log == ["delete ConfigMap team/old"]
+    kube.edit(CONFIG_MAPS, "team", "old", lambda o: o["metadata"].update(finalizers=[]))
+    assert kube.find(CONFIG_MAPS, "team", "old") is None

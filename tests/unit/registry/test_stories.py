@@ -30,7 +30,7 @@ from tests.support.builders import (
     store,
     verify_result,
 )
-from tests.support.stories import Book, Step, World, timeless
+from tests.support.stories import Book, Step, World, is_held, lets_go, timeless
 
 GOLDEN = Path(__file__).parent / "stories"
 SEEDS = range(8)
@@ -222,6 +222,15 @@ STORIES: dict[str, list[Step]] = {
         pod_runs(),
         pod_ends(0, "no JSON"),
         Step("half a minute passes", lambda w: w.advance(31), says("tried again 30s later")),
+        *verified("digits-v1"),
+    ],
+    "the Job whose result cannot be read is held by a finalizer": [
+        register(),
+        pod_runs(),
+        pod_ends(0, "no JSON"),
+        is_held(JOBS, JOB),
+        Step("half a minute passes", lambda w: w.advance(31), says("tried again 30s later")),
+        lets_go(JOBS, JOB),
         *verified("digits-v1"),
     ],
     "the Job is deleted in the middle": [

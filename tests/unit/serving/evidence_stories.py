@@ -6,6 +6,8 @@ import copy
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from slipway.kube.objects import BUDGETS, HTTP_ROUTES, JOBS, SERVICES, TRAFFIC_POLICIES, WORKLOADS
+from tests.support.builders import NAMESPACE
 from tests.support.serving_builders import (
     analysis,
     analysis_step,
@@ -39,6 +41,7 @@ from tests.unit.serving.stories import (
     world_with,
 )
 
+OURS = (HTTP_ROUTES, TRAFFIC_POLICIES, WORKLOADS, SERVICES, BUDGETS, JOBS)
 BUSY = 1000.0
 """Requests a second."""
 SLOWLY = [weight(10), analysis_step(), weight(50), analysis_step("10s")]
@@ -155,6 +158,36 @@ def make_way(world: World) -> None:
     world.conflict = False
 
 
+def hold(world: World) -> None:
+    """Finalizers are put on everything of ours that there is."""
+    world.tell("somebody", "puts finalizers on everything")
+    for kind in OURS:
+        for found in world.kube.all(kind):
+            world.kube.edit(
+                kind, NAMESPACE, found["metadata"]["name"], lambda o: o["metadata"].update(finalizers=["x"])
+            )
+    world.looked()
+
+
+def let_go(world: World) -> None:
+    """They are taken off again."""
+    world.tell("somebody", "takes the finalizers off")
+    for kind in OURS:
+        for found in world.kube.all(kind):
+            world.kube.edit(kind, NAMESPACE, found["metadata"]["name"], lambda o: o["metadata"].pop("finalizers", None))
+    world.looked()
+
+
+def leaving(*kinds: str) -> Until:
+    """Objects of exactly these kinds were deleted, and are held."""
+
+    def holds(world: World) -> bool:
+        gone = {kind.kind for kind in OURS for o in world.kube.all(kind) if "deletionTimestamp" in o["metadata"]}
+        return gone == set(kinds)
+
+    return holds
+
+
 def released(*versions: str) -> Until:
     """Nothing but these versions runs, and none waits for its scale-down."""
     return lambda world: world.running() == list(versions) and not world.status.get("retiring")
@@ -253,6 +286,32 @@ EVIDENCE: dict[str, Story] = {
             Turn(ask_for(V2), says("the counters cannot be read")),
             Turn(lambda world: None, says("1,500 requests", "the counters cannot be read")),
             Turn(lambda world: world.silent.clear(), paused(V2, 50)),
+        ],
+    ),
+    "finalizers hold what a rollout leaves behind": Story(
+        busy(test_ends="Failed"),
+        [
+            deploys(blue_green(previewHostname=PREVIEW, prePromotion={"job": JOB})),
+            Turn(ask_for(V2), says("the Job", "tests it")),
+            Turn(hold, degraded("the test failed", left=[V1, V2])),
+            Turn(
+                lambda world: world.advance(60),
+                leaving("HTTPRoute", "Deployment", "Service", "Job", "PodDisruptionBudget"),
+            ),
+            Turn(let_go, degraded("the test failed", left=[V1])),
+        ],
+    ),
+    "finalizers hold the policy and the way to the peers": Story(
+        lambda: world_with(envoy_gateway(), rate=BUSY),
+        [
+            deploys(shadow(minSamples=5000)),
+            Turn(ask_for(V2), copied(100)),
+            Turn(hold, healthy(V2, alone=False)),
+            Turn(
+                lambda world: world.advance(60),
+                leaving("BackendTrafficPolicy", "Deployment", "Service", "PodDisruptionBudget"),
+            ),
+            Turn(let_go, healthy(V2)),
         ],
     ),
     "copies of which no stable pod knows": Story(

@@ -31,7 +31,7 @@ from tests.support.builders import (
     train_result,
     training_run,
 )
-from tests.support.stories import Book, Step, World, tell_in_order, timeless
+from tests.support.stories import Book, Step, World, is_held, lets_go, tell_in_order, timeless
 
 GOLDEN = Path(__file__).parent / "stories"
 SEEDS = range(6)
@@ -350,6 +350,14 @@ STORIES: dict[str, list[Step]] = {
         pod_ends(0, GOOD),
         Step("half an hour passes", lambda w: w.advance(1800), ended()),
         time_passes(1801),
+    ],
+    "the Job goes when its time has come, and a finalizer holds it": [
+        apply(training_run(ttlAfterFinished="1h")),
+        pod_runs(),
+        pod_ends(0, GOOD),
+        is_held(JOBS, "digits-1"),
+        Step("two hours pass", lambda w: w.advance(7200), ended()),
+        lets_go(JOBS, "digits-1"),
     ],
     "the deadline passes": [
         apply(training_run(activeDeadline="10m")),
