@@ -120,7 +120,8 @@ class Route(Model):
     )
     """Host names that this Deployment answers for."""
     stickiness: Stickiness | None = None
-    """Keep a client with its version while weights change. Needs Envoy Gateway 1.9.1 or newer."""
+    """Keep a client with its version while weights change. Needs Envoy Gateway 1.9.1 or newer; that it is Envoy Gateway
+    is checked, its version cannot be seen (docs/rollouts.md)."""
 
 
 class Pause(Model):

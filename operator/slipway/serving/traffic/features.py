@@ -4,6 +4,10 @@ A class lists the names of Gateway API's conformance features in ``status.suppor
 Gateway 1.9.1 among them (on purpose: ``internal/gatewayapi/status/gatewayclass.go``), and an operator that serves some
 namespaces only may not read classes at all. So there is a third answer, Unknown, and it never refuses: then the
 conditions of what was written are the gateway's word.
+
+Which version a gateway has can be read nowhere: Envoy Gateway writes it neither into its class nor into its CRDs, and
+the image of its pods lies in a namespace that is none of the operator's business. docs/rollouts.md says how a person
+looks.
 """
 
 from __future__ import annotations
