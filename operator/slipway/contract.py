@@ -342,7 +342,11 @@ class ParentSpec:
 
 @dataclass(frozen=True)
 class TrainSpec:
-    """What the trainer is asked to do; ``runUid`` names the run's place in the store."""
+    """What the trainer is asked to do; ``runUid`` names the run's place in the store.
+
+    ``threads`` is how many threads one operation takes. How a sum is split among them changes its last digits, so it
+    comes from the run's spec and never from the node: a pod of ours has no CPU limit by which it could be told.
+    """
 
     namespace: str
     run: str
@@ -357,6 +361,7 @@ class TrainSpec:
     parameters: dict[str, str] = field(default_factory=dict)
     seed: int = 0
     outputStore: str = "default"
+    threads: int = 1
     reproduce: ReproduceSpec | None = None
     v: int = VERSION
 
@@ -396,7 +401,7 @@ class Gpu:
 @dataclass(frozen=True)
 class Environment:
     """What the training ran on. ``packages`` is the digest of the sorted ``name==version`` lines, which are
-    ``PACKAGES_FILE`` of the run's folder."""
+    ``PACKAGES_FILE`` of the run's folder. ``threads`` is how many threads one operation took."""
 
     python: str
     torch: str | None = None
@@ -405,6 +410,7 @@ class Environment:
     cudnn: str | None = None
     driver: str | None = None
     gpu: Gpu | None = None
+    threads: int | None = None
     packages: str | None = None
 
 

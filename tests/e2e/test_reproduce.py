@@ -62,6 +62,8 @@ def whats(run: Object) -> dict[str, str]:
 def test_the_quickstarts_version_comes_out_identical(tenant: Tenant) -> None:
     made = first(tenant)
     lineage = made["status"]["lineage"]
+    # Given as many threads as the run asks for CPUs, though its container sees all cores of the node
+    assert lineage["environment"]["threads"] == 1
     # When it is made once more, with the image and the data by their digests
     pinned = lineage["code"]["image"]["pinned"]
     run = reproduce(tenant, made, "digits-v1-pinned")

@@ -87,6 +87,21 @@ def test_what_was_asked_of_the_cluster_comes_from_the_run_while_it_exists() -> N
     assert run_manifest(gone, name="again", code=CODE)["spec"]["resources"]["gpu"]["count"] == 2
 
 
+def test_where_the_run_is_gone_as_many_cpus_are_asked_for_as_there_were_threads() -> None:
+    had = version(environment={"python": "3.13.5", "threads": 3})
+    assert run_manifest(had, name="again", code=CODE)["spec"]["resources"]["cpu"] == "3"
+    assert run_manifest(version(), name="again", code=CODE)["spec"]["resources"]["cpu"] == "1", "an older lineage"
+
+
+def test_another_number_of_threads_is_a_difference_where_both_are_known() -> None:
+    def told(then: int | None, now: int | None) -> list[str]:
+        sides = [Lineage.model_validate(lineage(environment={"python": "3.13.5", "threads": n})) for n in (then, now)]
+        return [d.message for d in differences(*sides)]
+
+    assert told(1, 4) == ["the machine: threads 1 then, threads 4 now"]
+    assert told(None, 4) == told(4, 4) == []
+
+
 def test_a_program_and_a_tolerance_are_taken_over() -> None:
     made = {**code(digest=IMAGE_DIGEST, pinned=PINNED), "configMap": None, "entrypoint": None, "command": ["fit", "-v"]}
     spec = run_manifest(version(code=made), name="again", tolerance=Tolerance(absolute="0", relative="0.01"))["spec"]

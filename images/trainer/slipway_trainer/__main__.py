@@ -41,7 +41,7 @@ def main() -> int:
                 f"the trainer cannot read what the operator asks ({error}): use a trainer image of the same version",
             )
         )
-    threads = seeds.thread_count(env)
+    threads = seeds.thread_count(spec.threads, env)
     seeds.restart_with(seeds.process_environment(spec.seed, threads, env))
     for name in [name for name in os.environ if name.startswith((_STORE_VARIABLES, _LISTENER_VARIABLES))]:
         del os.environ[name]  # the training code has no use for the credentials, and may print its environment

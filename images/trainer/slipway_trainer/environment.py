@@ -24,7 +24,7 @@ def packages() -> bytes:
     return "".join(sorted(found)).encode()
 
 
-def describe(listed: bytes) -> Environment:
+def describe(listed: bytes, threads: int) -> Environment:
     """The environment record; ``listed`` is what ``packages`` gave. What is not there is None."""
     torch_version, cuda, cudnn, gpu = _torch()
     return Environment(
@@ -35,6 +35,7 @@ def describe(listed: bytes) -> Environment:
         cudnn=cudnn,
         driver=driver() if gpu else None,
         gpu=gpu,
+        threads=threads,
         packages=f"sha256:{hashlib.sha256(listed).hexdigest()}",
     )
 

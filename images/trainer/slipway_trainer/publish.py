@@ -97,6 +97,7 @@ def publish(
     commit: str | None,
     started_at: str,
     finished_at: str,
+    threads: int = 1,
     reproduction: Reproduction | None = None,
 ) -> TrainResult:
     """Upload everything, ``result.json`` last: from then on the run is done, whatever becomes of this pod.
@@ -111,7 +112,7 @@ def publish(
         signature=trained.signature,
         metrics=[_metric(name, value, board) for name, value in trained.metrics.items()],
         data=data,
-        environment=describe(listed),
+        environment=describe(listed, threads),
         result=folder.uri("result.json"),
         startedAt=started_at,
         finishedAt=finished_at,

@@ -160,6 +160,7 @@ class Attempt:
             commit=commit,
             started_at=started,
             finished_at=_text(outside.now()),
+            threads=outside.threads,
             reproduction=reproduction,
         )
         log.info("done artifact=%s digest=%s bytes=%d", *_facts(result))

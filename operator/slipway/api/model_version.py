@@ -299,6 +299,8 @@ class EnvironmentLineage(Model):
     cudnn: str | None = None
     driver: str | None = None
     gpu: GpuLineage | None = None
+    threads: int | None = None
+    """How many threads one operation took: how a sum is split among them changes its last digits."""
     packages: str | None = None
     """The sha256 of the list of Python packages, one ``name==version`` a line."""
     packages_uri: str | None = None

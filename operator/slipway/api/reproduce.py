@@ -42,7 +42,8 @@ def run_manifest(
         version: the ModelVersion, with its status.
         name: of the TrainingRun to be made.
         run: the TrainingRun that made the version, where it still exists: the lineage does not hold what it asked of
-            the cluster (CPU, memory, GPUs, deadline), and the number of CPUs may change the last bits of a sum.
+            the cluster (memory, GPUs, deadline). The number of threads, which changes the last bits of a sum, it holds:
+            without the run as many whole CPUs are asked for.
         code: the ConfigMap that the lineage names, where it names one; None where it is gone.
         parent: the ModelVersion that the lineage names as the one that it was fine-tuned from; None where it is gone.
             Like the ConfigMap it is looked for in the namespace of the version, for there the run is made.
@@ -257,10 +258,12 @@ def _git(git: CodeGit, before: TrainingRunSpec | None, there: str | None) -> dic
 
 
 def _resources(lineage: Lineage) -> Resources:
-    """What is known of the machine where the run itself is gone: the number of GPUs."""
-    had = lineage.environment.gpu if lineage.environment else None
-    gpus = had.count if had else 0
-    return Resources.model_validate({"gpu": {"count": gpus}})
+    """What is known of the machine where the run itself is gone: the numbers of GPUs and of threads."""
+    had = lineage.environment
+    asked: dict[str, Any] = {"gpu": {"count": had.gpu.count if had and had.gpu else 0}}
+    if had and had.threads:
+        asked["cpu"] = str(had.threads)
+    return Resources.model_validate(asked)
 
 
 # --------------------------------------------------------------------------------------------------- what differs
@@ -302,7 +305,12 @@ def _parameters(then: Mapping[str, str], now: Mapping[str, str]) -> tuple[dict[s
 
 
 def _environments(then: Lineage, now: Lineage) -> tuple[dict[str, str], dict[str, str]]:
-    return _parameters(_environment(then), _environment(now))
+    old, new = _environment(then), _environment(now)
+    if "threads" not in old or "threads" not in new:
+        # Older trainers did not tell: not known is no difference.
+        old.pop("threads", None)
+        new.pop("threads", None)
+    return _parameters(old, new)
 
 
 def _environment(lineage: Lineage) -> dict[str, str]:

@@ -76,7 +76,7 @@ def _called(code: Mapping[str, Any]) -> str:
 
 
 def _environment(one: Mapping[str, Any], two: Mapping[str, Any]) -> Iterator[Difference]:
-    for name in ("python", "torch", "onnxruntime", "cuda", "cudnn", "driver"):
+    for name in ("python", "torch", "onnxruntime", "cuda", "cudnn", "driver", "threads"):
         yield Difference("environment", name, _text(one.get(name)), _text(two.get(name)))
     yield _of("environment", "gpu", one, two, "gpu", "product")
     yield Difference("environment", "packages", _packages(one), _packages(two))

@@ -9,6 +9,7 @@ from typing import Any, Final
 _IDENTITY: Final = ("name", "type", "metric", "key", "ip", "topologyKey", "uid")
 _QUANTITIES: Final = frozenset({"limits", "requests", "capacity"})
 _SUFFIX: Final = {
+    "n": Decimal("1e-9"), "u": Decimal("1e-6"),
     "": Decimal(1), "m": Decimal("0.001"), "k": Decimal(10) ** 3, "M": Decimal(10) ** 6, "G": Decimal(10) ** 9,
     "T": Decimal(10) ** 12, "P": Decimal(10) ** 15, "E": Decimal(10) ** 18, "Ki": Decimal(2) ** 10,
     "Mi": Decimal(2) ** 20, "Gi": Decimal(2) ** 30, "Ti": Decimal(2) ** 40, "Pi": Decimal(2) ** 50,
@@ -68,7 +69,7 @@ def quantity(text: str) -> Decimal | str:
     >>> quantity("1Gi") == quantity("1024Mi"), quantity("100m")
     (True, Decimal('0.100'))
     """
-    number = text.rstrip("kMGTPEim")
+    number = text.rstrip("nukMGTPEim")
     try:
         return Decimal(number) * _SUFFIX[text[len(number) :]]
     except (InvalidOperation, KeyError):

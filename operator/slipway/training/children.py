@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Any, Final
 
 from slipway import contract, pods
@@ -18,6 +20,7 @@ from slipway.api.model_version import (
     ModelVersionStatus,
 )
 from slipway.api.training_run import Code, DataPin, GitCode, ParentPin, TrainingRunSpec
+from slipway.kube.drift import quantity
 from slipway.kube.objects import JOBS, MODEL_VERSIONS, Manifest
 from slipway.training import data
 
@@ -91,8 +94,22 @@ def train_spec(
         parameters=dict(spec.parameters),
         seed=spec.seed,
         outputStore=spec.output.store,
+        threads=threads(spec.resources.cpu),
         reproduce=_compared(spec, original),
     )
+
+
+def threads(cpu: str) -> int:
+    """How many threads the training computes with: the CPUs that it asks for, rounded up.
+
+    Said to the pod, because nothing in it shows it: CPU is a request, so the container sees every core of its node, and
+    the same run would give other bytes on a larger one.
+
+    >>> threads("500m"), threads("2"), threads("2500m"), threads("1e1")
+    (1, 2, 3, 10)
+    """
+    amount = quantity(cpu)
+    return max(1, math.ceil(amount)) if isinstance(amount, Decimal) else 1
 
 
 def _listener(defaults: Defaults) -> list[dict[str, Any]]:

@@ -55,7 +55,6 @@ class Pod(ImagePod):
         (source / "train.py").write_text(code)
         facts: dict[str, str] = {
             Env.SPEC: json.dumps({k: v for k, v in asdict(spec).items() if v is not None}),
-            "OMP_NUM_THREADS": "1",  # two threads that wait for each other are slow where others want the CPUs too
             **env,
         }
         super().__init__(pods.trainer, pods.s3, pods.folder, "slipway_trainer", facts, {source: "/slipway/code"})
@@ -210,7 +209,10 @@ def train(context):
 
 
 def test_seeds_reach_everything_and_loader_workers_end_well(pods: Pods) -> None:
-    first, second = (pods.start(WORKERS, spec()).trained for _ in range(2))
+    first, second = (pods.start(WORKERS, spec(threads=3)).trained for _ in range(2))
+    # the run's own number of threads, and not that of the machine
+    assert {m.name: m.value for m in first.metrics}["threads"] == "3.0"
+    assert first.environment.threads == 3
     assert [(m.name, m.value) for m in first.metrics] == [(m.name, m.value) for m in second.metrics]
     assert first.metrics[0].value == "496.0"
     assert first.artifact.digest == second.artifact.digest

@@ -19,9 +19,10 @@ def test_packages_are_sorted_normalized_lines() -> None:
 
 
 def test_what_is_not_there_is_absent() -> None:
-    found = describe(b"a==1\n")
+    found = describe(b"a==1\n", 3)
     assert found.python == platform.python_version()
     assert found.packages == "sha256:" + hashlib.sha256(b"a==1\n").hexdigest()
+    assert found.threads == 3
     assert (found.torch, found.gpu, found.driver) == (None, None, None)
 
 

@@ -136,6 +136,7 @@ class Pod:
             export=export,
             codec=JsonCodec(),
             device=lambda: "cpu",
+            threads=3,
             change_folder=self.folders.append,
             now=lambda: datetime(2026, 11, 22, 1, 2, 3, tzinfo=UTC),
         )
@@ -195,6 +196,7 @@ def test_a_run_leaves_its_result_and_tells_the_operator(tmp_path: Path) -> None:
     assert loads(TrainResult, stored) == result
     assert result.weights == WeightsResult(file_digest(pod.paths.output / "model.safetensors"), len(b"weights"))
     listed = store.buckets["models"][beside(result.result, PACKAGES_FILE).removeprefix("s3://models/")]
+    assert result.environment.threads == 3
     assert result.environment.packages == f"sha256:{hashlib.sha256(listed).hexdigest()}"
     assert pod.board.read().step == 3
     assert pod.folders == [pod.paths.code]

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import os
 import random
-from pathlib import Path
 
 import numpy as np
 import pytest
 
-from slipway_trainer.seeds import cpu_limit, process_environment, seed_everything, thread_count
-
-CPUS = len(os.sched_getaffinity(0))
+from slipway_trainer.seeds import process_environment, seed_everything, thread_count
 
 
 def test_all_that_must_be_set_before_python_starts() -> None:
@@ -27,30 +24,23 @@ def test_what_somebody_set_by_hand_stays_but_for_the_seed() -> None:
     assert wanted["PYTHONHASHSEED"] == "7"
 
 
-@pytest.mark.parametrize(
-    ("files", "threads"),
-    [
-        ({"cpu.max": "150000 100000"}, min(2, CPUS)),
-        ({"cpu.max": "20000 100000"}, 1),
-        ({"cpu.max": "max 100000"}, CPUS),
-        ({"cpu.max": "99900000 100000"}, CPUS),
-        ({"cpu/cpu.cfs_quota_us": "50000", "cpu/cpu.cfs_period_us": "100000"}, 1),
-        ({"cpu/cpu.cfs_quota_us": "-1", "cpu/cpu.cfs_period_us": "100000"}, CPUS),
-        ({"cpu.max": "nonsense"}, CPUS),
-        ({}, CPUS),
-    ],
-)
-def test_threads_follow_the_containers_limit_not_the_node(tmp_path: Path, files: dict[str, str], threads: int) -> None:
-    (tmp_path / "cpu").mkdir()
-    for name, text in files.items():
-        (tmp_path / name).write_text(text + "\n")
-    assert cpu_limit(tmp_path) == threads
+def test_no_library_takes_fewer_threads_because_a_node_has_few_cores() -> None:
+    wanted = process_environment(7, 64, {})
+    assert wanted["OMP_DYNAMIC"] == wanted["MKL_DYNAMIC"] == "FALSE"
 
 
-def test_a_number_of_threads_that_somebody_set_is_kept() -> None:
-    assert thread_count({"OMP_NUM_THREADS": "3"}) == 3
+@pytest.mark.parametrize("cores", [1, 2, 64])
+def test_threads_are_the_runs_whatever_the_node_has(cores: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(cores)))
+    monkeypatch.setattr(os, "cpu_count", lambda: cores)
+    assert thread_count(3, {}) == 3
+    assert thread_count(0, {}) == 1, "of a document that says nonsense"
+
+
+def test_a_number_of_threads_that_the_image_sets_is_kept() -> None:
+    assert thread_count(1, {"OMP_NUM_THREADS": "3"}) == 3
     for given in ("0", "many", "", "-1"):
-        assert thread_count({"OMP_NUM_THREADS": given}) == cpu_limit()
+        assert thread_count(2, {"OMP_NUM_THREADS": given}) == 2
 
 
 def test_random_and_numpy_are_seeded() -> None:

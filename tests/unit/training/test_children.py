@@ -110,6 +110,17 @@ def test_the_trainer_is_told_everything_in_one_document() -> None:
     assert mounts["code"] == {"name": "code", "mountPath": contract.CODE_DIR, "readOnly": True}
 
 
+@pytest.mark.parametrize(
+    ("cpu", "threads"),
+    [("1", 1), ("500m", 1), ("1500m", 2), ("2", 2), (4, 4), ("100u", 1), ("2000000001n", 3), ("1k", 1000)],
+)
+def test_the_trainer_computes_with_the_cpus_that_the_run_asks_for(cpu: str | int, threads: int) -> None:
+    """A container without a CPU limit sees every core of its node: the number is said, or it would be the node's."""
+    made = job(resources={"cpu": cpu, "memory": "1Gi"})
+    assert contract.loads(contract.TrainSpec, env(made)[contract.Env.SPEC]).threads == threads
+    assert "cpu" not in container(made)["resources"]["limits"]
+
+
 def test_only_the_container_that_fetches_the_code_gets_its_credentials() -> None:
     git = {"url": "https://git.example.com/digits", "revision": "main", "path": "training", "secret": "digits-git"}
     made = job(code={"git": git}, image="mine:2", data=[{"name": "a", "uri": "s3://data/a", "store": "other"}])
