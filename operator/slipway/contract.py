@@ -47,6 +47,9 @@ SERVE_PORT: Final = 8080
 """Server pod: Open Inference Protocol v2."""
 METRICS_PORT: Final = 9091
 """Server pod: ``GET /metrics`` in Prometheus text format, and ``POST /answers`` for a shadow that compares."""
+MAX_DELAY_MS: Final = 1000
+"""Milliseconds that a request may wait, at most, for others to share a run with: what is slower than that gains nothing
+by it, and its client waits."""
 LATENCY_EDGES: Final = (
     0.0005, 0.001, 0.002, 0.003, 0.005, 0.0075, 0.01, 0.015, 0.02, 0.03, 0.05, 0.075, 0.1, 0.15, 0.2, 0.25, 0.3, 0.5,
     0.75, 1.0, 1.5, 2.0, 3.0, 5.0, 7.5, 10.0, 15.0, 20.0, 30.0, 60.0,
@@ -622,9 +625,10 @@ class Comparison:
 class ServeSpec:
     """What the server (or ``verify``) is asked to load.
 
-    ``maxBatch`` is in rows, ``maxDelayMs`` in milliseconds, ``queueLimit`` in requests waiting, ``timeoutMs`` in
-    milliseconds a request may wait and run, ``maxBodyBytes`` in bytes. ``drainSeconds`` is how long a pod that was
-    told to stop goes on answering while the gateway takes it out of its list.
+    ``maxBatch`` is in rows, ``maxDelayMs`` in milliseconds (at most ``MAX_DELAY_MS``, and below ``timeoutMs``),
+    ``queueLimit`` in requests waiting, ``timeoutMs`` in milliseconds a request may wait and run, ``maxBodyBytes`` in
+    bytes. ``drainSeconds`` is how long a pod that was told to stop goes on answering while the gateway takes it out of
+    its list.
     """
 
     namespace: str

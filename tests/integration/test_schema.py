@@ -442,6 +442,10 @@ ACCEPTED: Final[dict[str, Given]] = {
     "shared replicas": Given(deployment(), {"spec.strategy.stableScale": "Share"}),
     "the most replicas": Given(deployment(), {"spec.replicas": 1000}),
     "a server without batching": Given(deployment(), {"spec.server.maxBatch": 1, "spec.server.maxDelay": "0ms"}),
+    "a server with the longest delay": Given(deployment(), {"spec.server.maxDelay": "1s", "spec.server.timeout": "1d"}),
+    "a delay just below the timeout": Given(
+        deployment(), {"spec.server.maxDelay": "999ms", "spec.server.timeout": "0d1s"}
+    ),
     "a server at its limits": Given(deployment(), {"spec.server.maxBatch": 4096, "spec.server.queueLimit": 65536}),
     "a server that lets one request wait": Given(deployment(), {"spec.server.queueLimit": 1}),
     "a Gateway of this namespace": Given(deployment(), {"spec.route.gateway": {"name": "public"}}),
@@ -1322,6 +1326,10 @@ _DEPLOYMENT |= _durations("a progress deadline", "spec.progressDeadline", zero=F
 _DEPLOYMENT |= _durations("a delay", "spec.strategy.canary.scaleDownDelay", zero=True, milliseconds=False)
 _DEPLOYMENT |= _durations("a pause", "spec.strategy.canary.steps.1.pause.duration", zero=True, milliseconds=True)
 _DEPLOYMENT |= _durations("a batching delay", "spec.server.maxDelay", zero=True, milliseconds=True)
+_DEPLOYMENT |= {
+    "a batching delay of more than a second": ("spec.server.maxDelay", "1001ms", "write at most 1s, for example 5ms"),
+    "a batching delay of a day": ("spec.server.maxDelay", "1d", "write at most 1s, for example 5ms"),
+}
 _DEPLOYMENT |= _durations("a verdict's time", "spec.analysis.maxDuration", zero=False, milliseconds=False)
 _DEPLOYMENT |= _durations("a threshold", "spec.analysis.metrics.1.threshold", zero=False, milliseconds=True)
 _DEPLOYMENT |= _durations("an analysis", "spec.strategy.canary.steps.6.analysis.duration", zero=True, milliseconds=True)
@@ -1353,6 +1361,11 @@ def _refused() -> Iterator[tuple[str, Refused]]:
     ):
         for sentence, (path, value, words) in table.items():
             yield f"{kind}: {sentence}", Refused(base, {**first, path: value}, path, words)
+    longer = "maxDelay must be shorter than timeout"
+    for delay, timeout in (("100ms", "100ms"), ("1s", "500ms"), ("5ms", "0d5ms")):
+        edits = {"spec.server.maxDelay": delay, "spec.server.timeout": timeout}
+        sentence = f"Deployment: a delay of {delay} in a timeout of {timeout}"
+        yield sentence, Refused(deployment(), edits, "spec.server.maxDelay", longer)
     files = "format Files has no columns and no rows"
     yield "Dataset: columns of files of any kind", Refused(dataset(), {"spec.format": "Files"}, "spec", files)
     for rule in ({"column": "label", "min": "0"}, {"minRows": 1}):

@@ -24,6 +24,7 @@ import onnxruntime as ort
 
 from slipway.contract import (
     EXIT_OK,
+    MAX_DELAY_MS,
     METRICS_PORT,
     MODEL_DIR,
     SERVE_PORT,
@@ -211,7 +212,7 @@ async def _serve(spec: ServeSpec, options: Options) -> int:
         profile=profile,
         limits=Limits(
             batch=profile.batch,
-            delay=spec.maxDelayMs / 1000,
+            delay=batching_delay(spec),
             queue=spec.queueLimit,
             timeout=spec.timeoutMs / 1000,
             rows=spec.maxBatch,
@@ -254,6 +255,14 @@ async def _serve(spec: ServeSpec, options: Options) -> int:
     batcher.close()
     log.info("server stops", extra={"answered": sum(metrics.requests.values())})
     return EXIT_OK
+
+
+def batching_delay(spec: ServeSpec) -> float:
+    """Seconds that a request waits for others, at most. The API server holds new Deployments to these bounds; one that
+    is older may say more, and a request that waits as long as it may take in all would never be answered.
+    """
+    delay = min(spec.maxDelayMs, MAX_DELAY_MS)
+    return (delay if delay < spec.timeoutMs else spec.timeoutMs / 2) / 1000
 
 
 def _shadow(spec: ServeSpec, plan: Plan, options: Options) -> Shadow | None:

@@ -16,6 +16,8 @@ from typing import Annotated, Any, Final, Literal, Protocol, Self, TypeVar
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
 from pydantic.alias_generators import to_camel
 
+from slipway.contract import MAX_DELAY_MS
+
 GROUP: Final = "slipway.dev"
 VERSION: Final = "v1alpha1"
 API_VERSION: Final = f"{GROUP}/{VERSION}"
@@ -228,6 +230,15 @@ _A_MINUTE: Final = Rule(
 )
 Threshold = Annotated[str, Field(max_length=32, json_schema_extra=rules(_A_DURATION, _LONGER_THAN_ZERO, _A_MINUTE))]
 """A latency that the servers tell apart."""
+
+_A_SECOND: Final = Rule(
+    f"size(self) == 0 || !self.matches(r'{DURATION}') || "
+    f"(!self.contains('d') && duration(self) <= duration('{MAX_DELAY_MS}ms'))",
+    f"write at most {MAX_DELAY_MS // 1000}s, for example 5ms: so long every request may wait for others, "
+    "though none come",
+)
+BatchDelay = Annotated[str, Field(max_length=32, json_schema_extra=rules(_A_DURATION, _A_SECOND))]
+"""How long a request waits for company; may be zero."""
 
 _LABEL: Final = "[a-z0-9]([-a-z0-9]*[a-z0-9])?"
 _WORD: Final = "[a-z]([-a-z0-9]*[a-z0-9])?"

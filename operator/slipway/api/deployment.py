@@ -8,10 +8,12 @@ from typing import Annotated, Any, Final, Literal
 from pydantic import ConfigDict, Field
 
 from slipway.api.common import (
+    DURATION,
     LIST_ATOMIC,
     LIST_SET,
     AliasName,
     Allowance,
+    BatchDelay,
     Column,
     Condition,
     Cpu,
@@ -439,13 +441,33 @@ class Analysis(Model):
     """What follows when it comes to none."""
 
 
+# CEL knows no day: what stands before it is looked at by itself.
+_TIMEOUT_WITHOUT_DAYS: Final = "self.timeout.substring(self.timeout.indexOf('d') + 1)"
+
+
 class Server(Model):
     """Limits of one serving pod."""
 
+    model_config = ConfigDict(
+        json_schema_extra=rules(
+            Rule(
+                # What is no duration, or longer than a delay may be, is refused by its own field, in its own words.
+                f"size(self.maxDelay) == 0 || !self.maxDelay.matches(r'{DURATION}') || self.maxDelay.contains('d') || "
+                f"!self.timeout.matches(r'{DURATION}') || !self.timeout.matches('[1-9]') || "
+                "self.timeout.matches('^0*[1-9][0-9]*d') || "
+                f"duration(self.maxDelay) < duration({_TIMEOUT_WITHOUT_DAYS})",
+                "maxDelay must be shorter than timeout: a request that waits for others as long as it may take in all "
+                "is never answered",
+                field_path=".maxDelay",
+            )
+        )
+    )
+
     max_batch: int = Field(default=32, ge=1, le=4096)
     """Rows that are put together into one run of the model."""
-    max_delay: Duration = "0ms"
-    """How long a request may wait for others; 0ms batches only what waits while the model is busy."""
+    max_delay: BatchDelay = "0ms"
+    """How long a request may wait for others, at most 1s and less than timeout; 0ms batches only what waits while the
+    model is busy."""
     queue_limit: int = Field(default=128, ge=1, le=65536)
     """Requests that may wait; the next one is answered 503 with Retry-After."""
     timeout: SomeTime = "30s"

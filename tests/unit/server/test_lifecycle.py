@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -45,6 +46,15 @@ def failing(error: Exception, options: Options) -> tuple[int, Failure]:
 def test_a_refused_model_is_a_users_error(options: Options) -> None:
     code, failure = failing(LoadError(reasons.DIGEST_MISMATCH, "not the same"), options)
     assert (code, failure.reason, failure.message) == (EXIT_USER_ERROR, "DigestMismatch", "not the same")
+
+
+@pytest.mark.parametrize(
+    ("delay", "timeout", "seconds"),
+    [(0, 400, 0.0), (5, 400, 0.005), (399, 400, 0.399), (400, 400, 0.2), (9000, 400, 0.2), (9000, 30_000, 1.0)],
+)
+def test_a_request_never_waits_for_others_as_long_as_it_may_take(delay: int, timeout: int, seconds: float) -> None:
+    """Whatever an older Deployment says."""
+    assert lifecycle.batching_delay(replace(SPEC, maxDelayMs=delay, timeoutMs=timeout)) == seconds
 
 
 def test_what_may_pass_is_tried_again(options: Options) -> None:

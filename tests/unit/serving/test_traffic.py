@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import timedelta
@@ -104,6 +105,25 @@ def test_the_route_is_written_whole_with_every_default() -> None:
             }
         ],
     }
+
+
+@pytest.mark.parametrize(
+    ("timeout", "wanted"),
+    [
+        ("30s", "35s"),
+        ("1ms", "6s"),
+        ("99994s", "99999s"),
+        ("99995s", "27h46m40s"),
+        ("28h", "28h5s"),
+        ("7d", "168h5s"),
+        ("9999d99999h", "99999h"),
+    ],
+)
+def test_a_timeout_is_written_as_gateway_api_takes_it(timeout: str, wanted: str) -> None:
+    (rule,) = route({"digits-v1": 100}, server={"timeout": timeout})["spec"]["rules"]
+    assert rule["timeouts"] == {"request": wanted}
+    # gateway-api, apis/v1/shared_types.go: Duration
+    assert re.fullmatch("([0-9]{1,5}(h|m|s|ms)){1,4}", wanted)
 
 
 def test_a_gateway_without_namespace_is_one_of_this_namespace_and_a_listener_may_be_named() -> None:

@@ -25,6 +25,9 @@ from slipway.serving.traffic.seen import Seen, Trouble
 TIMEOUT_SPARE: Final = 5
 """Seconds that the gateway waits longer than the server, so that the server's own 504 with its sentence arrives."""
 
+LONGEST_SECONDS: Final = 99_999
+"""Gateway API takes five digits for each unit of a duration (GEP-2257)."""
+
 
 @dataclass(frozen=True)
 class Extras:
@@ -100,8 +103,24 @@ def _rule(spec: DeploymentSpec, backends: list[dict[str, Any]]) -> dict[str, Any
     return {
         "matches": [{"path": {"type": "PathPrefix", "value": "/"}}],
         "backendRefs": backends,
-        "timeouts": {"request": f"{wait}s"},
+        "timeouts": {"request": _duration(wait)},
     }
+
+
+def _duration(length: int) -> str:
+    """Seconds as Gateway API takes them. In seconds alone as long as they fit, so that no route that is there already
+    is written anew.
+
+    >>> _duration(35), _duration(100_805), _duration(10**9)
+    ('35s', '28h5s', '99999h')
+    """
+    if length <= LONGEST_SECONDS:
+        return f"{length}s"
+    hours, rest = divmod(length, 3600)
+    if hours > LONGEST_SECONDS:
+        return f"{LONGEST_SECONDS}h"
+    parts = ((hours, "h"), (rest // 60, "m"), (rest % 60, "s"))
+    return "".join(f"{count}{unit}" for count, unit in parts if count)
 
 
 def _backend(deployment: str, version: str, weight: int) -> dict[str, Any]:
