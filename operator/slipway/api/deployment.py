@@ -452,6 +452,8 @@ class Server(Model):
         json_schema_extra=rules(
             Rule(
                 # What is no duration, or longer than a delay may be, is refused by its own field, in its own words.
+                # (The default of `server` is looked at before its own fields have theirs.)
+                "!has(self.maxDelay) || !has(self.timeout) || "
                 f"size(self.maxDelay) == 0 || !self.maxDelay.matches(r'{DURATION}') || self.maxDelay.contains('d') || "
                 f"!self.timeout.matches(r'{DURATION}') || !self.timeout.matches('[1-9]') || "
                 "self.timeout.matches('^0*[1-9][0-9]*d') || "
