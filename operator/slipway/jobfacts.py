@@ -6,12 +6,14 @@ a word is followed by another one after a while, longer each time.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Final, TypeVar
 
 from slipway import contract, podfacts
 from slipway.api.common import Label, parse_time
+from slipway.api.reasons import Reason
 from slipway.kube.objects import JOBS, Manifest, Resource, owned_by
 from slipway.kube.plan import Delete, delete
 
@@ -20,6 +22,9 @@ T = TypeVar("T")
 FIRST_WAIT: Final = 30.0
 LAST_WAIT: Final = 1800.0
 """Seconds from a Job that ended without a word to the next one: doubled each time, from the first to the last."""
+
+_CREATING: Final = re.compile(r'^Error creating: (pods "[^"]*" is forbidden: )?')
+"""The pod's name has other letters at each try, and the sentence must stay the same."""
 
 
 def is_ours(job: Manifest, owner_uid: str, role: str) -> bool:
@@ -67,6 +72,58 @@ def of_an_earlier(job: Manifest, kind: Resource, name: str) -> bool:
     """Whether a Job is of an object that had this name before."""
     references = job["metadata"].get("ownerReferences", ())
     return any(ref.get("kind") == kind.kind and ref.get("name") == name for ref in references)
+
+
+def lacks_pod(job: Manifest | None, pods: Iterable[Manifest]) -> bool:
+    """Whether a Job should have a pod and has none: the Job controller has begun with it and it is not over.
+
+    A Job that was made a moment ago is not meant: its pod comes before its ``startTime`` is written.
+    """
+    if job is None or podfacts.leaving(job) or job["spec"].get("suspend") or "startTime" not in job.get("status", {}):
+        return False
+    if condition(job, "Complete", "SuccessCriteriaMet", "Failed", "FailureTarget"):
+        return False
+    found = list(pods)
+    return live(found) is None and not any(podfacts.phase(pod) == "Succeeded" for pod in found)
+
+
+def not_made(job: Manifest | None, pods: Iterable[Manifest], events: Iterable[Manifest]) -> podfacts.Trouble | None:
+    """Why a Job's pod is not there, by the Job controller's own Events; None where nothing is known.
+
+    An Event that is older than the newest pod, or than the Job's present start, tells of a trouble that is over.
+
+    Args:
+        events: those of ``kube.told.failed_creates``.
+    """
+    found = list(pods)
+    if job is None or not lacks_pod(job, found):
+        return None
+    moments = [job["status"]["startTime"], *(p["metadata"].get("creationTimestamp") for p in found)]
+    moments += [_ended_at(pod) for pod in found]
+    since = max(parse_time(moment) for moment in moments if moment)
+    told = [(parse_time(at), str(e.get("message", ""))) for e in events if (at := _told_at(e))]
+    newest, words = max(told, default=(since - timedelta.resolution, ""))
+    if newest < since:
+        return None
+    name = job["metadata"]["name"]
+    return podfacts.Trouble(
+        Reason.POD_REFUSED,
+        f"the pod of the Job {name} cannot be made: {_CREATING.sub('', words)}. It is tried again by itself: ask for "
+        "less, or have what refuses it changed",
+        stalled=True,
+    )
+
+
+def _ended_at(pod: Manifest) -> str | None:
+    ends = (s.get("state", {}).get("terminated", {}) for s in pod.get("status", {}).get("containerStatuses", ()))
+    return max((str(end["finishedAt"]) for end in ends if end.get("finishedAt")), default=None)
+
+
+def _told_at(event: Manifest) -> str | None:
+    """When an Event was told last."""
+    series = event.get("series") or {}
+    at = series.get("lastObservedTime") or event.get("lastTimestamp") or event.get("eventTime")
+    return str(at) if at else None
 
 
 def drop(job: Manifest | None, owner_uid: str) -> tuple[Delete, ...]:

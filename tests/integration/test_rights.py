@@ -81,6 +81,11 @@ def live_a_life(world: World) -> None:
     training.run_until("Failed", "failed")
     training.version_until("Ready")
 
+    held = world.team()
+    held.quota(memory="64Mi")
+    held.run()
+    held.run_until("Queued", reason="PodRefused")
+
     copied = world.team()
     copied.register(promotedFrom={"namespace": training.namespace, "modelVersion": "digits-v1"})
     copied.until(MODEL_VERSIONS, "digits-v1", reason="PromotionRefused")

@@ -1363,9 +1363,9 @@ def _refused() -> Iterator[tuple[str, Refused]]:
             yield f"{kind}: {sentence}", Refused(base, {**first, path: value}, path, words)
     longer = "maxDelay must be shorter than timeout"
     for delay, timeout in (("100ms", "100ms"), ("1s", "500ms"), ("5ms", "0d5ms")):
-        edits = {"spec.server.maxDelay": delay, "spec.server.timeout": timeout}
+        both: dict[str, Any] = {"spec.server.maxDelay": delay, "spec.server.timeout": timeout}
         sentence = f"Deployment: a delay of {delay} in a timeout of {timeout}"
-        yield sentence, Refused(deployment(), edits, "spec.server.maxDelay", longer)
+        yield sentence, Refused(deployment(), both, "spec.server.maxDelay", longer)
     files = "format Files has no columns and no rows"
     yield "Dataset: columns of files of any kind", Refused(dataset(), {"spec.format": "Files"}, "spec", files)
     for rule in ({"column": "label", "min": "0"}, {"minRows": 1}):

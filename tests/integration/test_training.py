@@ -98,6 +98,33 @@ def test_a_pod_that_ends_well_but_says_nothing(world: World) -> None:
     assert failed["status"]["message"].strip()
 
 
+def test_a_quota_on_jobs_is_told_and_the_run_goes_on_when_it_is_raised(world: World) -> None:
+    team = world.team()
+    team.quota(jobs="0")
+    team.run()
+    stuck = team.run_until("Pending", reason="WriteRefused")
+    assert states(stuck) == {"Succeeded": "Unknown", "Reconciling": "False", "Stalled": "True"}
+    assert "exceeded quota: small, requested: count/jobs.batch=1" in stuck["status"]["message"]
+    eventually(lambda: team.events("digits-1") == [("WriteRefused", stuck["status"]["message"])], what="one Event")
+    team.quota(jobs="10")
+    # by itself, within what a refused write waits at most
+    assert states(team.run_until("Succeeded", seconds=120))["Stalled"] == "False"
+
+
+def test_a_quota_on_memory_keeps_the_pod_away_and_is_told(world: World) -> None:
+    team = world.team()
+    team.quota(memory="64Mi")
+    team.run()
+    stuck = team.run_until("Queued", reason="PodRefused")
+    assert states(stuck) == {"Succeeded": "Unknown", "Reconciling": "False", "Stalled": "True"}
+    words = "the pod of the Job digits-1 cannot be made: exceeded quota: small, requested: requests.memory=1Gi"
+    assert stuck["status"]["message"].startswith(words), stuck["status"]["message"]
+    assert not team.all(PODS)
+    team.quota(memory="64Gi")
+    # by itself, when the Job controller tries again
+    assert team.run_until("Succeeded", seconds=120)["status"]["attempts"] == 1
+
+
 def test_a_gate_that_is_missed(world: World) -> None:
     team = world.team()
     team.run(gate=[{"metric": "accuracy", "min": "0.99"}])

@@ -26,6 +26,7 @@ class JobController:
         self._kube, self._clock, self._tell = kube, clock, tell
         self._made: dict[str, int] = {}
         self._counted: dict[str, set[str]] = {}
+        self._refused: dict[str, str] = {}
 
     def tick(self) -> bool:
         """Do the next thing for one Job; False where there is nothing to do."""
@@ -61,10 +62,7 @@ class JobController:
             for pod in live:
                 self._kube.remove(PODS, NAMESPACE, pod["metadata"]["name"])
             return self._end(job, "Failed", "DeadlineExceeded", "Job was active longer than specified deadline")
-        if not live:
-            self._make(job)
-            return True
-        return False
+        return not live and self._make(job)
 
     def _count(self, job: dict[str, Any], pod: Manifest, phase: str) -> bool:
         status, spec = job["status"], job["spec"]
@@ -103,8 +101,10 @@ class JobController:
         )
         return self._write(job, f"is {kind} ({reason})")
 
-    def _make(self, job: dict[str, Any]) -> None:
+    def _make(self, job: dict[str, Any]) -> bool:
         name = job["metadata"]["name"]
+        if why := self._kube.refusing.get(PODS):
+            return self._cannot(job, why)
         self._made[name] = self._made.get(name, 0) + 1
         template = job["spec"]["template"]
         made = f"{name}-{self._made[name]:02}"
@@ -124,6 +124,28 @@ class JobController:
             }
         )
         self._tell("jobs", f"makes pod {made}")
+        return True
+
+    def _cannot(self, job: Manifest, why: str) -> bool:
+        """Tells it in an Event, each time with another name of the pod."""
+        meta, now = job["metadata"], rfc3339(self._clock())
+        if self._refused.get(meta["uid"]) == now:
+            return False
+        self._refused[meta["uid"]] = now
+        pod = f"{meta['name']}-{len(self._made)}x"
+        self._kube.put(
+            {
+                "apiVersion": "v1",
+                "kind": "Event",
+                "metadata": {"name": f"{meta['name']}.{now}", "namespace": NAMESPACE},
+                "involvedObject": {"kind": "Job", "name": meta["name"], "uid": meta["uid"]},
+                "reason": "FailedCreate",
+                "message": f'Error creating: pods "{pod}" is forbidden: {why}',
+                "lastTimestamp": now,
+            }
+        )
+        self._tell("jobs", f"may not make a pod of {meta['name']}")
+        return True
 
     def _write(self, job: dict[str, Any], what: str) -> bool:
         self._kube.put(job)

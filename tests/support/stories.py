@@ -21,8 +21,8 @@ from typing import Any
 
 from slipway.api.common import parse_time
 from slipway.kube.act import act
-from slipway.kube.client import Conflict
-from slipway.kube.controller import Room
+from slipway.kube.client import Conflict, Refused
+from slipway.kube.controller import Room, tell_refusal
 from slipway.kube.fake import Crash, FakeKube
 from slipway.kube.objects import Manifest, Resource, key_of
 from tests.support.builders import NAMESPACE, T0
@@ -80,6 +80,9 @@ class World:
         except Conflict:
             self.tell("operator", f"is too late for {key.name} and looks again")
             return True
+        except Refused as error:
+            await tell_refusal(self.kube, room, observed, error, self.now, "test")
+            return len(self.kube.log) > before
         finally:
             self._tell_writes(before, told, room, key.name, old)
 
@@ -153,6 +156,17 @@ def lets_go(resource: Resource, name: str) -> Step:
         return "deletionTimestamp" in (world.kube.find(resource, NAMESPACE, name) or {"metadata": {}})["metadata"]
 
     return Step(f"{name} is let go", act, leaving)
+
+
+def quota(resource: Resource, why: str | None, ready: Callable[[World], bool] = lambda w: True) -> Step:
+    """The API server takes no more objects of a kind, or takes them again."""
+    what = f"no more {resource.plural}" if why else f"{resource.plural} again"
+
+    def act(world: World) -> None:
+        world.kube.refusing = {resource: why} if why else {}
+        world.tell("admin", f"takes {what}")
+
+    return Step(f"the cluster takes {what}", act, ready)
 
 
 async def tell_in_order(world: World, steps: Iterable[Step]) -> None:

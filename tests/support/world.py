@@ -105,6 +105,23 @@ class Team:
         """``kubectl annotate mdeploy NAME slipway.dev/action=...``"""
         self.api.merge(resource, self.namespace, name, {"metadata": {"annotations": {ACTION_ANNOTATION: action}}})
 
+    def quota(self, **hard: str) -> None:
+        """Hold the namespace to a ResourceQuota (``_`` for ``/`` and ``.``), and wait until it counts."""
+        names = {"jobs": "count/jobs.batch", "memory": "requests.memory"}
+        wanted = {names[name]: amount for name, amount in hard.items()}
+        path = f"/api/v1/namespaces/{self.namespace}/resourcequotas/small"
+        made: Object = {
+            "apiVersion": "v1",
+            "kind": "ResourceQuota",
+            "metadata": {"name": "small", "namespace": self.namespace},
+            "spec": {"hard": wanted},
+        }
+        query = {"fieldManager": "tests", "force": "true"}
+        self.api.call("PATCH", path, made, content_type="application/apply-patch+yaml", **query)
+        eventually(
+            lambda: self.api.call("GET", path).get("status", {}).get("hard") == wanted, what="the quota being counted"
+        )
+
     def play(self, role: str, program: Callable[[Object], Any]) -> None:
         """What pods of a role do in this namespace from now on."""
         self.world.kubelet.play(self.namespace, role, program)

@@ -65,6 +65,7 @@ def new_world() -> World:
         ),
         training_decide.decide,
         lambda seen: seen.run,
+        training_decide.refused,
     )
     registry: Room[Any] = Room(
         MODEL_VERSIONS,
@@ -76,6 +77,7 @@ def new_world() -> World:
         ),
         registry_decide.decide,
         lambda seen: seen.version,
+        registry_decide.refused,
     )
     world.rooms = (training, registry)
     world.kube.put(store())

@@ -24,7 +24,14 @@ class Reason(StrEnum):
         "InvalidSpec",
         "The spec asks for something that the schema cannot refuse but that cannot work.",
     )
-    WRITE_REFUSED = "WriteRefused", "The API server refused to write a child; the message holds its own words."
+    WRITE_REFUSED = (
+        "WriteRefused",
+        "The API server refused to write a child (a quota, an admission policy); the message holds its own words.",
+    )
+    POD_REFUSED = (
+        "PodRefused",
+        "A Job's pod cannot be made (a quota, an admission policy); the message holds the API server's own words.",
+    )
     NAME_TAKEN = "NameTaken", "An object of the name that a child needs exists already and is not ours."
 
     ACTION_REFUSED = "ActionRefused", "A person asked for an action that does not apply now; the message says why."

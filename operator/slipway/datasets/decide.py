@@ -116,8 +116,27 @@ def decide(observed: Observed, now: datetime) -> Plan:
     view = View(replace(observed, status=facts), now)
     if action is not None and asked_anew(action, facts.last_action):
         return _answer(view, action)
-    verdict = next(v for rule in RULES if (v := rule(view)))
-    return _plan(view, replace(verdict, message=verdict.message[:MESSAGE_LIMIT]))
+    return _plan(view, _judged(view))
+
+
+def refused(observed: Observed, sentence: str, now: datetime) -> Plan | None:
+    """What to tell where the API server refused what this pass wanted done. The facts stay those of the pass: they say
+    what was seen, never that a child was written."""
+    view = View(replace(observed, status=answered(observed.status, observed.action)), now)
+    verdict = _judged(view)
+    if not verdict.changes or verdict.outlook in ("passed", "failed"):
+        return None
+    told = replace(verdict, reason=Reason.WRITE_REFUSED, message=sentence, outlook="stalled", quiet=False)
+    plan = _plan(view, _cut(replace(told, changes=(), again=None)))
+    return replace(plan, remove_annotations=None)
+
+
+def _judged(view: View) -> Verdict:
+    return _cut(next(v for rule in RULES if (v := rule(view))))
+
+
+def _cut(verdict: Verdict) -> Verdict:
+    return replace(verdict, message=verdict.message[:MESSAGE_LIMIT])
 
 
 # --------------------------------------------------------------------------------------------- what a person asks
@@ -306,6 +325,13 @@ def _starting(view: View) -> Verdict | None:
     )
 
 
+def _not_made(view: View) -> Verdict | None:
+    trouble = jobfacts.not_made(view.seen.job, view.pods, view.seen.refusals)
+    if trouble is None:
+        return None
+    return Verdict(trouble.reason, trouble.message, "stalled", again=MISSING_EVERY)
+
+
 def _reading(view: View) -> Verdict | None:
     why = view.last_failure()
     said = view.seen.progress
@@ -317,7 +343,10 @@ def _reading(view: View) -> Verdict | None:
         message += f"; an attempt ended: {why.message}"
     # How far it is is no news; that it began was told when the Job was made.
     running = any(podfacts.phase(p) == "Running" for p in view.pods)
-    return Verdict(Reason.CHECKING, message, quiet=True, again=PROGRESS_EVERY if running else None)
+    again = PROGRESS_EVERY if running else None
+    if jobfacts.lacks_pod(view.seen.job, view.pods):
+        again = MISSING_EVERY  # nothing wakes us where the pod may not be made
+    return Verdict(Reason.CHECKING, message, quiet=True, again=again)
 
 
 RULES: Final[tuple[Callable[[View], Verdict | None], ...]] = (
@@ -331,6 +360,7 @@ RULES: Final[tuple[Callable[[View], Verdict | None], ...]] = (
     _other_job,
     _ended,
     _starting,
+    _not_made,
     _reading,
 )
 

@@ -8,7 +8,7 @@ import kopf
 
 from slipway.api.common import Label
 from slipway.datasets.children import ROLE, Defaults
-from slipway.datasets.decide import decide
+from slipway.datasets.decide import decide, refused
 from slipway.datasets.observe import Observed, observe
 from slipway.kube.controller import Room
 from slipway.kube.objects import DATASETS, JOBS, PODS, key_of
@@ -29,4 +29,4 @@ def room(options: Settings, told: Datasets) -> Room[Observed]:
     """Observe, decide, act for Datasets; ``told`` is told what was decided."""
     defaults = Defaults(trainer_image=options.trainer_image, image_pull_policy=options.image_pull_policy)
     look = functools.partial(observe, defaults=defaults, progress=HttpProgress())
-    return Room(DATASETS, look, decide, lambda observed: observed.dataset, told.saw)
+    return Room(DATASETS, look, decide, lambda observed: observed.dataset, refused, told.saw)

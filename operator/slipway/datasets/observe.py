@@ -10,6 +10,7 @@ from slipway.api.dataset import DatasetSpec, DatasetStatus
 from slipway.datasets.children import CONTAINER, ROLE, Defaults, job_name, places
 from slipway.kube.client import Reader
 from slipway.kube.objects import CONFIG_MAPS, DATASETS, JOBS, PODS, Key, Manifest, action_of
+from slipway.kube.told import failed_creates
 from slipway.progress import ProgressSource
 
 
@@ -24,6 +25,8 @@ class Observed:
         pods: pods of that Job, the newest first; none where it is another's; read only while a check is under way.
         missing: S3 places that the pod needs and that this namespace was not given.
         progress: what the pod says that reads the data now.
+        refusals: Events in which the Job controller says that it cannot make the pod; read only while the Job lacks
+            one.
     """
 
     dataset: Manifest
@@ -36,6 +39,7 @@ class Observed:
     pods: tuple[Manifest, ...] = ()
     missing: tuple[str, ...] = ()
     progress: contract.Progress | None = None
+    refusals: tuple[Manifest, ...] = ()
 
 
 async def observe(kube: Reader, key: Key, *, defaults: Defaults, progress: ProgressSource) -> Observed | None:
@@ -61,7 +65,8 @@ async def observe(kube: Reader, key: Key, *, defaults: Defaults, progress: Progr
     ip = running["status"].get("podIP") if running else None
     said = await progress.read(ip) if ip else None
     action, by = action_of(dataset)
-    return Observed(dataset, spec, status, defaults, action, by, job, pods, tuple(missing), said)
+    refusals = await failed_creates(kube, job) if job and jobfacts.lacks_pod(job, pods) else ()
+    return Observed(dataset, spec, status, defaults, action, by, job, pods, tuple(missing), said, refusals)
 
 
 def _reads(pod: Manifest) -> bool:

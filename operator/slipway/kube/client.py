@@ -60,8 +60,17 @@ class Reader(Protocol):
             NotInstalled: the kind itself is unknown.
         """
 
-    async def list(self, resource: Resource, namespace: str | None, labels: Mapping[str, str] | None = None) -> Objects:
+    async def list(
+        self,
+        resource: Resource,
+        namespace: str | None,
+        labels: Mapping[str, str] | None = None,
+        fields: Mapping[str, str] | None = None,
+    ) -> Objects:
         """The objects of a namespace (None: of all) that carry all these labels, in the server's order.
+
+        Args:
+            fields: paths of fields and what they must hold; each kind has a few that can be asked for.
 
         Raises:
             NotInstalled: the kind itself is unknown.
@@ -116,10 +125,17 @@ class ApiServer:
         except KubeError as error:
             return self._absent(resource, error)
 
-    async def list(self, resource: Resource, namespace: str | None, labels: Mapping[str, str] | None = None) -> Objects:
+    async def list(
+        self,
+        resource: Resource,
+        namespace: str | None,
+        labels: Mapping[str, str] | None = None,
+        fields: Mapping[str, str] | None = None,
+    ) -> Objects:
         query = [("limit", str(_PAGE))]
-        if labels:
-            query.append(("labelSelector", ",".join(f"{k}={v}" for k, v in sorted(labels.items()))))
+        for selector, wanted in (("labelSelector", labels), ("fieldSelector", fields)):
+            if wanted:
+                query.append((selector, ",".join(f"{k}={v}" for k, v in sorted(wanted.items()))))
         items: Objects = []
         token = ""
         while True:

@@ -8,7 +8,7 @@ import logging
 from collections.abc import Awaitable, Callable, Hashable
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Final, Generic, Protocol, TypeVar
 
 from slipway.api.reasons import Reason
 from slipway.kube.act import act, event_manifest
@@ -22,6 +22,10 @@ logger = logging.getLogger(__name__)
 
 O = TypeVar("O")  # noqa: E741 - the room's Observed
 
+REFUSED_MOST: Final = 60.0
+"""Seconds to the next try of a write that was refused, at most: what stood in its way (a quota) may be gone, and
+nothing that we watch says so."""
+
 
 @dataclass(frozen=True)
 class Room(Generic[O]):
@@ -32,6 +36,8 @@ class Room(Generic[O]):
         observe: reads the world; None where the object is gone.
         decide: every choice, pure.
         subject: the reconciled object as it was observed.
+        refused: what to tell where the API server refused a child, with its sentence: a plan without changes; None
+            where there is nothing to tell in the status. Pure.
         measure: is told what each pass that succeeded wanted, or None once the object is gone, for the metrics.
         group: objects of one group are looked at one after another (each by itself is one of its own): what a pass
             reads of the others stays true until it has written.
@@ -41,6 +47,7 @@ class Room(Generic[O]):
     observe: Callable[[Reader, Key], Awaitable[O | None]]
     decide: Callable[[O, datetime], Plan]
     subject: Callable[[O], Manifest]
+    refused: Callable[[O, str, datetime], Plan | None]
     measure: Callable[[Key, Plan | None], None] | None = None
     group: Callable[[Key], Hashable] = lambda key: key
 
@@ -75,6 +82,8 @@ class Controller(Generic[O]):
         self._resync = resync
         self._watcher = watcher
         self._clock = clock
+        self._told: dict[Key, float] = {}
+        """When it was told last that a write was refused, on the loop's clock."""
 
     async def run(self) -> None:
         """Work until cancelled."""
@@ -106,8 +115,10 @@ class Controller(Generic[O]):
             logger.info("the namespace is being deleted: %s", error, extra=extra)
         except Refused as error:
             outcome = "refused"
-            extra["retry_in"] = round(self.queue.failed(key), 1)
-            logger.error("the API server refused a write: %s", error, extra=extra)
+            extra["retry_in"] = round(self.queue.failed(key, REFUSED_MOST), 1)
+            # 403: a quota or a policy, which is for a person to change. Else what we wrote is wrong.
+            level = logging.WARNING if error.status == 403 else logging.ERROR
+            logger.log(level, "the API server refused a write: %s", error, extra=extra)
         except (asyncio.CancelledError, LeadershipLost):
             raise
         except Exception:
@@ -120,6 +131,7 @@ class Controller(Generic[O]):
     async def _pass(self, key: Key, extra: dict[str, Any]) -> tuple[float | None, int, str]:
         observed = await self.room.observe(self._kube, key)
         if observed is None:
+            self._told.pop(key, None)
             self._measure(key, None)
             return None, 0, "gone"
         now = self._clock()
@@ -128,8 +140,9 @@ class Controller(Generic[O]):
         try:
             writes = await act(self._kube, subject, plan, now, self._instance)
         except Refused as error:
-            await self._tell(subject, error, now)
+            await self._tell(key, observed, error, now)
             raise
+        self._told.pop(key, None)
         self._measure(key, plan)
         if writes:
             logger.info("acted", extra={**extra, **plan.describe(), "writes": writes})
@@ -140,9 +153,31 @@ class Controller(Generic[O]):
         if self.room.measure is not None:
             self.room.measure(key, plan)
 
-    async def _tell(self, subject: Manifest, error: Refused, now: datetime) -> None:
-        """An Event with the API server's sentence (a quota, an admission policy): nothing else would show it to a
-        person. Its name holds what it says, so that the retries do not repeat it."""
-        event = Event("Warning", Reason.WRITE_REFUSED, f"the API server refused a write: {error}")
-        with contextlib.suppress(KubeError):
-            await self._kube.post_event(event_manifest(self.room.resource, subject, event, now, self._instance))
+    async def _tell(self, key: Key, observed: O, error: Refused, now: datetime) -> None:
+        """Once in a while only: a sentence that is another one each time (an admission webhook with a number of its
+        own) would be a write each time, which wakes this very key."""
+        clock = asyncio.get_running_loop().time()
+        if clock - self._told.get(key, -REFUSED_MOST) < REFUSED_MOST:
+            return
+        self._told[key] = clock
+        await tell_refusal(self._kube, self.room, observed, error, now, self._instance)
+
+
+async def tell_refusal(kube: Kube, room: Room[O], observed: O, error: Refused, now: datetime, instance: str) -> None:
+    """Have a person see the API server's sentence (a quota, an admission policy): in the status, and in an Event.
+
+    The pass that was refused wrote no status, and its retries write none. Where the status cannot be written either,
+    an Event is all there is; its name holds what it says, so that the retries do not repeat it.
+    """
+    subject = room.subject(observed)
+    sentence = f"the API server refused a write: {error}"
+    plan = room.refused(observed, sentence, now)
+    try:
+        if plan is not None:
+            await act(kube, subject, plan, now, instance)
+            return
+    except KubeError as unwritten:
+        logger.info("the status cannot say so either: %s", unwritten)
+    event = Event("Warning", Reason.WRITE_REFUSED, sentence)
+    with contextlib.suppress(KubeError):
+        await kube.post_event(event_manifest(room.resource, subject, event, now, instance))

@@ -13,7 +13,7 @@ import marshal
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeVar, cast
 
-from slipway.kube.client import Conflict, NotInstalled, Objects
+from slipway.kube.client import Conflict, NotInstalled, Objects, Refused
 from slipway.kube.objects import Manifest, Resource, resource_of
 
 T = TypeVar("T")
@@ -42,6 +42,8 @@ class FakeKube:
         self._version = 0
         self._uid = 0
         self._crash_in: int | None = None
+        self.refusing: dict[Resource, str] = {}
+        """Kinds of which no object can be made now, and the sentence with which that is refused: a quota."""
         self.on_write: Callable[[], None] = lambda: None
         """Called after every write, before a crash: the place for invariants."""
         for manifest in objects:
@@ -113,13 +115,21 @@ class FakeKube:
         self._known(resource)
         return self.find(resource, namespace, name)
 
-    async def list(self, resource: Resource, namespace: str | None, labels: Mapping[str, str] | None = None) -> Objects:
+    async def list(
+        self,
+        resource: Resource,
+        namespace: str | None,
+        labels: Mapping[str, str] | None = None,
+        fields: Mapping[str, str] | None = None,
+    ) -> Objects:
         self._known(resource)
-        wanted = (labels or {}).items()
+        wanted, holds = (labels or {}).items(), (fields or {}).items()
         return [
             self._read(at)
             for at in self._those(resource)
-            if namespace in (None, at[2]) and wanted <= self._objects[at]["metadata"].get("labels", {}).items()
+            if namespace in (None, at[2])
+            and wanted <= self._objects[at]["metadata"].get("labels", {}).items()
+            and all(_field(self._objects[at], path) == value for path, value in holds)
         ]
 
     async def apply(self, manifest: Manifest, resource_version: str | None = None) -> dict[str, Any]:
@@ -127,6 +137,8 @@ class FakeKube:
         old = self._objects.get(self._at(manifest))
         if resource_version is not None and (old is None or old["metadata"]["resourceVersion"] != resource_version):
             raise Conflict(409, "the object has been modified")
+        if old is None and (why := self.refusing.get(resource_of(manifest))):
+            raise Refused(403, why)
         wanted = _copy(dict(manifest))
         before = self._applied.get(self._at(wanted), {})
         made = self._put(_merge(_without(old, before, wanted), wanted))
@@ -136,6 +148,8 @@ class FakeKube:
 
     async def create(self, manifest: Manifest) -> dict[str, Any] | None:
         self._known(resource_of(manifest))
+        if why := self.refusing.get(resource_of(manifest)):
+            raise Refused(403, why)
         if self._at(manifest) in self._objects:
             return None
         made = self.put(manifest)
@@ -236,6 +250,12 @@ def _without(old: Any, before: Any, new: Any) -> Any:
         for key, value in old.items()
         if key in new or key not in before
     }
+
+
+def _field(obj: Any, path: str) -> Any:
+    for part in path.split("."):
+        obj = obj.get(part, {})
+    return obj
 
 
 def _copy(value: T) -> T:

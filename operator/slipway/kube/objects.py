@@ -62,6 +62,9 @@ TRAFFIC_POLICIES: Final = Resource(
 BUDGETS: Final = Resource("policy", "v1", "poddisruptionbudgets", "PodDisruptionBudget")
 NAMESPACES: Final = Resource("", "v1", "namespaces", "Namespace", namespaced=False)
 EVENTS: Final = Resource("events.k8s.io", "v1", "events", "Event")
+CORE_EVENTS: Final = Resource("", "v1", "events", "Event")
+"""The same Events by their older name, under which they can be asked for by the object that they are about: the newer
+group takes no field selector but name and namespace."""
 
 _ALL: Final = (
     DATASETS,
@@ -81,9 +84,10 @@ _ALL: Final = (
     BUDGETS,
     NAMESPACES,
     EVENTS,
+    CORE_EVENTS,
 )
 BY_TYPE: Final = {(r.api_version, r.kind): r for r in _ALL}
-RESOURCES: Final = {r.kind: r for r in _ALL if r is not DEPLOYMENTS}
+RESOURCES: Final = {r.kind: r for r in _ALL if r not in (DEPLOYMENTS, CORE_EVENTS)}
 """By kind, for tests and doctests; ``Deployment`` here is the built-in one."""
 
 

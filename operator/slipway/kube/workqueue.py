@@ -84,10 +84,11 @@ class WorkQueue:
         self._failures.pop(key, None)
         self._release(key, again)
 
-    def failed(self, key: Key) -> float:
-        """The pass failed: look again after an exponential back-off with jitter; returns the seconds."""
+    def failed(self, key: Key, most: float = BACKOFF_MOST) -> float:
+        """The pass failed: look again after an exponential back-off with jitter, of at most so many seconds or a
+        quarter more; returns the seconds."""
         count = self._failures[key] = self._failures.get(key, 0) + 1
-        backoff: float = min(BACKOFF_MOST, BACKOFF_FIRST * 2 ** min(count - 1, 16))
+        backoff: float = min(most, BACKOFF_FIRST * 2 ** min(count - 1, 16))
         delay = backoff * self._jitter.uniform(0.75, 1.25)
         self._release(key, delay)
         return delay

@@ -91,6 +91,8 @@ def _working(seen: Observed, now: datetime) -> Ruling:
     over = jobfacts.condition(job, "Failed", "Complete")
     trouble = next((t for p in seen.discard_pods if (t := podfacts.ended(p, CONTAINER, _MEMORY))), None)
     if over is None:
+        if refused := jobfacts.not_made(job, seen.discard_pods, seen.refusals):
+            return Ruling(f"{words}: {refused.message}", refused.reason, stalled=True, again=LOOK_EVERY)
         waiting = next((t for p in seen.discard_pods[:1] if (t := podfacts.waiting(p, CONTAINER))), None)
         return Ruling(f"{words}: {waiting.message}" if waiting else words, again=LOOK_EVERY)
     why = trouble.message if trouble else str(over.get("message") or "its pod left no word")

@@ -15,17 +15,17 @@ Facts in status that cannot be seen in the cluster: those of ``verification`` an
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Final, Literal
 
 from slipway import podfacts
 from slipway.api.common import Condition, Truth, set_conditions
 from slipway.api.deployment import runs
-from slipway.api.model_version import LINEAGE_ANNOTATION, DeploymentRef, Lineage
+from slipway.api.model_version import LINEAGE_ANNOTATION, DeploymentRef, Lineage, ModelVersionStatus
 from slipway.api.reasons import Reason
 from slipway.kube.drift import differs
-from slipway.kube.plan import Apply, Event, Plan
+from slipway.kube.plan import Apply, Change, Event, Plan
 from slipway.registry import (
     aliases,
     approval,
@@ -97,15 +97,58 @@ def decide(observed: Observed, now: datetime) -> Plan:
     if mark := _unlabelled(observed, now):
         # Before anything else, and in a pass of its own: it changes the very object whose status would be written.
         return Plan(changes=(mark,))
-    name, file = observed.version["metadata"]["name"], _file(observed, now)
-    if file.outlook == "verified" and (entry := numbers.record(observed)):
+    view = _view(observed, now)
+    if entry := _entry(view):
         # In a pass of its own too: whoever deletes a version that is Ready deletes one that the ledger knows.
         return Plan(changes=(entry,), again=0.0)
+    return _plan(view)
+
+
+def _entry(view: View) -> Change | None:
+    """What the ledger lacks of a version that was just verified."""
+    return numbers.record(view.seen) if view.file.outlook == "verified" else None
+
+
+def refused(observed: Observed, sentence: str, now: datetime) -> Plan | None:
+    """What to tell where the API server refused what this pass wanted done. All else stays what the pass found out: a
+    file that is verified is so though its signing Job may not be made."""
+    if podfacts.leaving(observed.version):
+        return None
+    view = _view(observed, now)
+    if _entry(view):
+        # The ledger itself was refused: before it knows the version, nothing says that it is verified.
+        view = replace(view, file=Verdict(Reason.WRITE_REFUSED, sentence, "stalled"))
+    plan = _plan(view)
+    if not isinstance(plan.status, ModelVersionStatus):
+        return None
+    told = plan.status
+    known = told.message if view.phase != "Verifying" else ""
+    message = (f"{known}; {sentence}" if known else sentence)[:MESSAGE_LIMIT]
+    generation = observed.version["metadata"]["generation"]
+    stuck: dict[str, Truth] = {"Stalled": "True", "Reconciling": "False"}
+    conditions = [
+        (c.type, stuck[c.type], Reason.WRITE_REFUSED, message)
+        if c.type in stuck
+        else (c.type, c.status, c.reason, message)
+        for c in told.conditions
+    ]
+    status = told.model_copy(
+        update={
+            "message": message,
+            "conditions": set_conditions(observed.status.conditions, conditions, generation, now),
+        }
+    )
+    news = observed.status.message != message
+    return Plan(status=status, events=(Event("Warning", Reason.WRITE_REFUSED, message),) if news else ())
+
+
+def _view(observed: Observed, now: datetime) -> View:
+    name, file = observed.version["metadata"]["name"], _file(observed, now)
     ruling = approval.rule(name, observed.spec)
     usable = file.outlook == "verified" and ruling.state != "Rejected"
     written = observed.status.lineage is not None or _lineage(observed, now)[0] is None
     signed = evidence.judge(observed, now, written=written) if usable else evidence.Ruling("Free")
-    return _plan(View(observed, now, file, signed, ruling, archive.judge(observed, now)))
+    return View(observed, now, file, signed, ruling, archive.judge(observed, now))
 
 
 def _file(seen: Observed, now: datetime) -> Verdict:

@@ -194,9 +194,16 @@ def _starting(view: View) -> Ruling | None:
     return view.not_yet(trouble.reason, words, stalled=trouble.stalled, again=LOOK_EVERY)
 
 
+def _not_made(view: View) -> Ruling | None:
+    trouble = jobfacts.not_made(view.job, view.seen.sign_pods, view.seen.refusals)
+    return view.not_yet(trouble.reason, trouble.message, stalled=True, again=LOOK_EVERY) if trouble else None
+
+
 def _signing(view: View) -> Ruling | None:
     why = _failure(view)
-    return view.not_yet(Reason.SIGNING, f"it is being {view.verb}" + (f"; {why.message}" if why else ""))
+    # Nothing wakes us where the pod may not be made: look again until there is one.
+    again = LOOK_EVERY if jobfacts.lacks_pod(view.job, view.seen.sign_pods) else None
+    return view.not_yet(Reason.SIGNING, f"it is being {view.verb}" + (f"; {why.message}" if why else ""), again=again)
 
 
 RULES: Final[tuple[Callable[[View], Ruling | None], ...]] = (
@@ -206,6 +213,7 @@ RULES: Final[tuple[Callable[[View], Ruling | None], ...]] = (
     _result,
     _ended,
     _starting,
+    _not_made,
     _signing,
 )
 

@@ -25,7 +25,7 @@ from slipway.kube.objects import (
 from slipway.kube.recent import Recent
 from slipway.kube.wake import References, Wake, wake_by_label, watch
 from slipway.registry.children import Defaults
-from slipway.registry.decide import decide
+from slipway.registry.decide import decide, refused
 from slipway.registry.observe import ASKED_AGE, Observed, observe
 from slipway.registry.reproductions import Runs
 from slipway.settings import Settings
@@ -94,7 +94,7 @@ def room(options: Settings, runs: Runs) -> Room[Observed]:
         whole_cluster=not options.watch_namespaces,
     )
     look = functools.partial(observe, defaults=defaults, runs=runs, recent=Recent(ASKED_AGE))
-    return Room(MODEL_VERSIONS, look, decide, lambda observed: observed.version, group=model_of)
+    return Room(MODEL_VERSIONS, look, decide, lambda observed: observed.version, refused, group=model_of)
 
 
 def model_of(key: Key) -> Hashable:

@@ -26,6 +26,7 @@ from slipway.kube.objects import (
     key_of,
 )
 from slipway.kube.recent import Recent
+from slipway.kube.told import failed_creates
 from slipway.registry import borders
 from slipway.registry.children import Defaults, discard_name, job_name
 from slipway.registry.evidence_job import CONFIG_MAP as SIGNING
@@ -49,6 +50,7 @@ class Observed:
         deployments: the Deployments that have a workload of this version.
         discard_job: the Job of the name that deletes the file, whoever made it; with its pods, the newest first.
         ledger: the ledger of the model's numbers; read until it is known to know this one.
+        refusals: Events in which the Job controller says that it cannot make a pod, of those Jobs that lack theirs.
         sharers: other versions whose file is the same at the same place; read only where it may be deleted.
         reproductions: the TrainingRuns that made it once more and said what came of it.
         signing: the ConfigMap ``slipway-signing``; read only where no signature is recorded.
@@ -77,6 +79,7 @@ class Observed:
     discard_pods: tuple[Manifest, ...] = ()
     sharers: tuple[Manifest, ...] = ()
     ledger: Manifest | None = None
+    refusals: tuple[Manifest, ...] = ()
 
 
 async def observe(kube: Reader, key: Key, *, defaults: Defaults, runs: Runs, recent: Recent) -> Observed | None:
@@ -104,6 +107,12 @@ async def observe(kube: Reader, key: Key, *, defaults: Defaults, runs: Runs, rec
         found = await kube.list(MODEL_VERSIONS, key.namespace, {Label.MODEL: spec.model})
         siblings = [v for v in found if v["spec"]["model"] == spec.model and v["metadata"]["name"] != key.name]
     discard_job, discard_pods, sharers = await _archive(kube, key, uid, spec, status, defaults)
+    signing = await _signing(kube, key, uid, spec, status, recent)
+    refusals: list[Manifest] = []
+    works = [(discard_job, discard_pods), (signing[1], signing[2])]
+    for work, found_pods in works if status.verification else [(job, pods), *works]:
+        if work is not None and jobfacts.lacks_pod(work, found_pods):
+            refusals += await failed_creates(kube, work)
     again = [await kube.get(TRAINING_RUNS, run.namespace, run.name) for run in runs.of(key)]
     return Observed(
         version,
@@ -116,12 +125,13 @@ async def observe(kube: Reader, key: Key, *, defaults: Defaults, runs: Runs, rec
         tuple(siblings),
         await _runners(kube, key),
         tuple(run for run in again if run is not None),
-        *await _signing(kube, key, uid, spec, status, recent),
+        *signing,
         *await _promotion(kube, key, spec, status, defaults),
         discard_job=discard_job,
         discard_pods=discard_pods,
         sharers=sharers,
         ledger=await _ledger(kube, key, spec, status),
+        refusals=tuple(refusals),
     )
 
 

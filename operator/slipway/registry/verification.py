@@ -206,12 +206,20 @@ def _starting(view: View) -> Verdict | None:
     )
 
 
+def _not_made(view: View) -> Verdict | None:
+    trouble = jobfacts.not_made(view.seen.job, view.seen.pods, view.seen.refusals)
+    return Verdict(trouble.reason, trouble.message, "stalled", again=STORE_EVERY) if trouble else None
+
+
 def _verifying(view: View) -> Verdict | None:
     why = view.last_failure()
+    # Nothing wakes us where the pod may not be made: look again until there is one.
+    again = STORE_EVERY if jobfacts.lacks_pod(view.seen.job, view.seen.pods) else None
     if why is None:
-        return Verdict(Reason.VERIFYING, "the file is being verified")
+        return Verdict(Reason.VERIFYING, "the file is being verified", again=again)
     # Its Event comes if the Job gives up.
-    return Verdict(Reason.VERIFYING, f"the file is being verified; an attempt ended: {why.message}", quiet=True)
+    message = f"the file is being verified; an attempt ended: {why.message}"
+    return Verdict(Reason.VERIFYING, message, again=again, quiet=True)
 
 
 RULES: Final[tuple[Callable[[View], Verdict | None], ...]] = (
@@ -226,6 +234,7 @@ RULES: Final[tuple[Callable[[View], Verdict | None], ...]] = (
     _wrong_file,
     _ended,
     _starting,
+    _not_made,
     _verifying,
 )
 

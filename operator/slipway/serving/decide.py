@@ -15,6 +15,7 @@ from typing import Final
 
 from slipway.api.common import ACTION_ANNOTATION, LastAction, answered, parse_time
 from slipway.api.deployment import DeploymentStatus, VersionStatus
+from slipway.api.reasons import Reason
 from slipway.kube.objects import BUDGETS, HTTP_ROUTES, JOBS, SERVICES, TRAFFIC_POLICIES, WORKLOADS
 from slipway.kube.plan import Apply, Change, Create, Event, Plan, delete
 from slipway.serving import children, report
@@ -34,9 +35,7 @@ LOOK_AGAIN: Final = 15.0
 
 def decide(observed: Observed, now: datetime) -> Plan:
     """What one pass wants done."""
-    situation = _with(Situation(observed, now), answered(observed.status, observed.action))
-    # A look at the counters becomes a fact first: the decision stands on what is recorded with it.
-    situation = _with(situation, recorded(situation))
+    situation = _look(observed, now)
     decision, by_person = _choose(situation)
     if decision is None:
         return _do(situation)
@@ -47,6 +46,24 @@ def decide(observed: Observed, now: datetime) -> Plan:
         events=(Event(decision.type, decision.reason, decision.message),),
         again=0.0,
     )
+
+
+def refused(observed: Observed, sentence: str, now: datetime) -> Plan | None:
+    """What to tell where the API server refused a child. A pass that decides writes none, so there is nothing to tell
+    in the status that was refused itself."""
+    situation = _look(observed, now)
+    decision, _ = _choose(situation)
+    if decision is not None or not any(_changes(situation)):
+        return None
+    told = report.status(situation, report.Trouble(Reason.WRITE_REFUSED, sentence, stalled=True))
+    news = observed.status.message != told.message
+    return Plan(status=told, events=(Event("Warning", Reason.WRITE_REFUSED, sentence),) if news else ())
+
+
+def _look(observed: Observed, now: datetime) -> Situation:
+    situation = _with(Situation(observed, now), answered(observed.status, observed.action))
+    # A look at the counters becomes a fact first: the decision stands on what is recorded with it.
+    return _with(situation, recorded(situation))
 
 
 def _with(s: Situation, facts: DeploymentStatus) -> Situation:

@@ -24,7 +24,7 @@ from slipway.kube.objects import (
 from slipway.kube.wake import References, Wake, wake_by_label, watch
 from slipway.serving.analysis.pods import HttpCounters
 from slipway.serving.analysis.prometheus import HttpPrometheus
-from slipway.serving.decide import decide
+from slipway.serving.decide import decide, refused
 from slipway.serving.eyes import Counting
 from slipway.serving.observe import observe
 from slipway.serving.observed import Defaults, Observed
@@ -72,4 +72,4 @@ def room(options: Settings, rollouts: Rollouts) -> Room[Observed]:
     )
     named = HttpPrometheus(options.prometheus_address) if options.prometheus_address else None
     look = functools.partial(observe, defaults=defaults, eyes=Counting(HttpCounters(), named))
-    return Room(DEPLOYMENTS, look, decide, lambda observed: observed.object, rollouts.saw)
+    return Room(DEPLOYMENTS, look, decide, lambda observed: observed.object, refused, rollouts.saw)

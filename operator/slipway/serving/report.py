@@ -36,9 +36,13 @@ class Trouble:
     stalled: bool
 
 
-def status(s: Situation) -> DeploymentStatus:
-    """The whole status for the facts of this situation."""
-    trouble = _trouble(s)
+def status(s: Situation, worse: Trouble | None = None) -> DeploymentStatus:
+    """The whole status for the facts of this situation.
+
+    Args:
+        worse: a trouble that is told instead of any that can be seen.
+    """
+    trouble = worse or _trouble(s)
     phase = _phase(s, trouble)
     message = _message(s, trouble)
     facts = s.facts

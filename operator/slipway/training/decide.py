@@ -96,8 +96,28 @@ def decide(observed: Observed, now: datetime) -> Plan:
     if observed.ended:
         return _after_the_end(observed, now)
     view = _view(observed, now)
-    verdict = next(verdict for rule in RULES if (verdict := rule(view)))
-    return _plan(view, replace(verdict, message=verdict.message[:MESSAGE_LIMIT]))
+    return _plan(view, _verdict(view))
+
+
+def refused(observed: Observed, sentence: str, now: datetime) -> Plan | None:
+    """What to tell where the API server refused what this pass wanted done. The facts stay those of the pass: they say
+    what was seen, never that a child was written."""
+    if observed.ended:
+        return None
+    view = _view(observed, now)
+    verdict = _verdict(view)
+    if not verdict.changes:
+        return None
+    told = replace(verdict, reason=Reason.WRITE_REFUSED, message=sentence, outlook="stalled", quiet=False)
+    return _plan(view, _cut(replace(told, changes=(), again=None)))
+
+
+def _verdict(view: View) -> Verdict:
+    return _cut(next(verdict for rule in RULES if (verdict := rule(view))))
+
+
+def _cut(verdict: Verdict) -> Verdict:
+    return replace(verdict, message=verdict.message[:MESSAGE_LIMIT])
 
 
 def _view(seen: Observed, now: datetime) -> View:
@@ -482,6 +502,14 @@ def _starting(view: View) -> Verdict | None:
     return Verdict("Queued", Reason.QUEUED, f"attempt {view.attempts} has its code and is about to train", quiet=True)
 
 
+def _not_made(view: View) -> Verdict | None:
+    """The Job controller may not make the pod: nothing but its Events says so, and it tries again by itself."""
+    trouble = jobfacts.not_made(view.seen.job, view.seen.pods, view.seen.refusals)
+    if trouble is None:
+        return None
+    return Verdict("Queued", trouble.reason, trouble.message, "stalled", again=MISSING_EVERY)
+
+
 def _between(view: View) -> Verdict | None:
     """No pod runs, and one has failed."""
     why, pod, job = view.last_failure(), view.failed, view.seen.job
@@ -493,6 +521,7 @@ def _between(view: View) -> Verdict | None:
             "Queued",
             Reason.RETRYING,
             f"{ended}. The Job starts another; this one does not count towards spec.backoffLimit",
+            again=MISSING_EVERY,  # nothing wakes us where the next pod may not be made
             warning=True,
         )
     counted = [p for p in view.seen.pods if podfacts.phase(p) == "Failed" and not podfacts.disruption(p)]
@@ -500,15 +529,16 @@ def _between(view: View) -> Verdict | None:
     if last or max(len(counted), job.get("status", {}).get("failed", 0)) > limit:
         # The Job controller's verdict comes within a moment, and the Event comes with it.
         return Verdict("Running", why.reason, ended, quiet=True)
-    return Verdict(
-        "Queued", Reason.RETRYING, f"{ended}. The Job starts another (spec.backoffLimit {limit})", warning=True
-    )
+    words = f"{ended}. The Job starts another (spec.backoffLimit {limit})"
+    return Verdict("Queued", Reason.RETRYING, words, again=MISSING_EVERY, warning=True)
 
 
 def _waiting(view: View) -> Verdict | None:
     if any(podfacts.phase(pod) == "Succeeded" for pod in view.seen.pods):
         return Verdict("Running", Reason.RECORDING, "the pod has ended; its Job is about to say so", quiet=True)
-    return Verdict("Queued", Reason.QUEUED, f"the Job {view.name} is starting its pod", quiet=True)
+    # Nothing wakes us where the pod may not be made: look again until there is one.
+    again = MISSING_EVERY if jobfacts.lacks_pod(view.seen.job, view.seen.pods) else None
+    return Verdict("Queued", Reason.QUEUED, f"the Job {view.name} is starting its pod", again=again, quiet=True)
 
 
 RULES: Final[tuple[Callable[[View], Verdict | None], ...]] = (
@@ -527,6 +557,7 @@ RULES: Final[tuple[Callable[[View], Verdict | None], ...]] = (
     _suspend,
     _running,
     _starting,
+    _not_made,
     _between,
     _waiting,
 )

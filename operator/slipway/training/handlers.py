@@ -15,7 +15,7 @@ from slipway.progress import HttpProgress
 from slipway.settings import Settings
 from slipway.training import data, parent
 from slipway.training.children import Defaults
-from slipway.training.decide import decide
+from slipway.training.decide import decide, refused
 from slipway.training.observe import Observed, observe
 
 
@@ -55,4 +55,4 @@ def room(options: Settings) -> Room[Observed]:
         openlineage_file=options.openlineage_file,
     )
     look = functools.partial(observe, defaults=defaults, progress=HttpProgress())
-    return Room(TRAINING_RUNS, look, decide, lambda observed: observed.run)
+    return Room(TRAINING_RUNS, look, decide, lambda observed: observed.run, refused)

@@ -20,6 +20,7 @@ from slipway.kube.objects import (
     Key,
     Manifest,
 )
+from slipway.kube.told import failed_creates
 from slipway.progress import ProgressSource
 from slipway.training import approval, data, parent
 from slipway.training.children import CONTAINER, ROLE, Defaults, places
@@ -37,6 +38,8 @@ class Observed:
         versions: every ModelVersion of the model when there is a result to record; else those that this run made,
             read only where Job or pods are gone.
         namespace: the Namespace; read only when there is a result to record whose run says nothing of approval.
+        refusals: Events in which the Job controller says that it cannot make the pod; read only while the Job lacks
+            one.
         progress: what the running pod says.
         original: the ModelVersion that this run makes once more; read only where a Job may have to be made, or where
             there is a result to compare.
@@ -58,6 +61,7 @@ class Observed:
     datasets: Mapping[str, Manifest] = field(default_factory=dict)
     parent: Manifest | None = None
     namespace: Manifest | None = None
+    refusals: tuple[Manifest, ...] = ()
 
     @property
     def ended(self) -> bool:
@@ -125,6 +129,7 @@ async def observe(kube: Reader, key: Key, *, defaults: Defaults, progress: Progr
         datasets=datasets,
         parent=begun_from,
         namespace=namespace,
+        refusals=await failed_creates(kube, job) if job and jobfacts.lacks_pod(job, pods) else (),
     )
 
 

@@ -20,7 +20,7 @@ from slipway.training import children as training_children
 from slipway.training import decide as training_decide
 from slipway.training import observe as training_observe
 from tests.support.builders import NAMESPACE, dataset, dataset_result, failure, store, train_result, training_run
-from tests.support.stories import Book, Step, World, is_held, lets_go, timeless
+from tests.support.stories import Book, Step, World, is_held, lets_go, quota, timeless
 
 GOLDEN = Path(__file__).parent / "stories"
 SEEDS = range(6)
@@ -37,6 +37,7 @@ def new_world() -> World:
             partial(observe.observe, defaults=children.Defaults(trainer_image="trainer:1"), progress=FakeProgress()),
             decide.decide,
             lambda seen: seen.dataset,
+            decide.refused,
         ),
         Room(
             TRAINING_RUNS,
@@ -47,6 +48,7 @@ def new_world() -> World:
             ),
             training_decide.decide,
             lambda seen: seen.run,
+            training_decide.refused,
         ),
     ]
     world = World(rooms)
@@ -206,6 +208,13 @@ STORIES: dict[str, list[Step]] = {
         Step("the run waits for the check", lambda _: None, waits("DatasetChecking")),
         pod_ends(0, GOOD),
         *trained(A),
+    ],
+    "neither Job nor pod may be made for a while": [
+        quota(JOBS, "exceeded quota: jobs"),
+        apply(),
+        quota(PODS, "exceeded quota: pods", told("the API server refused a write: exceeded quota: jobs")),
+        quota(PODS, None, told("the pod of the Job digits-dataset cannot be made: exceeded quota: pods")),
+        *checked(GOOD),
     ],
     "bad data stop the run, and the version before can be asked for": [
         apply(),

@@ -11,10 +11,10 @@ import pytest
 
 from slipway.api.training_run import TrainingRunStatus
 from slipway.kube.client import Conflict, NamespaceEnds, Reader, Refused
-from slipway.kube.controller import Controller, Room
+from slipway.kube.controller import REFUSED_MOST, Controller, Room
 from slipway.kube.fake import FakeKube
-from slipway.kube.objects import TRAINING_RUNS, Key, Manifest, Resource
-from slipway.kube.plan import Plan
+from slipway.kube.objects import JOBS, TRAINING_RUNS, Key, Manifest, Resource
+from slipway.kube.plan import Create, Event, Plan
 from slipway.kube.workqueue import WorkQueue
 
 KEY = Key("team", "digits-1")
@@ -40,8 +40,12 @@ async def observe(kube: Reader, key: Key) -> Manifest | None:
     return await kube.get(TRAINING_RUNS, key.namespace, key.name)
 
 
+def nothing_to_tell(_observed: Manifest, _sentence: str, _now: datetime) -> Plan | None:
+    return None
+
+
 def controller(kube: FakeKube, decide: Any, seen: Seen) -> Controller[Any]:
-    room = Room(TRAINING_RUNS, observe, decide, lambda o: o)
+    room = Room(TRAINING_RUNS, observe, decide, lambda o: o, nothing_to_tell)
     queue = WorkQueue()
     return Controller(room, kube, queue, instance="me", workers=2, resync=600, watcher=seen)
 
@@ -127,9 +131,42 @@ async def test_a_write_that_the_api_server_refuses_is_told_to_the_user_once() ->
     ]
 
 
+async def test_a_refused_child_is_told_in_the_status_once_and_tried_again_within_a_minute() -> None:
+    sentences = iter(f"exceeded quota: small, request {n}" for n in range(100))
+
+    def wants_a_job(_observed: Manifest, _now: datetime) -> Plan:
+        return Plan(changes=(Create({"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": "digits-1"}}),))
+
+    def told(_observed: Manifest, sentence: str, _now: datetime) -> Plan:
+        event = Event("Warning", "WriteRefused", sentence)
+        return Plan(status=TrainingRunStatus(message=sentence), events=(event,))
+
+    kube, seen = FakeKube([RUN]), Seen()
+    room = Room(TRAINING_RUNS, observe, wants_a_job, lambda o: o, told)
+    subject = Controller(room, kube, WorkQueue(), instance="me", workers=1, resync=600, watcher=seen)
+    for _ in range(12):
+        kube.refusing = {JOBS: next(sentences)}
+        await one(subject)
+    # a sentence that is another one each time is told once in a while: each write wakes this very key
+    assert kube.log == ["status TrainingRun team/digits-1"]
+    assert [e["note"] for e in kube.events] == ["the API server refused a write: exceeded quota: small, request 0"]
+    assert seen.outcomes == [("refused", 0)] * 12
+    assert subject.queue.failed(KEY, REFUSED_MOST) <= 1.25 * REFUSED_MOST
+    # it goes on by itself, and a later refusal is news again
+    kube.refusing = {}
+    await one(subject)
+    assert kube.log[1:] == ["create Job /digits-1"]
+    kube.remove(JOBS, "", "digits-1")
+    kube.refusing = {JOBS: "again"}
+    await one(subject)
+    assert kube.log[2:] == ["status TrainingRun team/digits-1"]
+
+
 async def test_the_metrics_are_told_what_a_pass_wanted_and_that_the_object_is_gone() -> None:
     told: list[tuple[Key, Plan | None]] = []
-    room = Room(TRAINING_RUNS, observe, running, lambda o: o, lambda key, plan: told.append((key, plan)))
+    room = Room(
+        TRAINING_RUNS, observe, running, lambda o: o, nothing_to_tell, lambda key, plan: told.append((key, plan))
+    )
     for kube in (FakeKube([RUN]), FakeKube()):
         subject = Controller(room, kube, WorkQueue(), instance="me", workers=1, resync=600, watcher=Seen())
         await one(subject)
@@ -142,6 +179,6 @@ async def test_the_metrics_are_not_told_of_what_was_not_done() -> None:
     def refused(_observed: Manifest, _now: datetime) -> Plan:
         raise Conflict(409, "modified")
 
-    room = Room(TRAINING_RUNS, observe, refused, lambda o: o, lambda key, _plan: told.append(key))
+    room = Room(TRAINING_RUNS, observe, refused, lambda o: o, nothing_to_tell, lambda key, _plan: told.append(key))
     await one(Controller(room, FakeKube([RUN]), WorkQueue(), instance="me", workers=1, resync=600, watcher=Seen()))
     assert not told

@@ -15,7 +15,7 @@ from slipway.kube.controller import Room
 from slipway.kube.objects import DEPLOYMENTS, JOBS, MODEL_VERSIONS, WORKLOADS
 from slipway.kube.recent import Recent
 from slipway.registry.children import Defaults
-from slipway.registry.decide import decide
+from slipway.registry.decide import decide, refused
 from slipway.registry.observe import observe
 from slipway.registry.reproductions import Runs
 from tests.support.builders import DIGEST, NAMESPACE, failure, model_version, store
@@ -30,7 +30,7 @@ GONE = contract.dumps(contract.DiscardResult(DIGEST))
 
 def new_world(**spec: Any) -> World:
     look = partial(observe, defaults=Defaults("server:1", "trainer:1"), runs=Runs(), recent=Recent(0))
-    world = World([Room(MODEL_VERSIONS, look, decide, lambda seen: seen.version)])
+    world = World([Room(MODEL_VERSIONS, look, decide, lambda seen: seen.version, refused)])
     world.kube.put(store())
     world.kube.put(model_version(status=VERIFIED, **{"archived": True, "artifactPolicy": "Delete", **spec}))
     return world

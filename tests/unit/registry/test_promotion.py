@@ -13,7 +13,7 @@ from slipway.kube.fake import FakeKube
 from slipway.kube.objects import JOBS, MODEL_VERSIONS, NAMESPACES
 from slipway.kube.recent import Recent
 from slipway.registry.children import Defaults
-from slipway.registry.decide import decide
+from slipway.registry.decide import decide, refused
 from slipway.registry.observe import observe
 from slipway.registry.reproductions import Runs
 from tests.support.builders import NAMESPACE, model_version, store
@@ -44,7 +44,7 @@ HERE, GIVES = namespace(NAMESPACE, **{"from": f"dev, {THERE}"}), namespace(THERE
 def new_world(*objects: dict[str, Any], whole_cluster: bool = True, **spec: Any) -> World:
     defaults = Defaults("server:1", "trainer:1", whole_cluster=whole_cluster)
     look = partial(observe, defaults=defaults, runs=Runs(), recent=Recent(0))
-    world = World([Room(MODEL_VERSIONS, look, decide, lambda seen: seen.version)])
+    world = World([Room(MODEL_VERSIONS, look, decide, lambda seen: seen.version, refused)])
     for manifest in (store(), *objects, model_version(promotedFrom=SOURCE, **spec)):
         world.kube.put(manifest)
     return world

@@ -12,10 +12,10 @@ import pytest
 
 from slipway import contract, ledger
 from slipway.kube.controller import Room
-from slipway.kube.objects import CONFIG_MAPS, JOBS, MODEL_VERSIONS
+from slipway.kube.objects import CONFIG_MAPS, JOBS, MODEL_VERSIONS, PODS
 from slipway.kube.recent import Recent
 from slipway.registry.children import Defaults
-from slipway.registry.decide import decide
+from slipway.registry.decide import decide, refused
 from slipway.registry.observe import observe
 from slipway.registry.reproductions import Runs
 from tests.support.builders import (
@@ -30,7 +30,7 @@ from tests.support.builders import (
     store,
     verify_result,
 )
-from tests.support.stories import Book, Step, World, is_held, lets_go, timeless
+from tests.support.stories import Book, Step, World, is_held, lets_go, quota, timeless
 
 GOLDEN = Path(__file__).parent / "stories"
 SEEDS = range(8)
@@ -48,6 +48,7 @@ def new_world() -> World:
         partial(observe, defaults=Defaults(server_image="server:1"), runs=Runs(), recent=Recent(0)),
         decide,
         lambda seen: seen.version,
+        refused,
     )
     world = World([room])
     world.kube.put(store())
@@ -285,6 +286,30 @@ STORIES: dict[str, list[Step]] = {
         signing(secret="signer"),
         register(aliases=["champion"]),
         *verified("digits-v1"),
+        pod_runs(SIGN),
+        pod_ends(0, SIGNED, SIGN),
+    ],
+    "one Job at a time may be made": [
+        # that of the signature would wait for ever for the end of the other's, if what that one found were not recorded
+        signing(required="true", secret="signer"),
+        register(),
+        pod_runs(),
+        quota(JOBS, "exceeded quota: one"),
+        pod_ends(0, GOOD),
+        Step("the first Job goes", lambda _: None, lambda w: w.kube.find(JOBS, NAMESPACE, JOB) is None),
+        quota(JOBS, None, says("exceeded quota: one")),
+        pod_runs(SIGN),
+        pod_ends(0, SIGNED, SIGN),
+    ],
+    "no pod may verify or sign for a while": [
+        quota(PODS, "exceeded quota: pods"),
+        signing(required="true", secret="signer"),
+        register(),
+        quota(PODS, None, says("the pod of the Job digits-v1-verify cannot be made: exceeded quota: pods")),
+        pod_runs(),
+        quota(PODS, "exceeded quota: pods"),
+        pod_ends(0, GOOD),
+        quota(PODS, None, says("the pod of the Job digits-v1-sign cannot be made: exceeded quota: pods")),
         pod_runs(SIGN),
         pod_ends(0, SIGNED, SIGN),
     ],

@@ -9,11 +9,13 @@ from typing import Any, Literal
 import pytest
 
 from slipway.api.common import ACTION_ANNOTATION, rfc3339
-from slipway.api.deployment import HistoryEntry
+from slipway.api.deployment import DeploymentStatus, HistoryEntry
+from slipway.kube.act import act
+from slipway.kube.client import Refused
 from slipway.kube.fake import Crash
-from slipway.kube.objects import DEPLOYMENTS, MODEL_VERSIONS
+from slipway.kube.objects import DEPLOYMENTS, MODEL_VERSIONS, WORKLOADS
 from slipway.kube.plan import Plan
-from slipway.serving.decide import LOOK_AGAIN, decide
+from slipway.serving.decide import LOOK_AGAIN, decide, refused
 from slipway.serving.observe import observe
 from slipway.serving.rollout import rollback
 from tests.support.builders import NAMESPACE
@@ -107,6 +109,39 @@ async def test_a_timed_pause_is_waited_for_without_a_write() -> None:
     assert len(world.kube.log) == writes
     world.advance(again / 5)
     assert await world.look()
+
+
+# ------------------------------------------------------------------------------------------- a write that is refused
+
+
+async def test_a_workload_that_the_cluster_refuses_is_told_and_the_stable_version_goes_on() -> None:
+    world = await serving()
+    world.kube.refusing = {WORKLOADS: "exceeded quota: small"}
+    ask_for(V2)(world)
+    with pytest.raises(Refused):
+        for _ in range(9):
+            await world.look()
+    found = await observe(world.kube, KEY, DEFAULTS, world.eyes)
+    assert found is not None
+    told = refused(found, "the API server refused a write: exceeded quota: small", world.now)
+    assert told is not None
+    assert isinstance(told.status, DeploymentStatus)
+    assert told.changes == ()
+    assert told.status.phase == "Degraded"
+    assert told.status.message.endswith("; the API server refused a write: exceeded quota: small")
+    states = {c.type: (c.status, c.reason) for c in told.status.conditions}
+    assert states["Stalled"] == ("True", "WriteRefused")
+    assert states["Ready"][0] == "True", "digits-v1 serves"
+    assert [(e.type, e.reason) for e in told.events] == [("Warning", "WriteRefused")]
+    # said once, and over by itself
+    await act(world.kube, found.object, told, world.now, "test")
+    found = await observe(world.kube, KEY, DEFAULTS, world.eyes)
+    assert found is not None
+    again = refused(found, "the API server refused a write: exceeded quota: small", world.now)
+    assert again is not None
+    assert (again.status, again.events) == (found.status, ())
+    world.kube.refusing = {}
+    await run_until(world, paused(V2, 10))
 
 
 # ------------------------------------------------------------------------------------------------------- verbs

@@ -31,10 +31,14 @@ class Counting(FakeKube):
         return await super().get(resource, namespace, name)
 
     async def list(
-        self, resource: Resource, namespace: str | None, labels: Mapping[str, str] | None = None
+        self,
+        resource: Resource,
+        namespace: str | None,
+        labels: Mapping[str, str] | None = None,
+        fields: Mapping[str, str] | None = None,
     ) -> list[dict[str, Any]]:
         self.asked.append(resource.plural)
-        return await super().list(resource, namespace, labels)
+        return await super().list(resource, namespace, labels, fields)
 
 
 look = partial(observe, defaults=Defaults("trainer:1"), progress=FakeProgress({"10.0.0.1": SAID}))

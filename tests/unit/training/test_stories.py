@@ -15,10 +15,10 @@ from slipway.api.common import Label
 from slipway.api.model_version import LINEAGE_ANNOTATION
 from slipway.kube.controller import Room
 from slipway.kube.fake import Crash
-from slipway.kube.objects import CONFIG_MAPS, JOBS, MODEL_VERSIONS, NAMESPACES, TRAINING_RUNS
+from slipway.kube.objects import CONFIG_MAPS, JOBS, MODEL_VERSIONS, NAMESPACES, PODS, TRAINING_RUNS
 from slipway.progress import FakeProgress
 from slipway.training.children import Defaults
-from slipway.training.decide import decide
+from slipway.training.decide import decide, refused
 from slipway.training.observe import observe
 from tests.support.builders import (
     DIGEST,
@@ -31,7 +31,7 @@ from tests.support.builders import (
     train_result,
     training_run,
 )
-from tests.support.stories import Book, Step, World, is_held, lets_go, tell_in_order, timeless
+from tests.support.stories import Book, Step, World, is_held, lets_go, quota, tell_in_order, timeless
 
 GOLDEN = Path(__file__).parent / "stories"
 SEEDS = range(6)
@@ -46,6 +46,7 @@ def new_world() -> World:
         partial(observe, defaults=Defaults(trainer_image="trainer:1"), progress=progress),
         decide,
         lambda seen: seen.run,
+        refused,
     )
     world = World([room])
     world.kube.put(store())
@@ -167,6 +168,12 @@ def operator(alive: bool) -> Step:
     return Step("the operator is back" if alive else "the operator is down", act)
 
 
+def says(reason: str) -> Callable[[World], bool]:
+    return lambda world: any(
+        c["reason"] == reason and c["type"] == "Stalled" for c in status(world).get("conditions", ())
+    )
+
+
 def time_passes(seconds: float, ready: Callable[[World], bool] = lambda w: True) -> Step:
     return Step(f"{seconds:g} s pass", lambda w: w.advance(seconds), ready)
 
@@ -185,6 +192,7 @@ def both_end(world: World) -> None:
         world.kubelet.end(job, 0, GOOD)
 
 
+QUOTA = "exceeded quota: small, requested: count/jobs.batch=1, used: count/jobs.batch=3, limited: count/jobs.batch=3"
 ASKS = {"slipway.dev/approval": "required"}
 LABELLED = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE, "labels": ASKS}}
 
@@ -300,6 +308,40 @@ STORIES: dict[str, list[Step]] = {
     "the result can never be read": [
         apply(training_run()),
         *(step for _ in range(3) for step in (pod_runs(), pod_ends(0, "Traceback: this is no JSON"))),
+    ],
+    "no Job may be made, then one may": [
+        quota(JOBS, QUOTA),
+        apply(training_run()),
+        time_passes(60, says("WriteRefused")),
+        quota(JOBS, None),
+        pod_runs(),
+        pod_ends(0, GOOD),
+    ],
+    "no pod may be made, then one may": [
+        quota(PODS, QUOTA),
+        apply(training_run()),
+        time_passes(60, says("PodRefused")),
+        quota(PODS, None),
+        pod_runs(),
+        pod_ends(0, GOOD),
+    ],
+    "the second attempt may not be made, then it may": [
+        apply(training_run()),
+        pod_runs(),
+        quota(PODS, QUOTA),
+        pod_ends(1, RAISED),
+        time_passes(60, says("PodRefused")),
+        quota(PODS, None),
+        pod_runs(),
+        pod_ends(0, GOOD),
+    ],
+    "no version may be made, then one may": [
+        apply(training_run()),
+        pod_runs(),
+        quota(MODEL_VERSIONS, "exceeded quota: versions"),
+        pod_ends(0, GOOD),
+        time_passes(60, says("WriteRefused")),
+        quota(MODEL_VERSIONS, None),
     ],
     "the namespace begins to ask for approval": [
         apply(training_run()),
