@@ -23,6 +23,7 @@ WRONG = "sha256:" + "0" * 64
 CODE = {
     "train.py": "def train(context):\n    return None\n",
     "raises.py": "def train(context):\n    numbers = [1, 2]\n    raise ValueError('the learning rate is a banana')\n",
+    "banana.py": "raise ValueError('the learning rate is a banana')\n",
     "hungry.py": "def train(context):\n    kept = []\n    while True:\n        kept.append(b'x' * 50_000_000)\n",
     "sleepy.py": "import time\n\ndef train(context):\n    time.sleep(600)\n",
     "poor.py": (
@@ -77,6 +78,11 @@ RUNS: dict[str, Mistake] = {
         {"entrypoint": "raises:train", "backoffLimit": 0},
         "CodeRaised",
         ("ValueError: the learning rate is a banana", "raises.py", "line 3"),
+    ),
+    "a program that raises": Mistake(
+        {"entrypoint": None, "command": ["python3", "banana.py"], "backoffLimit": 0},
+        "CommandFailed",
+        ("ended with status 1", "banana.py", "ValueError: the learning rate is a banana"),
     ),
     "a GPU that nobody has": Mistake(
         {"resources": {"cpu": "50m", "memory": "512Mi", "gpu": {"count": 1, "resourceName": "example.com/quantum"}}},

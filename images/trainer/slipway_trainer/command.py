@@ -16,6 +16,7 @@ from slipway.contract import Env, TrainSpec
 from . import failures
 from .failures import TrainerError
 from .model_file import read_model
+from .output import Tee
 from .progress import as_number
 from .signature import open_model, signature_of
 from .trained import Trained
@@ -35,7 +36,7 @@ class Program:
         self._stopped = False
 
     def run(self, command: Sequence[str], env: Mapping[str, str], folder: Path) -> None:
-        """Run to the end; its output is the pod's log.
+        """Run to the end; its output is the pod's log, and its last lines stand in the failure's sentence.
 
         Raises:
             TrainerError: there is no such program, or it ended with another status than 0.
@@ -43,29 +44,36 @@ class Program:
         with self._lock:
             if self._stopped:
                 raise TrainerError(failures.INTERRUPTED, "the pod was told to stop before the program started")
+            tee = Tee()
             try:
                 # A session of its own, so that a signal reaches what the program itself started.
-                self._process = subprocess.Popen(command, env=dict(env), cwd=folder, start_new_session=True)
+                self._process = subprocess.Popen(
+                    command, env=dict(env), cwd=folder, start_new_session=True, stdout=tee.writer, stderr=tee.writer
+                )
             except OSError as error:
                 raise TrainerError(
                     failures.COMMAND_NOT_FOUND,
                     f"spec.command starts {command[0]!r}, which cannot be run ({error.strerror}): name a program that "
                     f"the image has, with its whole path",
                 ) from None
+            finally:
+                os.close(tee.writer)
         status = self._process.wait()
+        lines = tee.last_lines()
         if self._stopped:
             raise TrainerError(failures.INTERRUPTED, "the pod was told to stop while the program ran")
+        said = f"; its last lines:\n{lines}" if lines else " and printed nothing"
         if status < 0:
             raise TrainerError(
                 failures.COMMAND_FAILED,
                 f"the program {command[0]!r} was ended by {signal.Signals(-status).name}"
                 + (" (often: out of memory)" if status == -signal.SIGKILL else "")
-                + ": see the pod's log",
+                + said,
             )
         if status:
             raise TrainerError(
                 failures.COMMAND_FAILED,
-                f"the program {command[0]!r} ended with status {status}: see the pod's log for what it said",
+                f"the program {command[0]!r} ended with status {status}{said}",
             )
 
     def stop(self) -> None:

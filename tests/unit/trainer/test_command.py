@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import resource
+import subprocess
 import sys
 import threading
 from pathlib import Path
@@ -14,6 +16,7 @@ import pytest
 from slipway.contract import Signature, Tensor
 from slipway_trainer.command import Program, collect, program_environment
 from slipway_trainer.failures import TrainerError
+from slipway_trainer.output import KEPT, Tee
 from tests.support import onnx_models
 from tests.unit.trainer.helpers import spec
 
@@ -63,6 +66,106 @@ def test_its_end_is_told(tmp_path: Path, command: list[str], reason: str, again:
         run(*command, folder=tmp_path)
     assert (caught.value.reason.name, caught.value.reason.again) == (reason, again)
     assert sentence in str(caught.value)
+
+
+RAISES = """
+import sys
+print("epoch 1", flush=True)
+raise ValueError("the learning rate is a banana")
+"""
+
+
+def failure(folder: Path, *command: str) -> str:
+    with pytest.raises(TrainerError) as caught:
+        run(*command, folder=folder)
+    assert caught.value.reason.name == "CommandFailed"
+    return str(caught.value)
+
+
+def python(folder: Path, code: str) -> str:
+    return failure(folder, sys.executable, "-c", code)
+
+
+def test_a_program_that_raises_says_so_in_the_sentence(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    told = python(tmp_path, RAISES)
+    assert told.startswith(f"the program {sys.executable!r} ended with status 1; its last lines:\nepoch 1\nTraceback")
+    assert told.endswith("ValueError: the learning rate is a banana")
+    # and all of it is in the pod's log
+    assert capfd.readouterr().out.splitlines()[0] == "epoch 1"
+
+
+def test_only_its_last_lines_are_told_without_colours_and_progress_bars(tmp_path: Path) -> None:
+    bar = "".join(f"\r{percent}%|###" for percent in range(101))
+    code = f"print(*range(30), sep=chr(10)); print({bar!r}); print(chr(27) + '[31mred' + chr(27) + '[0m'); exit(3)"
+    lines = python(tmp_path, code).split("its last lines:\n")[1].splitlines()
+    assert lines == [*(str(n) for n in range(20, 30)), "100%|###", "red"]
+
+
+def test_what_says_nothing_is_said_to_say_nothing(tmp_path: Path) -> None:
+    assert (
+        failure(tmp_path, "/bin/sh", "-c", "exit 3") == "the program '/bin/sh' ended with status 3 and printed nothing"
+    )
+
+
+def test_both_streams_are_passed_on_in_order_and_at_once(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """The program goes on only when the line that it printed can be read."""
+    fifo = tmp_path / "go"
+    os.mkfifo(fifo)
+    script = "for n in 1 2 3 4 5; do echo out $n; echo err $n >&2; done; cat go; echo done"
+    thread = threading.Thread(target=run, args=("/bin/sh", "-c", script), kwargs={"folder": tmp_path})
+    thread.start()
+    seen = ""
+    while "err 5" not in seen:
+        seen += capfd.readouterr().out
+    fifo.write_text("")
+    thread.join()
+    wanted = [f"{stream} {n}" for n in range(1, 6) for stream in ("out", "err")]
+    assert (seen + capfd.readouterr().out).splitlines() == [*wanted, "done"]
+
+
+def test_much_output_is_passed_on_whole_and_not_kept(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    size = 8 * 1024 * 1024
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with Path(os.devnull).open("wb") as nowhere:
+        tee = Tee(to=nowhere.fileno())
+        command = [sys.executable, "-c", f"import sys; sys.stdout.write('x' * {size}); print('the end')"]
+        subprocess.run(command, stdout=tee.writer, stderr=tee.writer, check=True)
+        os.close(tee.writer)
+        assert tee.last_lines().endswith("xthe end")
+        assert len(tee._kept) <= KEPT
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < size // 1024
+    run("/bin/sh", "-c", "head -c 1000000 /dev/zero | tr '\\0' x; echo", folder=tmp_path)
+    assert len(capfd.readouterr().out) == 1_000_001
+
+
+def test_a_line_whose_beginning_is_forgotten_is_not_told(tmp_path: Path) -> None:
+    told = python(tmp_path, f"print('s' * {2 * KEPT}); print('the end'); exit(1)")
+    assert told.endswith("its last lines:\nthe end")
+
+
+def test_what_it_leaves_running_does_not_hold_the_trainer_up(tmp_path: Path) -> None:
+    """Its end counts, not that of the pipe; what the child says later is passed on still."""
+    fifo = tmp_path / "go"
+    os.mkfifo(fifo)
+    told = failure(tmp_path, "/bin/sh", "-c", "(cat go; echo late) & echo soon; exit 4")
+    assert told.endswith("ended with status 4; its last lines:\nsoon")
+    fifo.write_text("")
+
+
+def test_a_program_that_closes_its_output_goes_on(tmp_path: Path) -> None:
+    run("/bin/sh", "-c", "exec >&- 2>&-; touch begun", folder=tmp_path)
+    assert (tmp_path / "begun").exists()
+    assert failure(tmp_path, "/bin/sh", "-c", "exec >&- 2>&-; exit 5").endswith("status 5 and printed nothing")
+
+
+def test_a_log_that_nobody_reads_does_not_hold_the_program_up() -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    tee = Tee(to=writer)
+    subprocess.run(["/bin/echo", "hello"], stdout=tee.writer, check=True)
+    os.close(tee.writer)
+    assert tee.last_lines() == "hello"
+    os.close(writer)
 
 
 def test_being_told_to_stop_reaches_it_and_what_it_started(tmp_path: Path) -> None:
