@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 
 from slipway import contract
 from slipway.api import reproduce
@@ -171,16 +172,32 @@ def test_suspended_means_that_no_pod_runs(world: World) -> None:
 
 
 def test_suspending_a_run_that_has_begun_takes_its_pod(world: World) -> None:
-    team = world.team()
+    team = world.team(store=False)
     team.play("train", hangs)
-    team.run()
+    team.run(activeDeadline="1h")
+    began = team.run_until("Pending", reason="StoreMissing")
+    assert began["status"]["deadlineSince"] == began["metadata"]["creationTimestamp"]
+    time.sleep(2)
+    team.config_map(contract.store_object_name("default"))
     team.run_until("Queued")
-    team.run(suspend=True)
-    team.run_until("Suspended")
+    # what it waited for is gone of its time, until it is resumed
+    assert (team.get(JOBS, "digits-1") or {})["spec"]["activeDeadlineSeconds"] < 3600
+    team.run(activeDeadline="1h", suspend=True)
+    assert "deadlineSince" not in team.run_until("Suspended")["status"]
     team.gone(PODS)
     team.play("train", trains_well)
-    team.run(suspend=False)
-    team.run_until("Succeeded")
+    team.run(activeDeadline="1h", suspend=False)
+    done = team.run_until("Succeeded")
+    assert done["status"]["deadlineSince"] > began["status"]["deadlineSince"]
+    assert (team.get(JOBS, "digits-1") or {})["spec"]["activeDeadlineSeconds"] == 3600
+
+
+def test_a_run_that_waits_for_something_has_a_clock_too(world: World) -> None:
+    team = world.team(store=False)
+    team.run(activeDeadline="3s")
+    failed = team.run_until("Failed", reason="DeadlineExceeded")
+    assert "slipway-store-default" in failed["status"]["message"]
+    assert not team.all(JOBS)
 
 
 def test_a_place_that_the_namespace_was_not_given(world: World) -> None:

@@ -27,7 +27,7 @@ def training_run(name: str = "digits-1", *, uid: str | None = None, **spec: Any)
     """A TrainingRun with the defaults that the API server writes; ``spec`` replaces or adds fields of the spec."""
     meta: dict[str, Any] = {"name": name, "namespace": NAMESPACE}
     if uid:
-        meta |= {"uid": uid, "generation": 1}
+        meta |= {"uid": uid, "generation": 1, "creationTimestamp": T0}
     return {
         "apiVersion": API_VERSION,
         "kind": "TrainingRun",

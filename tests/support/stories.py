@@ -260,7 +260,17 @@ def compare(log: Sequence[str], golden: Path) -> None:
 
 
 _TIMES = frozenset(
-    {"startTime", "completionTime", "startedAt", "finishedAt", "verifiedAt", "lastTransitionTime", "at", "seenAt"}
+    {
+        "startTime",
+        "completionTime",
+        "startedAt",
+        "finishedAt",
+        "verifiedAt",
+        "lastTransitionTime",
+        "at",
+        "seenAt",
+        "deadlineSince",
+    }
 )
 
 

@@ -369,8 +369,9 @@ class TrainingRunSpec(Model):
     backoff_limit: int = Field(default=2, ge=0, le=20)
     """How often a failed attempt is tried again; a mistake that cannot pass by itself is not tried again."""
     active_deadline: Deadline | None = None
-    """The longest that the whole run may take, attempts and waiting included. A suspended run's clock stands still, and
-    begins anew when it goes on."""
+    """The longest that the whole run may take from its creation on: attempts are included, and waiting for a Dataset, a
+    version, an S3 place or a node. Nothing counts while it is suspended, and the clock begins anew when it goes on
+    (``status.deadlineSince``)."""
     ttl_after_finished: WholeSeconds | None = None
     """When to delete the Job and its pods (with their logs) after the end; the TrainingRun itself stays."""
 
@@ -552,6 +553,9 @@ class TrainingRunStatus(Model):
     job: str | None = None
     start_time: Time | None = None
     completion_time: Time | None = None
+    deadline_since: Time | None = None
+    """Since when ``spec.activeDeadline`` counts: the run's creation, or when it was resumed; absent while it is
+    suspended."""
     attempts: int = 0
     """Pods that were started for this run. It never goes down, though pods vanish."""
     last_attempt: Attempt | None = None

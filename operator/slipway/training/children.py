@@ -209,15 +209,23 @@ def job(
     )
 
 
-def job_suspend(run: Manifest, suspend: bool) -> dict[str, Any]:
-    """The one field of a Job that we change. The rest is left out on purpose: a Job's template cannot be changed, and
-    an operator with newer defaults would otherwise fail to suspend a Job that an older one made."""
+def job_suspend(run: Manifest, suspend: bool, deadline: int | None) -> dict[str, Any]:
+    """The fields of a Job that we change. The rest is left out on purpose: a Job's template cannot be changed, and
+    an operator with newer defaults would otherwise fail to suspend a Job that an older one made.
+
+    Args:
+        deadline: all the seconds that the run may take once it goes on: the Job may have been made when some of them
+            were gone by waiting.
+    """
     meta = run["metadata"]
+    changed: dict[str, Any] = {"suspend": suspend}
+    if deadline is not None:
+        changed["activeDeadlineSeconds"] = deadline
     return {
         "apiVersion": JOBS.api_version,
         "kind": JOBS.kind,
         "metadata": {"name": meta["name"], "namespace": meta["namespace"]},
-        "spec": {"suspend": suspend},
+        "spec": changed,
     }
 
 

@@ -4,13 +4,14 @@ A run that has not ended is judged by a list of rules, in order; the first that 
 verdict carries one sentence, which goes to status, conditions and Event alike.
 
 The facts that status keeps because they cannot be seen in the cluster: ``completionTime`` (the end is recorded; from
-then on nothing is changed), ``startTime``, ``attempts`` and ``lastAttempt`` (pods vanish), ``rereads``, ``data`` (a
-Dataset goes on to its next version), ``gates`` (another version becomes the champion), and the last known ``progress``
-and ``metrics``.
+then on nothing is changed), ``startTime``, ``attempts`` and ``lastAttempt`` (pods vanish), ``deadlineSince`` (nothing
+says when a run was resumed), ``rereads``, ``data`` (a Dataset goes on to its next version), ``gates`` (another version
+becomes the champion), and the last known ``progress`` and ``metrics``.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -85,6 +86,29 @@ class View:
     def name(self) -> str:
         return str(self.seen.run["metadata"]["name"])
 
+    @property
+    def has_job(self) -> bool:
+        """Whether there is a Job of this run's, whose own clock counts then."""
+        return self.seen.job is not None and owned_by(self.seen.job, self.uid)
+
+    @property
+    def clock(self) -> datetime | None:
+        """Since when the deadline counts; None where it does not."""
+        meta, status = self.seen.run["metadata"], self.seen.status
+        if self.seen.spec.active_deadline is None or self.seen.spec.suspend:
+            return None
+        if status.deadline_since is not None:
+            return parse_time(status.deadline_since)
+        # What may change of a spec is ``suspend``: one that was never changed was never suspended.
+        return parse_time(meta["creationTimestamp"]) if meta["generation"] == 1 else self.now
+
+    def left(self) -> float | None:
+        """Seconds until the deadline; None where there is none, or it does not count."""
+        whole, clock = self.seen.spec.active_deadline, self.clock
+        if whole is None or clock is None:
+            return None
+        return max(1.0, seconds(whole)) - (self.now - clock).total_seconds()
+
     def last_failure(self) -> podfacts.Trouble | None:
         """Why the newest failed pod failed."""
         memory = f"the {self.seen.spec.resources.memory} of spec.resources.memory"
@@ -113,7 +137,12 @@ def refused(observed: Observed, sentence: str, now: datetime) -> Plan | None:
 
 
 def _verdict(view: View) -> Verdict:
-    return _cut(next(verdict for rule in RULES if (verdict := rule(view))))
+    verdict = next(verdict for rule in RULES if (verdict := rule(view)))
+    left = view.left()
+    if left is not None and left > 0 and not view.has_job and verdict.outlook in ("moving", "stalled"):
+        # No Job counts, so nothing else wakes us at the deadline.
+        verdict = replace(verdict, again=left if verdict.again is None else min(left, verdict.again))
+    return _cut(verdict)
 
 
 def _cut(verdict: Verdict) -> Verdict:
@@ -263,6 +292,28 @@ def _reproduced(view: View) -> Verdict | None:
             facts=facts,
         )
     return _answered(found, reproduction.sentence(found), "done", {**facts, **_whole(view)})
+
+
+def _late(view: View) -> Verdict | None:
+    """The deadline has passed and there is no Job whose own clock would say so.
+
+    A Job that is to be made anew is made all the same: the training may be done already.
+    """
+    left = view.left()
+    if left is None or left > 0 or view.has_job:
+        return None
+    why = next(verdict for rule in RULES[RULES.index(_late) + 1 :] if (verdict := rule(view)))
+    if why.outlook == "failed" or (why.changes and view.seen.status.start_time):
+        return None
+    waited = "" if why.changes else f" once what it waited for is there. At the end: {why.message}"
+    return Verdict(
+        "Failed",
+        Reason.DEADLINE_EXCEEDED,
+        f"no Job could be made within spec.activeDeadline ({view.seen.spec.active_deadline}): apply a new TrainingRun"
+        f"{waited}",
+        "failed",
+        facts={"completion_time": rfc3339(view.now)},
+    )
 
 
 def _not_reproducible(view: View) -> Verdict | None:
@@ -444,7 +495,8 @@ def _suspend(view: View) -> Verdict | None:
     assert job is not None
     changes: tuple[Change, ...] = ()
     if bool(job["spec"].get("suspend", False)) != wanted:
-        changes = (Apply(children.job_suspend(view.seen.run, wanted), job, guarded=True),)
+        whole = view.seen.spec.active_deadline
+        changes = (Apply(children.job_suspend(view.seen.run, wanted, _whole_seconds(whole)), job, guarded=True),)
     if wanted:
         return Verdict(
             "Suspended",
@@ -546,6 +598,7 @@ RULES: Final[tuple[Callable[[View], Verdict | None], ...]] = (
     _reproduced,
     _judged,
     _result,
+    _late,
     _not_reproducible,
     _open_data,
     _open_parent,
@@ -615,14 +668,18 @@ def _rereading(view: View, *, changes: tuple[Change, ...] = (), rereads: int | N
 
 def _deadline(view: View) -> int | None:
     """Seconds that a Job may take which is made now."""
-    status, whole = view.seen.status, view.seen.spec.active_deadline
-    if whole is None:
+    total, left = _whole_seconds(view.seen.spec.active_deadline), view.left()
+    if total is None:
         return None
-    total = max(1, round(seconds(whole)))
-    if status.start_time is None:
-        return total
-    left = total - int((view.now - parse_time(status.start_time)).total_seconds())
-    return max(left, min(total, DEADLINE_FLOOR))
+    if left is None:
+        return total  # it is suspended: all of it counts from when it goes on
+    if view.seen.status.start_time is None:
+        return max(1, math.ceil(left))
+    return max(math.ceil(left), min(total, DEADLINE_FLOOR))
+
+
+def _whole_seconds(deadline: str | None) -> int | None:
+    return None if deadline is None else max(1, round(seconds(deadline)))
 
 
 def _broken(pod: Manifest) -> str:
@@ -669,6 +726,7 @@ def _plan(view: View, verdict: Verdict) -> Plan:
         "message": verdict.message,
         "job": view.name,
         "start_time": old.start_time or (_time(job_start, view.now) if job_start else None),
+        "deadline_since": rfc3339(clock) if (clock := view.clock) else None,
         "attempts": view.attempts,
         "last_attempt": view.last_attempt,
         "conditions": _conditions(seen, verdict, view.now),

@@ -490,21 +490,86 @@ def test_only_the_one_field_of_a_job_is_written_that_may_change() -> None:
     assert change.manifest["spec"] == {"suspend": True}
 
 
+def test_a_job_that_goes_on_gets_the_whole_deadline_though_it_was_made_when_some_was_gone() -> None:
+    made = job()
+    made["spec"] |= {"suspend": True, "activeDeadlineSeconds": 60}
+    (change,) = decide(seen(spec={"activeDeadline": "2h"}, job=made), NOW).changes
+    assert isinstance(change, Apply)
+    assert change.manifest["spec"] == {"suspend": False, "activeDeadlineSeconds": 7200}
+
+
+HALF = "2026-01-01T00:30:00Z"
+"""Half an hour after the creation, half an hour before now."""
+
+
 @pytest.mark.parametrize(
-    ("whole", "begun", "wanted"),
+    ("whole", "status", "generation", "wanted"),
     [
-        (None, None, None),
-        ("2h", None, 7200),
-        ("2h", "2026-01-01T00:00:00Z", 3600),
-        ("30m", "2026-01-01T00:00:00Z", DEADLINE_FLOOR),
-        ("1m", "2026-01-01T00:00:00Z", 60),
+        (None, {}, 1, None),
+        # the first Job gets what waiting has left of it
+        ("2h", {}, 1, 3600),
+        ("61m", {}, 1, 60),
+        ("2h", {"deadlineSince": HALF}, 3, 5400),
+        # resumed since the last pass
+        ("2h", {}, 3, 7200),
+        # one that is made anew gets a little more at least
+        ("2h", {"startTime": T0}, 1, 3600),
+        ("30m", {"startTime": T0}, 1, DEADLINE_FLOOR),
+        ("1m", {"startTime": T0}, 1, 60),
+        # and not less than is left since it was resumed
+        ("2h", {"startTime": T0, "deadlineSince": HALF}, 3, 5400),
     ],
 )
-def test_a_job_made_anew_gets_the_time_that_is_left(whole: str | None, begun: str | None, wanted: int | None) -> None:
-    status = {"startTime": begun} if begun else {}
-    (change,) = decide(seen(spec={"activeDeadline": whole} if whole else {}, status=status), NOW).changes
+def test_a_job_gets_the_time_that_is_left(
+    whole: str | None, status: dict[str, Any], generation: int, wanted: int | None
+) -> None:
+    observed = seen(spec={"activeDeadline": whole} if whole else {}, status=status)
+    observed.run["metadata"]["generation"] = generation
+    plan = decide(observed, NOW)
+    (change,) = plan.changes
     assert isinstance(change, Create)
     assert change.manifest["spec"].get("activeDeadlineSeconds") == wanted
+    assert isinstance(plan.status, TrainingRunStatus)
+    since = status.get("deadlineSince") or (T0 if generation == 1 else "2026-01-01T01:00:00Z")
+    assert plan.status.deadline_since == (since if whole else None)
+
+
+def test_a_run_that_waits_is_looked_at_when_its_time_is_over_and_ends_then() -> None:
+    waits: dict[str, Any] = {"spec": {"activeDeadline": "61m"}, "missing": ("slipway-store-default",)}
+    assert decide(seen(**waits), NOW).again == MISSING_EVERY
+    assert decide(seen(**waits), NOW + timedelta(seconds=55)).again == 5
+    ended = decide(seen(**waits), NOW + timedelta(seconds=60))
+    phase, reason, states = said(ended)
+    assert (phase, reason, states) == ("Failed", Reason.DEADLINE_EXCEEDED, FAILED)
+    assert ended.status is not None
+    assert ended.status.wire()["message"].startswith(
+        "no Job could be made within spec.activeDeadline (61m): apply a new TrainingRun once what it waited for is "
+        "there. At the end: this namespace was not given the S3 place"
+    )
+    assert ended.changes == ()
+    # also where the Job's name is somebody else's; and not while it is suspended, or where its Job may be made anew
+    taken = seen(spec={"activeDeadline": "10m"}, job=job(owner=None))
+    assert said(decide(taken, NOW))[1] == Reason.DEADLINE_EXCEEDED
+    rests = seen(spec={"activeDeadline": "10m", "suspend": True}, missing=("slipway-store-default",))
+    assert said(decide(rests, NOW))[1] == Reason.STORE_MISSING
+    late = seen(spec={"activeDeadline": "10m"})
+    assert said(decide(late, NOW))[1] == Reason.DEADLINE_EXCEEDED, "nobody was there to make it in time"
+    anew = seen(spec={"activeDeadline": "10m"}, status={"startTime": T0})
+    assert said(decide(anew, NOW))[1] == Reason.PENDING
+    gone = seen(spec={"activeDeadline": "10m"}, status={"startTime": T0}, missing=("slipway-store-default",))
+    assert said(decide(gone, NOW))[1] == Reason.DEADLINE_EXCEEDED
+
+
+def test_the_clock_stands_still_while_a_run_is_suspended_and_begins_anew() -> None:
+    had = {"deadlineSince": T0}
+    rests = decide(seen(spec={"activeDeadline": "2h", "suspend": True}, status=had, job=job()), NOW).status
+    assert isinstance(rests, TrainingRunStatus)
+    assert rests.deadline_since is None
+    resumed = seen(spec={"activeDeadline": "2h"}, status=rests.wire(), job=job())
+    resumed.run["metadata"]["generation"] = 3
+    goes_on = decide(resumed, NOW).status
+    assert isinstance(goes_on, TrainingRunStatus)
+    assert goes_on.deadline_since == "2026-01-01T01:00:00Z"
 
 
 def test_an_unreadable_result_is_asked_for_twice_counted_before_the_job_is_deleted() -> None:
