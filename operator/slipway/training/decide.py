@@ -770,15 +770,14 @@ def _after_the_end(seen: Observed, now: datetime) -> Plan:
         }
     )
     ttl, end = seen.spec.ttl_after_finished, seen.status.completion_time
-    if ttl is None or end is None or seen.job is None or not owned_by(seen.job, seen.run["metadata"]["uid"]):
+    gone = jobfacts.drop(seen.job, seen.run["metadata"]["uid"])
+    if ttl is None or end is None or not gone:
         return Plan(status=status)
     left = seconds(ttl) - (now - parse_time(end)).total_seconds()
     if left > 0:
         return Plan(status=status, again=left)
-    if podfacts.leaving(seen.job):
-        return Plan(status=status)  # it was told already, and somebody's finalizer holds it
     return Plan(
-        changes=(delete(JOBS, seen.job),),
+        changes=gone,
         status=status,
         events=(
             Event(

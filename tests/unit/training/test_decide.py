@@ -599,6 +599,11 @@ def test_the_job_goes_after_its_time_and_not_before() -> None:
     assert (early.changes, early.again) == ((), 1800)
     late = decide(seen(spec={"ttlAfterFinished": "1h"}, status=done, job=job()), NOW + timedelta(seconds=1800))
     assert [type(c) for c in late.changes] == [Delete]
+    # a finalizer, or a person's foreground deletion, holds it: it was told once, and so was the Event
+    held = job()
+    held["metadata"]["deletionTimestamp"] = T0
+    going = decide(seen(spec={"ttlAfterFinished": "1h"}, status=done, job=held), NOW + timedelta(seconds=1800))
+    assert (going.changes, going.events) == ((), ())
     never = decide(seen(status=done, job=job()), NOW + timedelta(days=999))
     assert (never.changes, never.again) == ((), None)
     strange = decide(seen(spec={"ttlAfterFinished": "1h"}, status=done, job=job(owner=None)), NOW + timedelta(days=1))
