@@ -70,15 +70,6 @@ async def test_children_then_status_then_annotation_then_events(kube: FakeKube) 
     assert [e["reason"] for e in kube.events] == ["Running"]
 
 
-async def test_what_was_told_to_go_is_not_told_again(kube: FakeKube) -> None:
-    """Something holds it (a finalizer): each DELETE would be a write, and each write another look at once."""
-    kube.edit(CONFIG_MAPS, "team", "old", lambda o: o["metadata"].update(deletionTimestamp="2026-01-01T00:00:00Z"))
-    old = kube.find(CONFIG_MAPS, "team", "old")
-    assert old is not None
-    assert await act(kube, subject(kube), Plan(changes=(delete(CONFIG_MAPS, old),)), NOW, "me") == 0
-    assert kube.log == []
-
-
 async def test_a_plan_that_is_carried_out_again_writes_nothing(kube: FakeKube) -> None:
     await act(kube, subject(kube), whole_plan(kube), NOW, "me")
     kube.log.clear()
