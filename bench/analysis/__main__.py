@@ -56,24 +56,29 @@ def table(played: list[Played], rollouts: int, seed: int) -> Report:
     for one in played:
         for rule in RULES:
             outcome = one.outcomes[rule]
-            median = outcome.percentile(outcome.requests, 50)
             first = rule == RULES[0]
+            requests, times = (
+                [outcome.percentile(of, q) for q in (50, 95)] for of in (outcome.requests, outcome.second)
+            )
             rows.append(
                 [
                     one.name if first else "",
                     rule,
                     *(f"{100 * outcome.share(verdict):.1f}" for verdict in (ABORTED, PROMOTED, UNDECIDED)),
-                    _pair(median, outcome.percentile(outcome.requests, 95), _count),
-                    _pair(outcome.percentile(outcome.second, 50), outcome.percentile(outcome.second, 95), _time),
-                    _count(one.best) if first and one.best else "",
-                    f"{median / one.best:.2f}" if first and one.best and median is not None else "",
+                    _pair(requests, _count),
+                    _pair(times, _time),
+                    *(_beside(requests, one.best, _count) if first else ("", "")),
+                    *(_beside(times, one.best_time, _time) if first else ("", "")),
                 ]
             )
         for sentence, met in one.promises:
             report.bar(sentence, met)
     report.table(
         "Requests are the candidate's, until the verdict; median and 95th percentile of the rollouts that got one.",
-        ["case", "rule", "aborted %", "promoted %", "undecided %", "requests", "time", "best possible", "ours / best"],
+        [
+            *("case", "rule", "aborted %", "promoted %", "undecided %", "requests", "time"),
+            *("fewest requests", "ours / fewest", "shortest time", "ours / shortest"),
+        ],
         rows,
     )
     apart = [one for one in played if one.name.startswith("equal versions in the morning")]
@@ -89,8 +94,15 @@ def table(played: list[Played], rollouts: int, seed: int) -> Report:
     return report
 
 
-def _pair(median: float | None, most: float | None, form: Callable[[float], str]) -> str:
-    return "" if median is None or most is None else f"{form(median)} / {form(most)}"
+def _pair(of: list[float | None], form: Callable[[float], str]) -> str:
+    return "" if None in of else " / ".join(form(value) for value in of if value is not None)
+
+
+def _beside(of: list[float | None], best: float | None, form: Callable[[float], str]) -> tuple[str, str]:
+    """The best possible, and how many times as much the median and the 95th percentile are."""
+    if not best:
+        return "", ""
+    return form(best), _pair([value and value / best for value in of], lambda value: f"{value:.2f}")
 
 
 def _count(n: float) -> str:

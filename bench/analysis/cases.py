@@ -38,6 +38,10 @@ class Case:
     """An abort is an error, and may happen in 5 % of the rollouts."""
     must_abort: float = 0.0
     """This share of the rollouts has to be aborted."""
+    switch: int | None = None
+    """Where the stable version loses all its traffic, and the candidate is held against what it showed before."""
+    false_pass: bool = False
+    """Passing is an error, and may happen in 5 % of the rollouts."""
 
 
 def always(value: float) -> Over:
@@ -110,6 +114,77 @@ def _heavier(t: float) -> float:
 
 def _better_by_day(t: float) -> float:
     return 0.01 - 0.009 * _by_day(t)
+
+
+def _switched(
+    name: str,
+    rps: float,
+    before: int,
+    stable: float,
+    candidate: float,
+    *,
+    margin: float = 0.01,
+    weight: float = 0.0,
+    seconds: int = HOUR,
+    passing_ends: bool = True,
+    false_abort: bool = False,
+    false_pass: bool = False,
+    must_abort: float = 0.0,
+) -> Case:
+    """A switch after ``before`` seconds; times and requests count from there, but where there was a canary before."""
+    return Case(
+        f"after a switch: {name}",
+        margin,
+        always(rps),
+        lambda t: weight if t < before else 1.0,
+        always(stable),
+        always(candidate),
+        seconds=before + seconds,
+        switch=before,
+        harm_from=None if weight else before,
+        steps=(before,),
+        passing_ends=passing_ends,
+        false_abort=false_abort,
+        false_pass=false_pass,
+        must_abort=must_abort,
+    )
+
+
+def after_switch() -> list[Case]:
+    """What the stable version showed before is all that there is of it."""
+    return [
+        _switched(
+            "equal versions, 0.1% errors, 20 requests/s, a minute before it, tolerated 1%", 20, 60, 0.001, 0.001,
+            false_abort=True,
+        ),
+        _switched(
+            "equal versions, 1% errors, 1 request/s, 20 s before it, tolerated 1%", 1, 20, 0.01, 0.01,
+            false_abort=True,
+        ),
+        _switched(
+            "exactly what is tolerated: 2% errors against 1%, 20 requests/s, a minute before it, tolerated 1%",
+            20, 60, 0.01, 0.02, false_abort=True, false_pass=True,
+        ),
+        _switched(
+            "exactly what is tolerated, as above, 10 minutes before it", 20, 600, 0.01, 0.02,
+            false_abort=True, false_pass=True,
+        ),
+        _switched(
+            "exactly what is tolerated, as above, 10 minutes at 10% before it, looks for an hour", 20, 600, 0.01, 0.02,
+            weight=0.1, passing_ends=False, false_abort=True,
+        ),
+        _switched(
+            "5.1% errors against 0.1%, 1 request/s, 20 s before it, tolerated 1%", 1, 20, 0.001, 0.051,
+            false_pass=True,
+        ),
+        _switched(
+            "25% errors against 20%, 1 request/s, 20 s before it, tolerated 1%", 1, 20, 0.2, 0.25, false_pass=True,
+        ),
+        _switched(
+            "5% errors against 0.1%, 20 requests/s, a minute before it, tolerated 1%", 20, 60, 0.001, 0.05,
+            must_abort=0.99,
+        ),
+    ]  # fmt: skip
 
 
 def cases() -> list[Case]:
@@ -275,4 +350,5 @@ def cases() -> list[Case]:
             harm_from=HOUR // 2,
             must_abort=0.99,
         ),
+        *after_switch(),
     ]

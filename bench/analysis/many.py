@@ -1,4 +1,4 @@
-"""``TwoSample`` for thousands of rollouts at once: the same arithmetic in numpy, column by column.
+"""``TwoSample``, and ``OneSample`` after a switch, for thousands of rollouts at once: the same arithmetic in numpy.
 
 The rule itself is ``slipway.serving.analysis.sequential``, and all constants are taken from there; a unit test plays
 random streams to both and compares what comes out. A look of 2,000 rollouts takes milliseconds here, a second there.
@@ -56,7 +56,7 @@ class _Bets:
 
 
 class Many:
-    """As many ``TwoSample`` as there are rollouts; ``see`` changes them in place."""
+    """As many ``TwoSample`` as there are rollouts, ``OneSample`` after ``switch``; ``see`` changes them in place."""
 
     def __init__(self, rollouts: int, margin: float, *, harm: bool = True, no_harm: bool = True) -> None:
         self.margin = margin
@@ -64,9 +64,18 @@ class Many:
         self.seen = np.zeros((rollouts, 2, 2), np.int64)  # side, (n, bad)
         self.bets_harm = _Bets.start(rollouts, rule._LATE) if harm else None
         self.bets_no_harm = _Bets.start(rollouts, 0.0) if no_harm else None
+        self.past: Floats | None = None  # rollouts x (low, bound)
+        self.own = np.zeros((rollouts, 2), np.int64)  # the candidate's (n, bad) since the switch
+
+    def switch(self, past: Floats) -> None:
+        """The stable versions have no traffic any more: ``past`` holds ``low`` and ``bound`` of each ``OneSample``."""
+        self.past = past
 
     def see(self, blocks: Ints) -> None:
         """``blocks``: rollouts x (stable_n, stable_bad, candidate_n, candidate_bad)."""
+        if self.past is not None:
+            self._see_one(blocks[:, 2:], self.past)
+            return
         block = self.open + blocks
         closed = (block[:, 0] > 0) & (block[:, 2] > 0)
         self.open = np.where(closed[:, None], 0, block)
@@ -82,6 +91,34 @@ class Many:
             seen = np.where(many[:, None, None], seen // 2, seen)
         self.seen[rows] = seen
 
+    def _see_one(self, block: Ints, past: Floats) -> None:
+        rows = np.flatnonzero(block[:, 0] > 0)
+        if not len(rows):
+            return
+        block, own = block[rows], self.own[rows]
+        rate = (own[:, 1] + rule._PRIOR_BAD) / (own[:, 0] + rule._PRIOR_N)
+        for harm, bets in ((True, self.bets_harm), (False, self.bets_no_harm)):
+            if bets is not None:
+                bound = np.clip(past[rows, int(harm)], rule._NOTHING, 1 - rule._EDGE if harm else rule._WIDEST)
+                factors = self._ratios(block, bound, rate, harm=harm)
+                factors[past[rows, 1] >= 1] *= not harm
+                bets.see(rows, block[:, 0], factors)
+        self.own[rows] += block
+
+    def _ratios(self, block: Ints, bound: Floats, own: Floats, *, harm: bool) -> Floats:
+        """As ``OneSample._factors``."""
+        limit = np.minimum(bound, 1 - rule._EDGE)[:, None]
+        factors = np.array([*rule._FACTORS, rule._SMALL_FACTOR, rule._LEAST_FACTOR])
+        odds = limit / (1 - limit) * (factors if harm else 1 / factors)
+        rate = odds / (1 + odds)
+        rate[:, -1] = np.maximum(rate[:, -1], own) if harm else np.minimum(rate[:, -1], own)
+        rate = np.clip(rate, rule._EDGE, 1 - rule._EDGE)
+        bets = (rate > limit) if harm else (rate < limit)
+        if harm:
+            bets &= (bound < 1 - rule._EDGE)[:, None]
+        ratio = _log_ratio(block[:, 0, None].astype(float), block[:, 1, None].astype(float), rate, bound[:, None])
+        return np.where(bets, ratio, 0.0)
+
     def next_step(self) -> None:
         """In all rollouts."""
         self.open[:] = 0
@@ -92,7 +129,8 @@ class Many:
 
     def keep(self, rows: NDArray[np.bool_]) -> None:
         """Forget the other rollouts."""
-        self.open, self.seen = self.open[rows], self.seen[rows]
+        self.open, self.seen, self.own = self.open[rows], self.seen[rows], self.own[rows]
+        self.past = self.past[rows] if self.past is not None else None
         for bets in (self.bets_harm, self.bets_no_harm):
             if bets is not None:
                 bets.keep(rows)

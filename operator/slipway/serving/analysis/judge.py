@@ -11,13 +11,17 @@ from typing import Final
 
 from slipway.api.deployment import Evidence, MetricAnalysis, Tally
 from slipway.serving.analysis.look import Counts, Side, add
-from slipway.serving.analysis.sequential import Block, OneSample, TwoSample, upper_bound
+from slipway.serving.analysis.sequential import Block, OneSample, TwoSample, bounds
 
 ALPHA: Final = 0.05
 """The chance that a rollout of a candidate that does no harm is aborted, however often one looks; and that one which
-does harm passes. Shared by the metrics."""
-_REFERENCE_LEVEL: Final = 0.01
-"""The chance that the stable version's own rate lies above the bound that is taken from before the switch."""
+does harm passes a step. Shared by the metrics, and by what can go wrong with each: the two below."""
+_COMPARED: Final = 0.04
+"""Of it, for the comparison, over all steps and before and after a switch together."""
+_PAST: Final = 0.01
+"""Of it, for the bounds of the stable version's rate before a switch."""
+_SAME: Final = 1e-9
+"""Bounds that differ by less are the same: the last digit of a logarithm is the machine's."""
 _MOST: Final = 1e9
 """Evidence beyond this is written as this."""
 
@@ -42,13 +46,27 @@ def needed(metrics: int) -> float:
     """The e-value at which a verdict is given (Ville's inequality; the metrics share ``ALPHA``).
 
     >>> needed(1), needed(2)
-    (20.0, 40.0)
+    (25.0, 50.0)
     """
-    return round(max(1, metrics) / ALPHA, 6)
+    return round(max(1, metrics) / _COMPARED, 6)
+
+
+def before_switch(stable: Tally, bar: float) -> tuple[float, float]:
+    """Between which two numbers the stable version's rate lay before it lost its traffic. For a metric of a rollout at
+    whose ``bar`` verdicts are given, this and the comparison err together at most as often as ``ALPHA`` allows:
+
+    >>> [1 / needed(metrics) + _PAST / _COMPARED / needed(metrics) for metrics in (1, 2)]
+    [0.05, 0.025]
+    >>> low, high = before_switch(Tally(n=20), needed(1))
+    >>> low, round(high, 3)
+    (0.0, 0.284)
+    """
+    return bounds(stable.n, stable.bad, _PAST / _COMPARED / bar)
 
 
 def look_back(before: Sequence[MetricAnalysis], watched: Iterable[Watched], stable: Counts) -> list[MetricAnalysis]:
-    """What the stable version showed while it had the traffic, for a look back after a switch."""
+    """What is known of metrics that are not judged now, with what the stable version showed: for a look back after a
+    switch."""
     known = {entry.metric: entry for entry in before}
     made = []
     for metric in watched:
@@ -89,16 +107,13 @@ def judge(
     ]
 
 
-def next_step(entries: Iterable[MetricAnalysis], *, switches: bool) -> list[MetricAnalysis]:
-    """The analysis as a new step begins: it must show anew that there is no harm, while evidence of harm stays.
-
-    Args:
-        switches: the step takes all traffic from the stable version: another test begins.
-    """
+def next_step(entries: Iterable[MetricAnalysis]) -> list[MetricAnalysis]:
+    """The analysis as a new step begins: it must show anew that there is no harm, while evidence of harm stays, also
+    over a switch."""
     made = []
     for entry in entries:
         evidence, text = Evidence(), ""
-        if not switches and (found := _load(entry.test)):
+        if found := _load(entry.test):
             test = found.next_step()
             evidence, text = Evidence(harm=_text(test.harm), no_harm=_text(test.no_harm)), _dump(test)
         made.append(
@@ -115,11 +130,20 @@ def _judged(
     reference = entry.reference
     if not (switched or metric.alone):
         reference = _sum(reference, stable)
+    found = _load(entry.test)
     test: TwoSample | OneSample
-    if metric.alone or (switched and reference and reference.n):
-        test = _one(entry, metric, reference).see(candidate.n, candidate.bad)
+    if metric.alone or switched:
+        low, high = (0.0, 0.0) if metric.alone else before_switch(reference or Tally(), bar)
+        low, high = min(1.0, low + metric.margin), min(1.0, high + metric.margin)
+        one = _one(found, low, high, metric.margin)
+        test, goes_on = (one or OneSample.start(high, low)).see(candidate.n, candidate.bad), one is not None
     else:
-        test = _two(entry, metric).see(Block(stable.n, stable.bad, candidate.n, candidate.bad))
+        two = _two(found, metric.margin)
+        block = Block(stable.n, stable.bad, candidate.n, candidate.bad)
+        test, goes_on = (two or TwoSample.start(metric.margin)).see(block), two is not None
+    if found is not None and not goes_on:
+        # A person changed what is tolerated: another question, and what was shown of the one before says nothing of it.
+        entry = MetricAnalysis(metric=entry.metric)
     seen = entry.model_copy(
         update={
             "stable": add(entry.stable, stable),
@@ -138,26 +162,35 @@ def _verdict(seen: MetricAnalysis, metric: Watched, test: TwoSample | OneSample,
     # What was shown once in this step stays shown: the guarantee is about all looks together.
     if test.harm >= bar or seen.verdict == "Harm":
         return "Harm"
-    other = seen.stable.n if compared and not metric.alone else metric.least
+    other = metric.least if metric.alone else _other(seen, compared=compared).n
     enough = min(seen.candidate.n, other) >= metric.least
     if enough and (test.no_harm >= bar or seen.verdict == "NoHarm"):
         return "NoHarm"
     return "Undecided" if seen.candidate.n and other else "NoTraffic"
 
 
-def _one(entry: MetricAnalysis, metric: Watched, reference: Tally | None) -> OneSample:
-    found = _load(entry.test)
-    if isinstance(found, OneSample):
-        return found
-    base = upper_bound(reference.n, reference.bad, _REFERENCE_LEVEL) if reference and not metric.alone else 0.0
-    return OneSample.start(min(1.0, base + metric.margin))
+def _other(seen: MetricAnalysis, *, compared: bool) -> Tally:
+    """What the candidate is held against: the stable version in this step, or before the switch."""
+    return seen.stable if compared else seen.reference or Tally()
 
 
-def _two(entry: MetricAnalysis, metric: Watched) -> TwoSample:
-    found = _load(entry.test)
-    if isinstance(found, TwoSample):
+def _one(found: TwoSample | OneSample | None, low: float, high: float, margin: float) -> OneSample | None:
+    """The test against a number as it was; where the stable version just lost its traffic, with the evidence of harm
+    from before. None where there is none of this question."""
+    if isinstance(found, OneSample) and _same(found.bound, high) and _same(found.low, low):
         return found
-    return TwoSample.start(metric.margin)
+    if isinstance(found, TwoSample) and _same(found.margin, margin):
+        return found.against_past(low, high)
+    return None
+
+
+def _two(found: TwoSample | OneSample | None, margin: float) -> TwoSample | None:
+    """As of ``_one``. A way back from all traffic comes only of a spec that was changed."""
+    return found if isinstance(found, TwoSample) and _same(found.margin, margin) else None
+
+
+def _same(a: float, b: float) -> bool:
+    return abs(a - b) <= _SAME
 
 
 def _load(text: str) -> TwoSample | OneSample | None:
@@ -210,8 +243,14 @@ def _sentence(seen: MetricAnalysis, metric: Watched, switched: bool) -> str:
     mine = _percent(seen.candidate)
     if metric.alone:
         return f"{seen.metric} {mine}, {_number(metric.margin)} allowed"
-    other, when = (seen.reference or Tally(), " before the switch") if switched else (seen.stable, "")
-    return f"{seen.metric} {mine} against {_percent(other)}{when}"
+    other = _other(seen, compared=not switched)
+    if not switched:
+        return f"{seen.metric} {mine} against {_percent(other)}"
+    told = f"{seen.metric} {mine} against {_percent(other)} before the switch"
+    # It gets no more: what there is must do, or a person says what follows (docs/analysis.md).
+    return (
+        told if other.n >= metric.least else f"{told}, too few to pass: {other.n} requests, minSamples {metric.least}"
+    )
 
 
 def _percent(tally: Tally) -> str:

@@ -28,6 +28,13 @@ set of pairs of rates) that minimises n_s KL(a_s, o_s) + n_c KL(a_c, o_c)::
 4. Products of such S over blocks are nonnegative supermartingales. So is a mixture of them with weights fixed in
    advance, also if some begin late and wait in a reserve until then. Ville's inequality gives the guarantee.
 
+**Without the stable version's traffic** (after a switch) the candidate is compared with bounds of what the stable
+version showed before (``bounds``): ``harm`` bets against the upper one, ``no_harm`` against the lower one. Let A be the
+event that the stable version's rate lies within them, 1 - P(A) <= beta. The bounds are known when the switch comes, so
+``harm``, multiplied from then on by the indicator of A, stays a nonnegative supermartingale that begins with 1 before
+the switch: P(``harm`` ever reaches 1/alpha) <= alpha + beta, before and after the switch together. The same holds for
+``no_harm``, which begins anew. What no test can know is whether the stable version would have stayed as it was.
+
 Sources: 1 to 3 are R. Turner, A. Ly, P. Grünwald, "Generic E-variables for exact sequential k-sample tests that allow
 for optional stopping" (arXiv:2106.02693) and R. Turner, P. Grünwald, "Exact anytime-valid confidence intervals for
 contingency tables and beyond" (arXiv:2203.09785); the mixture over beginnings is in J. Shin, A. Ramdas, A. Rinaldo,
@@ -208,10 +215,7 @@ class TwoSample:
 
     @classmethod
     def start(cls, margin: float) -> TwoSample:
-        """No evidence: both e-values are 1. Raises ValueError for a margin below 0.
-
-        XX
-        """
+        """No evidence: both e-values are 1. Raises ValueError for a margin below 0."""
         if not margin >= 0:
             raise ValueError(f"the margin is a proportion, 0 or more, not {margin}")
         return cls(margin, Block(), Block(), _Bets.start(_LATE), _Bets.start(0))
@@ -246,6 +250,18 @@ class TwoSample:
         """
         return replace(self, open=Block(), bets_harm=self.bets_harm.next_step(), bets_no_harm=_Bets.start(0))
 
+    def against_past(self, low: float, high: float) -> OneSample:
+        """The stable version has no traffic any more: what of the stake of ``harm`` is left, in play or waiting, is bet
+        on against the bounds of its past. It stays one fair bet over the whole rollout, so nothing is added to the
+        level but the chance that the bounds are wrong.
+
+        >>> before = TwoSample.start(0.01).see(Block(9000, 10, 1000, 1))
+        >>> after = before.against_past(0.0105, 0.0125)
+        >>> after.harm == before.harm < 1, after.no_harm == TwoSample.start(0.01).no_harm
+        (True, True)
+        """
+        return replace(OneSample.start(high, low), bets_harm=self.bets_harm)
+
     @property
     def harm(self) -> float:
         """The e-value against "candidate - stable <= margin"."""
@@ -258,14 +274,13 @@ class TwoSample:
 
     def dump(self) -> str:
         """All of the state in at most 300 characters: ``load`` gives back an equal test."""
-        return _pack(
-            self.margin, (*astuple(self.open), *astuple(self.seen)), *_flat(self.bets_harm), *_flat(self.bets_no_harm)
-        )
+        rest = (*_flat(self.bets_harm), *_flat(self.bets_no_harm))
+        return _pack((self.margin,), (*astuple(self.open), *astuple(self.seen)), *rest)
 
     @classmethod
     def load(cls, text: str) -> TwoSample:
         """The test that ``dump`` wrote. Raises ValueError for any other text."""
-        margin, (counts, harm, no_harm) = _unpack(text, 8, _BETS, _BETS)
+        (margin,), (counts, harm, no_harm) = _unpack(text, 1, 8, _BETS, _BETS)
         return cls(margin, Block(*counts[:4]), Block(*counts[4:]), _bets(harm), _bets(no_harm))
 
     def _factors(self, block: Block, *, harm: bool) -> list[float]:
@@ -288,6 +303,8 @@ class OneSample:
     """A rate against a fixed bound: disagreement in a shadow, or after a switch, when the stable gets no traffic.
 
     The same bets as those of ``TwoSample``, with nothing to project: of the rates up to the bound it is nearest itself.
+    Where the bound is known to within two numbers only, ``harm`` bets against the larger one, ``bound``, and
+    ``no_harm`` against the smaller one, ``low``: each keeps its promise wherever between them the true one lies.
 
     >>> test = OneSample.start(bound=0.01)
     >>> test.see(1000, 40).harm > 20, test.see(1000, 1).no_harm > 20
@@ -296,20 +313,30 @@ class OneSample:
     (True, True)
     >>> OneSample.load(test.see(1000, 40).dump()) == test.see(1000, 40)
     True
+
+    20 requests of the stable version, none bad: its rate may have been 0 or 28 %. With a margin of 1 % a candidate with
+    5 % is then neither shown to be harmful nor harmless:
+
+    >>> low, high = bounds(20, 0, 0.01)
+    >>> test = OneSample.start(high + 0.01, low + 0.01).see(1000, 50)
+    >>> test.harm < 1, test.no_harm < 1
+    (True, True)
     """
 
     bound: float
+    low: float
     n: int
     bad: int
     bets_harm: _Bets
     bets_no_harm: _Bets
 
     @classmethod
-    def start(cls, bound: float) -> OneSample:
-        """No evidence. Raises ValueError for a bound below 0."""
-        if not bound >= 0:
-            raise ValueError(f"the bound is a proportion, 0 or more, not {bound}")
-        return cls(bound, 0, 0, _Bets.start(_LATE), _Bets.start(0))
+    def start(cls, bound: float, low: float | None = None) -> OneSample:
+        """No evidence. Without ``low`` the bound is known. Raises ValueError for a bound below 0 or below ``low``."""
+        low = bound if low is None else low
+        if not bound >= low >= 0:
+            raise ValueError(f"the bound is a proportion, 0 or more, and not below {low}, not {bound}")
+        return cls(bound, low, 0, 0, _Bets.start(_LATE), _Bets.start(0))
 
     def see(self, n: int, bad: int) -> OneSample:
         """With ``n`` requests more, of which ``bad`` were bad."""
@@ -319,6 +346,7 @@ class OneSample:
             return self
         return OneSample(
             self.bound,
+            self.low,
             self.n + n,
             self.bad + bad,
             self.bets_harm.see(n, self._factors(n, bad, harm=True)),
@@ -336,55 +364,63 @@ class OneSample:
 
     @property
     def no_harm(self) -> float:
-        """The e-value against "rate >= bound"."""
+        """The e-value against "rate >= low"."""
         return self.bets_no_harm.value
 
     def dump(self) -> str:
         """All of the state: ``load`` gives back an equal test."""
-        return _pack(self.bound, (self.n, self.bad), *_flat(self.bets_harm), *_flat(self.bets_no_harm))
+        rest = (*_flat(self.bets_harm), *_flat(self.bets_no_harm))
+        return _pack((self.bound, self.low), (self.n, self.bad), *rest)
 
     @classmethod
     def load(cls, text: str) -> OneSample:
         """The test that ``dump`` wrote. Raises ValueError for any other text."""
-        bound, ((n, bad), harm, no_harm) = _unpack(text, 2, _BETS, _BETS)
-        return cls(bound, n, bad, _bets(harm), _bets(no_harm))
+        (bound, low), ((n, bad), harm, no_harm) = _unpack(text, 2, 2, _BETS, _BETS)
+        return cls(bound, low, n, bad, _bets(harm), _bets(no_harm))
 
     def _factors(self, n: int, bad: int, *, harm: bool) -> list[float]:
         """log S of each alternative."""
         if harm and self.bound >= 1:
             return [0.0] * len(_WEIGHTS)
-        bound = min(max(self.bound, _NOTHING), 1 - _EDGE if harm else _WIDEST)
+        bound = min(max(self.bound if harm else self.low, _NOTHING), 1 - _EDGE if harm else _WIDEST)
         rates = _alternatives(bound, 0.0, _rate(self.n, self.bad), harm=harm)
         return [0.0 if rate is None else _log_ratio(n, bad, rate, bound) for rate in rates]
 
 
-def upper_bound(n: int, bad: int, level: float) -> float:
-    """A bound that the rate exceeds with probability at most ``level``, whenever one looks (say 0.05).
+def bounds(n: int, bad: int, level: float) -> tuple[float, float]:
+    """Between which two numbers a rate lies: outside of them with probability at most ``level``, whenever one looks.
 
-    The largest rate that a mixture of bets (Beta(1/2, 1/2) over the alternatives) has not rejected at 1/level; H.
-    Robbins, "Statistical methods related to the law of the iterated logarithm" (1970). A little wider than Clopper and
-    Pearson's, whose level holds only for a number of requests that was fixed in advance.
+    The rates that a mixture of bets (Beta(1/2, 1/2) over the alternatives) has not rejected at 1/level; H. Robbins,
+    "Statistical methods related to the law of the iterated logarithm" (1970). A little wider than Clopper and
+    Pearson's, whose level holds only for a number of requests that was fixed in advance. Both sides together have the
+    one level: a bound is wrong only where the bet against the true rate was won.
 
-    >>> upper_bound(0, 0, 0.05)
-    1.0
-    >>> [round(upper_bound(n, n // 100, 0.05), 4) for n in (100, 1000, 10_000, 1_000_000)]
-    [0.084, 0.0262, 0.0145, 0.0105]
+    >>> bounds(0, 0, 0.05)
+    (0.0, 1.0)
+    >>> [[round(bound, 4) for bound in bounds(n, n // 100, 0.01)] for n in (20, 100, 1000, 10_000, 1_000_000)]
+    [[0.0, 0.284], [0.0, 0.1004], [0.002, 0.0286], [0.0063, 0.015], [0.0095, 0.0105]]
     """
     if not (0 <= bad <= n and 0 < level < 1):
         raise ValueError(f"0 <= bad <= n and 0 < level < 1 are needed, not bad={bad}, n={n}, level={level}")
-    if bad == n:
-        return 1.0
     mixture = math.lgamma(bad + 0.5) + math.lgamma(n - bad + 0.5) - math.lgamma(n + 1) - math.log(math.pi)
     # lgamma of 1e9 is 2e10: its last digits are 1e-5 nats.
     least = mixture + math.log(level) - 1e-15 * math.lgamma(n + 2)
-    low, high = bad / n, 1.0
+    low = _last_kept(n, bad, least, outside=0.0) if bad else 0.0
+    high = _last_kept(n, bad, least, outside=1.0) if bad < n else 1.0
+    return low, high
+
+
+def _last_kept(n: int, bad: int, least: float, outside: float) -> float:
+    """The rate farthest from ``bad / n``, towards ``outside``, whose log likelihood is not below ``least``."""
+    kept = bad / n
     for _ in range(60):
-        middle = (low + high) / 2
-        if bad * _log(middle) + (n - bad) * math.log1p(-min(middle, 1 - _EDGE / 10)) >= least:
-            low = middle
+        middle = (kept + outside) / 2
+        rate = min(max(middle, _EDGE / 10), 1 - _EDGE / 10)
+        if bad * math.log(rate) + (n - bad) * math.log1p(-rate) >= least:
+            kept = middle
         else:
-            high = middle
-    return high
+            outside = middle
+    return outside
 
 
 def project(stable_n: int, candidate_n: int, stable: float, candidate: float, margin: float) -> float:
@@ -522,13 +558,15 @@ def _bets(numbers: tuple[int, ...]) -> _Bets:
     return _Bets(numbers[:-2], numbers[-2], numbers[-1])
 
 
-def _pack(number: float, counts: tuple[int, ...], *rest: int) -> str:
-    return " ".join(["1", repr(number), *(str(n) for n in (*counts, *rest))])
+def _pack(numbers: tuple[float, ...], counts: tuple[int, ...], *rest: int) -> str:
+    return " ".join(["1", *(repr(number) for number in numbers), *(str(n) for n in (*counts, *rest))])
 
 
-def _unpack(text: str, *lengths: int) -> tuple[float, list[tuple[int, ...]]]:
+def _unpack(text: str, numbers: int, *lengths: int) -> tuple[tuple[float, ...], list[tuple[int, ...]]]:
     words = text.split(" ")
-    if words[0] != "1" or len(words) != 2 + sum(lengths):
+    if words[0] != "1" or len(words) != 1 + numbers + sum(lengths):
         raise ValueError(f"not the state of an analysis of this version: {text[:40]!r}")
-    numbers = iter([int(word) for word in words[2:]])
-    return float(words[1]), [tuple(next(numbers) for _ in range(length)) for length in lengths]
+    rest = iter([int(word) for word in words[1 + numbers :]])
+    return tuple(float(word) for word in words[1 : 1 + numbers]), [
+        tuple(next(rest) for _ in range(length)) for length in lengths
+    ]

@@ -137,7 +137,7 @@ def _advance(s: Situation, row: Row) -> Decision:
         update={
             "step": Step(index=index, of=end, started_at=rfc3339(s.now)),
             "rollout": _rollout(s, paused_at=None, message="", whole_at=_whole_at(s)),
-            "analysis": judge.next_step(s.facts.analysis, switches=(to.weight == 100) != (s.asked == 100)),
+            "analysis": judge.next_step(s.facts.analysis),
         }
     )
     so_far = _found(s) if row.event in (Event.PASSED, Event.INCONCLUSIVE) else ""
@@ -155,7 +155,7 @@ def _skip(s: Situation, row: Row) -> Decision:
         update={
             "step": step,
             "rollout": _rollout(s, full=True, paused_at=None, message=""),
-            "analysis": judge.next_step(s.facts.analysis, switches=s.asked != 100),
+            "analysis": judge.next_step(s.facts.analysis),
         }
     )
     when = "it gets 100%" if step else "it gets 100% as soon as it is ready"

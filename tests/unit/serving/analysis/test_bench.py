@@ -44,6 +44,36 @@ def test_the_twin_gives_the_same_numbers_as_the_rule(margin: float, scale: int) 
         assert [math.log(rule.no_harm) for rule in rules] == pytest.approx(np.log(twin.no_harm).tolist(), abs=2e-5)
 
 
+@pytest.mark.parametrize("scale", [1, 30, 3000])
+def test_the_twin_gives_the_same_numbers_after_a_switch(scale: int) -> None:
+    dice = np.random.default_rng(scale)
+    past = [(0.0, 0.0), (0.01, 0.3), (0.02, 0.02), (0.5, 1.0), (1.0, 1.0)]
+    before = [Block(90, 1, 10, n) for n in range(5)]
+    twin = Many(5, 0.01)
+    twin.see(np.array([[b.stable_n, b.stable_bad, b.candidate_n, b.candidate_bad] for b in before]))
+    rules = [TwoSample.start(0.01).see(block).against_past(*known) for block, known in zip(before, past, strict=True)]
+    twin.bets_no_harm = Many(5, 0.01).bets_no_harm
+    twin.switch(np.array(past))
+    for look in range(12):
+        n = dice.poisson(scale * dice.random(5))
+        bad = dice.binomial(n, dice.choice([0, 0.001, 0.05, 0.3, 1], size=5))
+        twin.see(np.stack([n * 9, n, n, bad], axis=1))
+        rules = [rule.see(*map(int, seen)) for rule, seen in zip(rules, zip(n, bad, strict=True), strict=True)]
+        if look % 5 == 4:
+            twin.next_step()
+            rules = [rule.next_step() for rule in rules]
+        assert [math.log(rule.harm) for rule in rules] == pytest.approx(np.log(twin.harm).tolist(), abs=2e-5)
+        assert [math.log(rule.no_harm) for rule in rules] == pytest.approx(np.log(twin.no_harm).tolist(), abs=2e-5)
+
+
+def test_after_a_switch_a_worse_candidate_does_not_pass_for_want_of_a_past() -> None:
+    """The audit's case: 5 points worse, 20 requests of the stable version, and 1% tolerated."""
+    case = next(case for case in cases() if case.name.startswith("after a switch: 5.1% errors"))
+    played = play(case, 100, seed=1)
+    assert played.outcomes["Slipway"].share(PROMOTED) <= 0.05
+    assert [met for _, met in played.promises] == [True]
+
+
 def test_the_twin_forgets_rollouts_that_are_over() -> None:
     twin = Many(3, 0.01)
     twin.see(np.array([[90, 0, 10, 9], [90, 0, 10, 0], [90, 0, 10, 5]]))
@@ -113,6 +143,8 @@ def test_a_broken_promise_is_told() -> None:
     assert [met for _, met in play(case, 5).promises] == [False]
     hopeless = Case("equal", 0.0, always(1), always(0.5), always(0.5), always(0.5), seconds=3, must_abort=0.99)
     assert [met for _, met in play(hopeless, 5).promises] == [False]
+    blind = Case("good", 0.5, always(500), always(0.5), always(0.5), always(0.1), seconds=60, false_pass=True)
+    assert [met for _, met in play(blind, 5).promises] == [False]
 
 
 def test_the_command_writes_its_table_between_the_marks_of_a_page(

@@ -20,7 +20,7 @@ def watch(
     metric: Watched = ERRORS,
     *,
     before: Sequence[MetricAnalysis] = (),
-    bar: float = 20.0,
+    bar: float = 25.0,
     switched: bool = False,
 ) -> MetricAnalysis:
     """The analysis after some looks, each (n, bad) of the stable version and of the candidate."""
@@ -85,7 +85,7 @@ def test_it_goes_on_from_what_is_written_down() -> None:
 
 
 def test_more_metrics_share_the_error() -> None:
-    assert [needed(n) for n in (0, 1, 4)] == [20.0, 20.0, 80.0]
+    assert [needed(n) for n in (0, 1, 4)] == [25.0, 25.0, 100.0]
     looks = [((900, 1), (100, 5))]
     while watch(looks).verdict != "Harm":
         looks.append(looks[0])
@@ -94,14 +94,12 @@ def test_more_metrics_share_the_error() -> None:
 
 def test_a_new_step_must_show_anew_and_forgets_no_harm() -> None:
     shown = watch([((900, 1), (100, 0))] * 60)
-    (entry,) = next_step([shown], switches=False)
+    (entry,) = next_step([shown])
     assert (entry.verdict, entry.stable, entry.candidate) == ("NoTraffic", Tally(), Tally())
     assert entry.evidence.no_harm == "1"
     suspect = watch([((900, 1), (100, 5))])
-    (entry,) = next_step([suspect], switches=False)
+    (entry,) = next_step([suspect])
     assert float(entry.evidence.harm) > 1
-    (entry,) = next_step([suspect], switches=True)
-    assert (entry.evidence.harm, entry.test) == ("1", "")
     assert entry.reference == Tally(n=900, bad=1)
 
 
@@ -116,8 +114,68 @@ def test_after_the_switch_the_past_is_the_measure() -> None:
     assert worse.message == "errors 6% against 1% before the switch"
 
 
-def test_after_the_switch_without_a_past_nothing_is_decided() -> None:
-    assert watch([(None, (1000, 500))] * 5, switched=True).verdict != "Harm"
+def past(n: int, bad: int) -> list[MetricAnalysis]:
+    """The stable version showed so much before the switch."""
+    return look_back([], [ERRORS], {"errors": Tally(n=n, bad=bad)})
+
+
+SWITCHED: dict[str, tuple[list[MetricAnalysis], list[Pair], str, str]] = {
+    "no past at all": ([], [(1000, 500)] * 5, "NoTraffic", "- before the switch, too few to pass: 0 requests"),
+    "five points worse, 20 requests of the stable": (past(20, 0), [(100, 5)] * 50, "Undecided", "20 requests, minS"),
+    "five points worse, 60 requests of the stable": (past(60, 0), [(100, 5)] * 50, "Undecided", "against 0% before"),
+    "as good, 20 requests of the stable": (past(20, 0), [(100, 0)] * 50, "Undecided", "too few to pass"),
+    "as good, 60 requests of the stable": (past(60, 0), [(100, 0)] * 50, "NoHarm", "errors 0% against 0% before"),
+    "no requests of the candidate": (past(1000, 1), [(0, 0)], "NoTraffic", "errors - against 0.1% before"),
+    "far worse, 20 requests of the stable": (past(20, 0), [(100, 50)] * 2, "Harm", "errors 50% against 0% before"),
+    "within the margin, and the past is well known": (past(100_000, 1000), [(1000, 11)] * 9, "NoHarm", "against 1% "),
+    "beyond the margin, and the past is well known": (past(100_000, 1000), [(1000, 30)] * 5, "Harm", "errors 3% "),
+}
+
+
+@pytest.mark.parametrize("sentence", SWITCHED)
+def test_after_a_switch(sentence: str) -> None:
+    before, looks, verdict, words = SWITCHED[sentence]
+    found = watch([(None, look) for look in looks], before=before, switched=True)
+    assert found.verdict == verdict
+    assert words in found.message
+
+
+def test_the_whole_rollout_has_one_chance_to_err() -> None:
+    """Evidence of harm from before the switch goes on after it: it does not begin anew with 1."""
+    good = watch([((900, 9), (100, 1))] * 50)
+    (entry,) = next_step([good])
+    after = watch([(None, (1, 0))], before=[entry], switched=True)
+    assert float(after.evidence.harm) <= float(entry.evidence.harm) < 0.5
+    suspect = watch([((900, 1), (100, 5))])
+    (entry,) = next_step([suspect])
+    assert float(watch([(None, (1, 1))], before=[entry], switched=True).evidence.harm) > 1
+
+
+def test_whoever_changes_what_is_tolerated_asks_another_question() -> None:
+    shown = watch([((900, 1), (100, 0))] * 60)
+    assert shown.verdict == "NoHarm"
+    stricter = watch([((900, 1), (100, 0))], Watched("errors", 0.001, 50), before=[shown])
+    assert (stricter.verdict, stricter.candidate) == ("Undecided", Tally(n=100))
+    assert stricter.reference == Tally(n=61 * 900, bad=61)
+    worse = watch([((900, 1), (100, 3))] * 60, Watched("errors", 0.1, 50))
+    assert worse.verdict == "NoHarm"
+    assert watch([((900, 1), (100, 3))] * 60, before=[worse]).verdict == "Harm"
+
+
+def test_the_bound_of_a_second_shadow_is_its_own() -> None:
+    lenient = Watched("disagreement", 0.1, 50, alone=True)
+    (entry,) = next_step([watch([(None, (100, 5))] * 20, lenient)])
+    strict = watch([(None, (100, 5))] * 20, DISAGREEMENT, before=[entry])
+    assert (strict.verdict, strict.message) == ("Harm", "disagreement 5%, 1% allowed")
+
+
+def test_whoever_changes_what_is_tolerated_after_the_switch_asks_another_question() -> None:
+    shown = watch([(None, (1000, 11))] * 9, before=past(100_000, 1000), switched=True)
+    assert shown.verdict == "NoHarm"
+    stricter = watch([(None, (1000, 11))], Watched("errors", 0.001, 50), before=[shown], switched=True)
+    assert (stricter.verdict, stricter.candidate, stricter.reference) == (
+        "Undecided", Tally(n=1000, bad=11), Tally(n=100_000, bad=1000),
+    )  # fmt: skip
 
 
 SENTENCES: dict[str, tuple[list[MetricAnalysis], str]] = {

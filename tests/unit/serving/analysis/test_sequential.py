@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from slipway.serving.analysis.sequential import Block, OneSample, TwoSample, project, upper_bound
+from slipway.serving.analysis.sequential import Block, OneSample, TwoSample, bounds, project
 
 RATES = (0.0, 0.003, 0.02, 0.3, 0.9, 1.0)
 MARGINS = (0.0, 0.01, 0.2, 0.9)
@@ -201,15 +201,46 @@ def test_impossible_arguments_are_refused() -> None:
     with pytest.raises(ValueError, match="bad"):
         OneSample.start(0.1).see(1, 2)
     with pytest.raises(ValueError, match="level"):
-        upper_bound(10, 1, 1.0)
+        bounds(10, 1, 1.0)
+    with pytest.raises(ValueError, match="not below"):
+        OneSample.start(0.2, 0.3)
 
 
 @pytest.mark.parametrize(("n", "rate"), [(20, 0.05), (20, 0.3), (60, 0.01), (60, 0.9)])
-def test_the_upper_bound_is_exceeded_as_rarely_as_promised(n: int, rate: float) -> None:
-    assert math.fsum(chance(n, bad, rate) for bad in range(n + 1) if upper_bound(n, bad, 0.05) < rate) <= 0.05
+def test_the_rate_lies_outside_of_its_bounds_as_rarely_as_promised(n: int, rate: float) -> None:
+    wrong = [bad for bad in range(n + 1) if not (bounds(n, bad, 0.05)[0] <= rate <= bounds(n, bad, 0.05)[1])]
+    assert math.fsum(chance(n, bad, rate) for bad in wrong) <= 0.05
 
 
-def test_the_upper_bound_comes_down_to_the_rate() -> None:
-    assert upper_bound(10**9, 10**7, 0.05) == pytest.approx(0.01, rel=1e-2)
-    assert upper_bound(10**9, 0, 0.05) < 1e-7
-    assert upper_bound(10, 10, 0.05) == 1.0
+def test_so_it_does_where_the_rate_was_not_always_the_same() -> None:
+    """40 requests at 0.4 after 40 at 0.1: the bounds are about the mean of both."""
+    wrong = 0.0
+    for early, late in itertools.product(range(41), range(41)):
+        low, high = bounds(80, early + late, 0.05)
+        wrong += chance(40, early, 0.1) * chance(40, late, 0.4) * (not low <= 0.25 <= high)
+    assert wrong <= 0.05
+
+
+def test_the_bounds_close_in_on_the_rate() -> None:
+    low, high = bounds(10**9, 10**7, 0.05)
+    assert low < 0.01 < high
+    assert high - low < 1e-4
+    assert bounds(10**9, 0, 0.05)[0] == 0.0
+    assert bounds(10**9, 0, 0.05)[1] < 1e-7
+    assert bounds(10, 10, 0.05)[1] == 1.0
+
+
+@pytest.mark.parametrize("rate", [0.02, 0.2, 0.27])
+def test_between_its_two_bounds_a_rate_adds_evidence_to_neither(rate: float) -> None:
+    test = OneSample.start(0.27, 0.02).see(10, 1)
+    outcomes = [(chance(6, bad, rate), test.see(6, bad)) for bad in range(7)]
+    assert math.fsum(p * after.harm for p, after in outcomes) <= test.harm * (1 + 1e-9)
+    assert math.fsum(p * after.no_harm for p, after in outcomes) <= test.no_harm * (1 + 1e-9)
+
+
+def test_harm_found_before_a_switch_is_not_forgotten_and_all_clear_begins_anew() -> None:
+    suspect = run(TwoSample.start(0.01), Block(90, 0, 10, 1), 6)
+    after = suspect.against_past(0.01, 0.05)
+    assert after.harm == suspect.harm > 1
+    assert after.no_harm == OneSample.start(0.05).no_harm
+    assert OneSample.load(after.dump()) == after
