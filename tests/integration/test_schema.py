@@ -227,6 +227,8 @@ def copying() -> Object:
         "maxDisagreement": "0.005",
         "tolerance": {"absolute": "1e-4", "relative": "0"},
         "keepExamples": 5,
+        "maxDuration": "2h",
+        "onInconclusive": "Abort",
     }
 
 
@@ -503,6 +505,27 @@ ACCEPTED: Final[dict[str, Given]] = {
     "a shadow first, then a canary": Given(
         deployment(), {"spec.strategy.canary.steps": [{"shadow": {}}, {"setWeight": 10}, {"analysis": {}}]}
     ),
+    "two shadows that differ in what their pods need not know": Given(
+        deployment(),
+        {
+            "spec.strategy.canary.steps": [
+                {"shadow": {"percent": 10, "keepExamples": 5, "tolerance": {"absolute": "0.1"}}},
+                {"setWeight": 10},
+                {
+                    "shadow": {
+                        "percent": 100,
+                        "minSamples": 5000,
+                        "maxDisagreement": "0.001",
+                        "keepExamples": 5,
+                        "tolerance": {"absolute": "0.1", "relative": "1e-3"},
+                        "maxDuration": "1h",
+                        "onInconclusive": "Promote",
+                    }
+                },
+            ]
+        },
+    ),
+    "the most shadows": Given(deployment(), {"spec.strategy.canary.steps": [{"shadow": {}}] * 50}),
     "a header's value with spaces inside": Given(
         deployment(), {"spec.strategy.canary.steps.5.headerRoute.value": "Anna of the tests"}
     ),
@@ -555,6 +578,7 @@ NUMBER: Final = 'write a number as text, like "0.95" or "1e-3"'
 ENTRYPOINT: Final = "write module:function, for example train:main for the function main of train.py"
 HOSTNAME: Final = "write a host name in lower case without scheme, port or path, for example digits.example.com"
 SHAPE: Final = "write one number for each dimension, the batch first: -1 for any size, else 1 or more"
+SHADOWS: Final = "give them the same tolerance and the same keepExamples"
 STEP: Final = "each step is exactly one of {setWeight: N}, {pause: {}}, {pause: {duration: 30s}}, {analysis: {}}"
 STICKY: Final = "write either a cookie's name (the gateway sets it) or a header's name (the client sends it)"
 WORD: Final = "write a name of letters, digits, '-' and '_', for example x-user"
@@ -1085,6 +1109,21 @@ _DEPLOYMENT: dict[str, _One] = {
         [{"analysis": {}}, {"setWeight": 10}],
         "an analysis needs traffic: write {setWeight: N} or {headerRoute: ...} before it",
     ),
+    "two shadows of which one keeps examples": (
+        "spec.strategy.canary.steps",
+        [{"shadow": {}}, {"setWeight": 10}, {"shadow": {"keepExamples": 5}}],
+        SHADOWS,
+    ),
+    "two shadows that tolerate another absolute difference": (
+        "spec.strategy.canary.steps",
+        [{"shadow": {"tolerance": {"absolute": "0.1"}}}, {"shadow": {}}],
+        SHADOWS,
+    ),
+    "two shadows that tolerate another relative difference": (
+        "spec.strategy.canary.steps",
+        [{"shadow": {}}, {"setWeight": 10}, {"shadow": {"tolerance": {"relative": "0"}}}],
+        SHADOWS,
+    ),
     "a strategy of another type than its name": (
         "spec.strategy.type",
         "BlueGreen",
@@ -1270,6 +1309,12 @@ def _terms(path: str) -> dict[str, _One]:
             "0" * 33,
             "may not be more than 32 bytes",
         ),
+        f"{path}: no time": (f"{path}.maxDuration", "0s", LONGER),
+        f"{path}: another end than the three": (
+            f"{path}.onInconclusive",
+            "Hold",
+            'supported values: "Pause", "Promote", "Abort"',
+        ),
         f"{path}: fewer examples than none": (f"{path}.keepExamples", -1, "should be greater than or equal to 0"),
         f"{path}: too many examples": (f"{path}.keepExamples", 101, "should be less than or equal to 100"),
     }
@@ -1343,6 +1388,7 @@ for _side in ("prePromotion", "postPromotion"):
         f"{_side}", f"spec.strategy.blueGreen.{_side}.analysis.duration", zero=True, milliseconds=True
     )
 _SHADOW |= _durations("a delay", "spec.strategy.shadow.scaleDownDelay", zero=True, milliseconds=False)
+_SHADOW |= _durations("a comparison's time", "spec.strategy.shadow.maxDuration", zero=False, milliseconds=False)
 _DEPLOYMENT |= _durations("a request's timeout", "spec.server.timeout", zero=False, milliseconds=True)
 
 

@@ -178,6 +178,10 @@ class ShadowTerms(Model):
     keep_examples: int = Field(default=0, ge=0, le=100)
     """Disagreeing requests that each shadow pod remembers with both answers, for ``kubectl exec``: see
     docs/serving.md. They hold clients' data, so none is kept unless asked for."""
+    max_duration: Deadline | None = None
+    """How long it may take to come to a verdict; where absent, ``spec.analysis.maxDuration``, or 30m without one."""
+    on_inconclusive: Literal["Pause", "Promote", "Abort"] | None = None
+    """What follows when it comes to none; where absent, ``spec.analysis.onInconclusive``, or Pause without one."""
 
 
 class CanaryStep(Model):
@@ -220,6 +224,15 @@ class Canary(Model):
             Rule(
                 "size(self) == 0 || !has(self[0].analysis)",
                 "an analysis needs traffic: write {setWeight: N} or {headerRoute: ...} before it",
+            ),
+            Rule(
+                # Field by field: of whole objects the API server does not know how large they may be, and it refuses.
+                "self.all(a, !has(a.shadow) || self.all(b, !has(b.shadow) || "
+                "(a.shadow.keepExamples == b.shadow.keepExamples && "
+                "a.shadow.tolerance.absolute == b.shadow.tolerance.absolute && "
+                "a.shadow.tolerance.relative == b.shadow.tolerance.relative)))",
+                "all shadow steps of a rollout compare alike, because its pods are told once: give them the same "
+                "tolerance and the same keepExamples",
             ),
             **LIST_ATOMIC,
         ),

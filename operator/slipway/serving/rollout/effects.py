@@ -29,7 +29,7 @@ from slipway.serving import children
 from slipway.serving.analysis import judge
 from slipway.serving.rollout import program, rollback
 from slipway.serving.rollout.machine import VERBS, Effect, Event, Row, State
-from slipway.serving.rollout.situation import LONGEST_SHADOW, Situation
+from slipway.serving.rollout.situation import Situation
 from slipway.serving.words import crash, summary
 
 KEPT: Final = 3
@@ -164,7 +164,7 @@ def _skip(s: Situation, row: Row) -> Decision:
 
 def _hold(s: Situation, row: Row) -> Decision:
     if row.event is Event.INCONCLUSIVE:
-        why = f"{_found(s)}no verdict within {_longest(s)}"
+        why = f"{_found(s)}no verdict within {s.longest}"
     else:
         why = f"{s.observed.action_by or 'a person'} said pause"
     facts = s.facts.model_copy(update={"rollout": _rollout(s, paused_at=rfc3339(s.now), message=why)})
@@ -242,7 +242,7 @@ def _why(s: Situation, row: Row) -> tuple[str, str]:
         counted = max((e.candidate.n for e in s.facts.analysis if e.verdict == "Harm"), default=0)
         return row.reason, f"{'; '.join(harm)}, after {_count(counted, 'request')} of this step"
     if row.event is Event.INCONCLUSIVE:
-        return row.reason, f"{_found(s)}no verdict within {_longest(s)}"
+        return row.reason, f"{_found(s)}no verdict within {s.longest}"
     if row.event is Event.FAILED:
         return row.reason, _test_words(s)
     if row.event is Event.CRASHED and s.facts.rollout and s.facts.rollout.whole_at:
@@ -382,10 +382,6 @@ def _found(s: Situation) -> str:
     """What was measured, before what follows from it."""
     told = summary(s.facts)
     return f"{told}; " if told else ""
-
-
-def _longest(s: Situation) -> str:
-    return s.spec.analysis.max_duration if s.spec.analysis else duration(LONGEST_SHADOW)
 
 
 def _reaches(step: program.Step) -> str:

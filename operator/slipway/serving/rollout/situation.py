@@ -30,8 +30,8 @@ from slipway.serving.traffic.policy import Taken
 from slipway.serving.traffic.seen import Seen, Trouble, note, stray
 from slipway.serving.words import Words, words
 
-LONGEST_SHADOW: Final = 1800.0
-"""Seconds that a shadow may take to a verdict where no spec.analysis says how long."""
+LONGEST_SHADOW: Final = "30m"
+"""How long a shadow may take to a verdict where nobody says how long."""
 
 
 @dataclass(frozen=True)
@@ -472,10 +472,19 @@ class Situation:
         the traffic comes in the asked proportion."""
         if self.candidate is None or self.stable is None or self.state is State.RETREATING:
             return False
-        if self.watched or (self.spec.analysis and self.state is State.STARTING):
+        if self.watched or self.remembers:
             return True
         # Whatever state it is in: traffic that was seen not to follow is watched until it does.
         return self.counting and (self.state in (State.STEP, State.PROMOTING) or stray(self.facts.weights) is not None)
+
+    @property
+    def remembers(self) -> bool:
+        """Whether what the stable version shows counts for a look back after a switch also where it is not judged: from
+        the beginning of the rollout, and for as long as that lies ahead."""
+        if self.spec.analysis is None or self.asked == 100:
+            return False
+        ahead = any(step.state is State.ANALYSING and step.weight == 100 for step in self.steps)
+        return self.state is State.STARTING or (ahead and self.facts.step is not None)
 
     @property
     def judged_from(self) -> datetime | None:
@@ -489,12 +498,23 @@ class Situation:
         """When an analysis must have come to a verdict."""
         if self.state not in (State.ANALYSING, State.SHADOWING) or self.facts.step is None or self.here is None:
             return None
-        longest = seconds(self.spec.analysis.max_duration) if self.spec.analysis else LONGEST_SHADOW
+        longest = seconds(self.longest)
         return parse_time(self.facts.step.started_at) + timedelta(seconds=max(longest, self.here.lasts or 0.0))
+
+    @property
+    def longest(self) -> str:
+        """How long the analysis or the comparison of this step may take: as it says itself, else as spec.analysis."""
+        shadow = self.here.shadow if self.here else None
+        if shadow is not None and shadow.max_duration is not None:
+            return shadow.max_duration
+        return self.spec.analysis.max_duration if self.spec.analysis else LONGEST_SHADOW
 
     @property
     def on_inconclusive(self) -> str:
         """What follows where it has come to none."""
+        shadow = self.here.shadow if self.here else None
+        if shadow is not None and shadow.on_inconclusive is not None:
+            return shadow.on_inconclusive
         return self.spec.analysis.on_inconclusive if self.spec.analysis else "Pause"
 
     @property
