@@ -96,7 +96,8 @@ def build(
     add(training.room(options), training.register)
     reproductions = Runs()
     add(registry.room(options, reproductions), functools.partial(registry.register, runs=reproductions))
-    add(serving.room(options, metrics.rollouts), serving.register)
+    eyes = serving.eyes(options)
+    add(serving.room(options, metrics.rollouts, eyes), functools.partial(serving.register, eyes=eyes))
     return controllers
 
 

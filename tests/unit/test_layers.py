@@ -19,6 +19,7 @@ from slipway.kube.wake import watch
 from slipway.registry import handlers as registry_handlers
 from slipway.registry.reproductions import Runs
 from slipway.serving import handlers as serving_handlers
+from slipway.settings import Settings
 from slipway.training import handlers as training_handlers
 
 REPOSITORY = Path(__file__).parents[2]
@@ -100,9 +101,13 @@ def test_the_contracts_hold() -> None:
 
 def _handlers() -> Iterator[kopf._core.intents.handlers.ResourceHandler]:  # type: ignore[name-defined]
     registry = kopf.OperatorRegistry()
-    for room in (datasets_handlers, training_handlers, serving_handlers):
+    for room in (datasets_handlers, training_handlers):
         room.register(registry, _nobody)
     registry_handlers.register(registry, _nobody, Runs())
+    options = Settings(namespace="slipway", identity="pod-1", trainer_image="t:1", server_image="s:1")
+    eyes = serving_handlers.eyes(options)
+    serving_handlers.register(registry, _nobody, eyes)
+    assert eyes.wake is _nobody, "an answer that comes late wakes nobody"
     for store in vars(registry).values():
         handlers = getattr(store, "_handlers", ())
         yield from handlers

@@ -668,6 +668,8 @@ class Counters(Model):
     source: str
     side: Literal["Stable", "Candidate"]
     counts: list[str] = Field(default=[], max_length=16, json_schema_extra=LIST_ATOMIC)
+    silent: bool | None = None
+    """It did not answer this time, and this is what it showed before."""
 
 
 class Looked(Model):

@@ -32,9 +32,10 @@ from slipway.settings import Settings
 from slipway.telemetry import Rollouts
 
 
-def register(registry: kopf.OperatorRegistry, wake: Wake) -> None:
-    """Tell Kopf."""
+def register(registry: kopf.OperatorRegistry, wake: Wake, eyes: Counting) -> None:
+    """Tell Kopf, and ``eyes`` whom to wake when somebody answers late."""
     follows = References()
+    eyes.wake = wake
 
     def deployment_changed(obj: Manifest, deleted: bool) -> None:
         follows.update(key_of(obj), () if deleted else names_of(obj))
@@ -62,7 +63,13 @@ def names_of(deployment: Manifest) -> list[Hashable]:
     return [("model", key.namespace, spec["model"])]
 
 
-def room(options: Settings, rollouts: Rollouts) -> Room[Observed]:
+def eyes(options: Settings) -> Counting:
+    """Who looks at counters, over HTTP."""
+    named = HttpPrometheus(options.prometheus_address) if options.prometheus_address else None
+    return Counting(HttpCounters(), named)
+
+
+def room(options: Settings, rollouts: Rollouts, eyes: Counting) -> Room[Observed]:
     """Observe, decide, act for Deployments; ``rollouts`` is told what was decided."""
     defaults = Defaults(
         server_image=options.server_image,
@@ -70,6 +77,5 @@ def room(options: Settings, rollouts: Rollouts) -> Room[Observed]:
         prometheus=bool(options.prometheus_address),
         gateway_classes=not options.watch_namespaces,
     )
-    named = HttpPrometheus(options.prometheus_address) if options.prometheus_address else None
-    look = functools.partial(observe, defaults=defaults, eyes=Counting(HttpCounters(), named))
+    look = functools.partial(observe, defaults=defaults, eyes=eyes)
     return Room(DEPLOYMENTS, look, decide, lambda observed: observed.object, refused, rollouts.saw)

@@ -168,7 +168,7 @@ def looked(seen: Observed, first: Mapping[Side, Mapping[str, int]], then: Mappin
     """What is counted from the one look to the other, both long after the gateway took the route over."""
     weights = Weights(stable=50, candidate=50, mark="generation 7", accepted_at=T0)
     at = NOW + timedelta(seconds=60)
-    before: Looked = record(Look(at, counts(first)), [REQUESTS])
+    before: Looked = record(Look(at, counts(first)))
     status = seen.status.model_copy(update={"weights": weights, "looked": before})
     now = at + timedelta(seconds=1)
     facts = recorded(Situation(replace(seen, status=status, look=Look(now, counts(then))), now))
@@ -216,14 +216,14 @@ def seeing(seen: Observed, then: Look, before: Looked | None) -> Looked | None:
 
 
 def test_a_look_at_which_nobody_answered_keeps_the_one_before_and_says_why() -> None:
-    before = record(Look(NOW, counts(FIRST)), [REQUESTS])
+    before = record(Look(NOW, counts(FIRST)))
     later = NOW + timedelta(seconds=1)
     found = seeing(world(), Look(later, {}, "nobody is there"), before)
     assert found == before.model_copy(update={"trouble": "nobody is there"})
     # which is one fact, however often it is seen
     assert seeing(world(), Look(later, {}, "nobody is there"), found) == found
     # and is over with the next answer
-    assert seeing(world(), Look(later, counts(FIRST)), found) == record(Look(later, counts(FIRST)), [REQUESTS])
+    assert seeing(world(), Look(later, counts(FIRST)), found) == record(Look(later, counts(FIRST)))
 
 
 def test_the_first_look_may_already_find_nobody() -> None:
@@ -233,7 +233,7 @@ def test_the_first_look_may_already_find_nobody() -> None:
 
 
 def test_a_trouble_that_comes_or_goes_is_a_fact_though_nobody_counted_anything() -> None:
-    before = record(Look(NOW, counts(FIRST)), [REQUESTS])
+    before = record(Look(NOW, counts(FIRST)))
     later = NOW + timedelta(seconds=1)
     assert seeing(world(), Look(later, counts(FIRST)), before) is before, "nothing to write every second"
     found = seeing(world(), Look(later, counts(FIRST), "c: the counters cannot be read"), before)

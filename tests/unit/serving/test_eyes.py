@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
@@ -9,17 +11,35 @@ from typing import Any
 
 import pytest
 
-from slipway.api.common import parse_time
+from slipway.api.common import ACTION_ANNOTATION, parse_time
 from slipway.api.deployment import AnalysisMetric, DeploymentSpec, DeploymentStatus, Tally
-from slipway.kube.objects import Manifest
-from slipway.serving.analysis.look import INTERVAL, PODS, Counts, Side
+from slipway.kube.controller import Controller, Room
+from slipway.kube.fake import FakeKube
+from slipway.kube.objects import DEPLOYMENTS, Key, Manifest, Resource
+from slipway.kube.workqueue import WorkQueue
+from slipway.serving import eyes
+from slipway.serving.analysis.look import INTERVAL, PODS, Counts, Look, Side, record
 from slipway.serving.analysis.pods import Addresses
 from slipway.serving.analysis.prometheus import Names
-from slipway.serving.eyes import Counting
+from slipway.serving.decide import decide, refused
+from slipway.serving.eyes import FORGET, Counting
+from slipway.serving.observe import observe
 from slipway.serving.observed import Defaults, Observed, Running, Target
 from slipway.serving.traffic import gateway_api
-from tests.support.builders import T0
-from tests.support.serving_builders import analysis, analysis_step, deployment, errors, weight
+from tests.support.builders import NAMESPACE, T0
+from tests.support.serving_builders import (
+    NAME,
+    analysis,
+    analysis_step,
+    deployment,
+    errors,
+    gateway,
+    pause,
+    ready_version,
+    weight,
+)
+from tests.support.serving_world import DEFAULTS, World, run_until
+from tests.unit.serving.stories import V2, Turn, ask_for, degraded, first, paused, say, world_with
 
 NOW = parse_time(T0)
 CUSTOM = {"name": "loans", "total": "t", "bad": "b", "maxIncrease": "0.01", "minSamples": 50}
@@ -54,6 +74,29 @@ class Prometheus:
     ) -> tuple[dict[Side, dict[str, Counts]], str]:
         self.servers.names = asked
         return {side: dict(self.servers.theirs.get(side, {})) for side in asked}, self.servers.why[1]
+
+
+class Hangs:
+    """A source that takes a question and answers when it is told to, if ever."""
+
+    def __init__(self) -> None:
+        self.asked: list[asyncio.Future[tuple[dict[Side, dict[str, Counts]], str]]] = []
+
+    async def read(self, asked: Any, metrics: Sequence[AnalysisMetric]) -> tuple[dict[Side, dict[str, Counts]], str]:
+        self.asked.append(asyncio.get_running_loop().create_future())
+        return await self.asked[-1]
+
+    async def says(self, counts: Mapping[Side, Mapping[str, Counts]], trouble: str = "") -> None:
+        """Answer the last question."""
+        self.asked[-1].set_result(({side: dict(found) for side, found in counts.items()}, trouble))
+        for _ in range(3):
+            await asyncio.sleep(0)
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A pass waits for nobody."""
+    monkeypatch.setattr(eyes, "PATIENCE", 0.0)
 
 
 def pod(name: str, ip: str | None = "10.0.0.1", phase: str = "Running") -> Manifest:
@@ -205,3 +248,182 @@ LOOKS: dict[str, Observed] = {
 @pytest.mark.parametrize("sentence", LOOKS)
 async def test_somebody_is_asked_where(sentence: str) -> None:
     assert await look(Servers(), LOOKS[sentence]) is not None
+
+
+# ------------------------------------------------------------------------------------------------- slow sources
+
+PROMETHEUS = analysis(errors(), source="Prometheus")
+ONE_EACH = {"digits-v1": [pod("s", "10.0.0.1")], "digits-v2": [pod("c", "10.0.0.2")]}
+SEEN: dict[Side, dict[str, Counts]] = {"Candidate": {"c": {"requests": Tally(n=7)}}}
+
+
+async def test_a_slow_prometheus_holds_no_look_up_and_its_answer_is_there_for_a_later_one(impatient: None) -> None:
+    slow, woken = Hangs(), list[Key]()
+    counting = Counting(Servers(pods=SEEN), slow, clock=lambda: NOW, wake=woken.append)
+    seen = rollout(ONE_EACH, analysis=PROMETHEUS)
+    found = await counting.look(seen)
+    assert found is not None
+    assert found.counts["Candidate"] == SEEN["Candidate"]
+    await counting.look(seen)
+    assert len(slow.asked) == 1, "one question at a time"
+    assert not woken
+    await slow.says({"Candidate": {"x": {"errors": Tally(n=90, bad=1)}}}, "said once")
+    assert woken == [Key(NAMESPACE, NAME)]
+    found = await counting.look(seen)
+    assert found is not None
+    assert found.counts["Candidate"]["x"] == {"errors": Tally(n=90, bad=1)}
+    assert found.trouble == "said once"
+    found = await counting.look(seen)
+    assert found is not None
+    assert "x" not in found.counts["Candidate"], "an answer counts once"
+    assert found.trouble == "said once", "what is under way unsays nothing"
+    assert len(slow.asked) == 2
+
+
+async def test_slow_pods_do_not_hold_prometheus_up(impatient: None) -> None:
+    servers = Servers(theirs={"Candidate": {"x": {"errors": Tally(n=90, bad=1)}}})
+    looked = {"at": (NOW - timedelta(seconds=9)).isoformat(timespec="milliseconds"), "metrics": [], "counters": []}
+    counting = Counting(Hangs(), Prometheus(servers), clock=lambda: NOW)
+    found = await counting.look(at(rollout(ONE_EACH, analysis=PROMETHEUS), looked=looked))
+    assert found is not None
+    assert found.counts["Candidate"] == {"x": {"errors": Tally(n=90, bad=1)}}
+    assert found.at == NOW - timedelta(seconds=9), "the time is that of what the pods said last"
+
+
+async def test_after_a_slow_answer_the_next_one_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(eyes, "PATIENCE", 0.0)
+    slow = Hangs()
+    counting = Counting(slow, clock=lambda: NOW)
+    await counting.look(rollout(ONE_EACH))
+    await slow.says(SEEN)
+    monkeypatch.setattr(eyes, "PATIENCE", 3600.0)
+    assert await counting.look(rollout(ONE_EACH)) is not None  # takes the answer
+    assert await counting.look(rollout(ONE_EACH)) is not None  # asks anew, and would wait an hour
+    await slow.says(SEEN)
+    await counting.look(rollout(ONE_EACH))
+    waits = asyncio.ensure_future(counting.look(rollout(ONE_EACH)))
+    while len(slow.asked) < 3:
+        await asyncio.sleep(0)
+    assert not waits.done(), "the last answer came in time, so this one is waited for again"
+    await slow.says(SEEN)
+    assert (found := await waits) is not None
+    assert found.counts["Candidate"] == SEEN["Candidate"]
+
+
+async def test_an_answer_about_other_pods_is_not_taken(impatient: None) -> None:
+    slow = Hangs()
+    counting = Counting(slow, clock=lambda: NOW)
+    await counting.look(rollout(ONE_EACH))
+    old = slow.asked[0]
+    await counting.look(rollout({**ONE_EACH, "digits-v2": [pod("d", "10.0.0.2")]}))
+    assert old.cancelled()
+    await slow.says({"Candidate": {"d": {"requests": Tally(n=1)}}})
+    found = await counting.look(rollout({**ONE_EACH, "digits-v2": [pod("d", "10.0.0.2")]}))
+    assert found is not None
+    assert list(found.counts["Candidate"]) == ["d"]
+
+
+async def test_an_answer_that_nobody_comes_for_is_forgotten(impatient: None) -> None:
+    slow, now = Hangs(), [NOW]
+    counting = Counting(slow, clock=lambda: now[0])
+    gone = rollout(ONE_EACH)
+    await counting.look(replace(gone, object={**gone.object, "metadata": {"name": "gone", "namespace": NAMESPACE}}))
+    now[0] += FORGET + timedelta(seconds=1)
+    await counting.look(rollout(ONE_EACH))
+    assert slow.asked[0].cancelled()
+    assert list(counting._of_pods.asked) == [Key(NAMESPACE, NAME)]
+
+
+async def test_who_is_there_and_silent_is_named_and_who_is_gone_is_not() -> None:
+    before = record(Look(NOW, {"Candidate": {n: {"requests": Tally(n=1)} for n in ("c", "quiet", "gone")}}))
+    servers = Servers(pods={"Candidate": {"c": {"requests": Tally(n=2)}}})
+    pods = {**ONE_EACH, "digits-v2": [pod("c", "10.0.0.2"), pod("quiet", "10.0.0.3")]}
+    looked = {**before.wire(), "at": (NOW - timedelta(seconds=9)).isoformat()}
+    found = await look(servers, at(rollout(pods), looked=looked))
+    assert found.silent == {"Stable": {"s"}, "Candidate": {"quiet"}}
+    kept = record(found, before)
+    assert [row.source for row in kept.counters] == ["c", "quiet"]
+
+
+@pytest.mark.parametrize("answers", [True, False])
+async def test_what_prometheus_showed_is_kept_while_it_does_not(answers: bool) -> None:
+    before = record(
+        Look(NOW, {"Candidate": {"c": {"requests": Tally(n=1)}, "x": {"errors": Tally()}, "y": {"errors": Tally()}}})
+    )
+    servers = Servers(pods=SEEN, theirs={"Candidate": {"y": {"errors": Tally(n=1)}}} if answers else {})
+    looked = {**before.wire(), "at": (NOW - timedelta(seconds=9)).isoformat()}
+    found = await look(servers, at(rollout(ONE_EACH, analysis=PROMETHEUS), looked=looked))
+    assert found.silent["Candidate"] == ({"x"} if answers else {"x", "y"})
+    assert {row.source for row in record(found, before).counters} == {"c", "x", "y"}
+
+
+async def _passes(world: World) -> int:
+    """Passes, one after the other, from a person's abort to the traffic that is all the stable version's."""
+    say("abort")(world)
+    for number in range(1, 20):
+        await world.look()
+        route = world.weights_of(
+            next(iter(world.kube.all(Resource("gateway.networking.k8s.io", "v1", "httproutes", "HTTPRoute"))))
+        )
+        if "digits-v2 0" in route:
+            return number
+    raise AssertionError(world.log[-20:])
+
+
+async def test_an_abort_takes_as_many_passes_while_nobody_answers(impatient: None) -> None:
+    needed = []
+    for source in (None, Hangs()):
+        world = world_with(rate=100.0)
+        for turn in (
+            first(steps=[weight(10), pause()], analysis=analysis()),
+            Turn(ask_for(V2), paused(V2, 10)),
+        ):
+            turn.act(world)
+            await run_until(world, turn.until)
+        if source is not None:
+            world.eyes = Counting(source, source, clock=lambda world=world: world.now)  # type: ignore[misc]
+            world.changes("wants Prometheus", analysis=PROMETHEUS)
+            world.advance(INTERVAL)
+            await world.look()
+            assert source.asked
+        needed.append(await _passes(world))
+        await run_until(world, degraded("said abort", left=["digits-v1"]))
+    assert needed[1] <= needed[0]
+
+
+class Passes:
+    """Counts them."""
+
+    def __init__(self) -> None:
+        self.done = 0
+
+    def passed(self, resource: Resource, outcome: str, seconds: float, writes: int) -> None:
+        assert outcome == "ok"
+        self.done += 1
+
+
+async def test_one_worker_is_enough_for_an_abort_beside_a_rollout_whose_sources_hang(impatient: None) -> None:
+    hanging = rollout(analysis=PROMETHEUS).object
+    kube = FakeKube([gateway(), *(ready_version(v) for v in ("digits-v1", "digits-v2"))])
+    facts = rollout().status.wire()
+    for name in ("digits", "letters"):
+        made = {**hanging, "metadata": {**hanging["metadata"], "name": name}, "status": facts}
+        if name == "letters":
+            made["metadata"]["annotations"] = {ACTION_ANNOTATION: "abort"}
+            made["spec"] = {**hanging["spec"], "analysis": None}
+        kube.put(made)
+    source, queue, passes = Hangs(), WorkQueue(), Passes()
+    look = functools.partial(observe, defaults=replace(DEFAULTS, prometheus=True), eyes=Counting(source, source))
+    controller = Controller(
+        Room(DEPLOYMENTS, look, decide, lambda observed: observed.object, refused),
+        kube, queue, instance="test", workers=1, resync=600, watcher=passes,
+    )  # fmt: skip
+    for name in ("digits", "letters"):
+        queue.add(Key(NAMESPACE, name))
+    for _ in range(2):
+        await controller.one(await queue.take())
+    assert source.asked, "the first one waits for an answer"
+    status = kube.find(DEPLOYMENTS, NAMESPACE, "letters")
+    assert status is not None
+    assert status["status"]["rollout"]["abortedAt"]
+    assert passes.done == 2

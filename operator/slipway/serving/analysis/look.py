@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final, Literal
@@ -14,6 +14,8 @@ Side = Literal["Stable", "Candidate"]
 SIDES: Final[tuple[Side, Side]] = ("Stable", "Candidate")
 REQUESTS: Final = "requests"
 """The metric of all requests: it tells in which proportion the traffic comes."""
+ERRORS: Final = "errors"
+"""The metric of failed requests, which pods say whether it is judged or not."""
 DISAGREEMENT: Final = "disagreement"
 """The metric of a shadow: compared answers, and those that differ."""
 NOT_COMPARED: Final = "not_compared"
@@ -23,6 +25,8 @@ INTERVAL: Final = 0.7
 """Seconds between two looks. From the evidence in the counters to the weight write at most two seconds may pass."""
 PODS: Final = 16
 """Pods of each side that are asked: a sample of more is as good, and the status must stay small."""
+ROWS: Final = 128
+"""Sources that are remembered at most: the pods and the series that are looked at (``eyes``, ``prometheus``)."""
 TROUBLE_LIMIT: Final = 1024
 """Characters of the trouble that is kept of a look."""
 _NONE: Final = "-"
@@ -35,12 +39,22 @@ Counts = Mapping[str, Tally]
 class Look:
     """Cumulative counts by side and source (a pod, or a series of Prometheus), read at a time.
 
-    ``trouble`` says why somebody could not be asked.
+    Attributes:
+        trouble: why somebody could not be asked.
+        silent: sources that are there and did not answer this time.
+        metrics: what is counted now, whoever answered.
     """
 
     at: datetime
     counts: Mapping[Side, Mapping[str, Counts]] = field(default_factory=dict)
     trouble: str = ""
+    silent: Mapping[Side, Collection[str]] = field(default_factory=dict)
+    metrics: Collection[str] = ()
+
+    @property
+    def said(self) -> set[str]:
+        """Of which metrics somebody said something."""
+        return {metric for side in self.counts.values() for counts in side.values() for metric in counts}
 
 
 def due(looked: Looked | None, now: datetime) -> bool:
@@ -48,28 +62,55 @@ def due(looked: Looked | None, now: datetime) -> bool:
     return looked is None or (now - parse_time(looked.at)).total_seconds() >= INTERVAL
 
 
-def record(look: Look, metrics: Sequence[str]) -> Looked:
-    """The look as a fact that the next one is compared with."""
-    rows = [
-        Counters(source=source, side=side, counts=[_text(counts.get(metric)) for metric in metrics])
+def record(look: Look, before: Looked | None = None) -> Looked:
+    """The look as a fact that the next one is compared with.
+
+    Of a source that was silent, what it showed in ``before`` stays: what it counts meanwhile (slow answers and failed
+    ones, where it is a pod that stalls) is new when it speaks again, and not forgotten.
+    """
+    said = {
+        (side, source): {metric: _text(tally) for metric, tally in counts.items()}
         for side in SIDES
-        for source, counts in sorted(look.counts.get(side, {}).items())
+        for source, counts in look.counts.get(side, {}).items()
+    }
+    spoke = set(said)
+    for (side, source, metric), tally in _known(before) if before else ():
+        room = (side, source) in said or len(said) < ROWS
+        # Metrics that the spec had before are nobody's any more.
+        if source in look.silent.get(side, ()) and metric in look.metrics and room:
+            said.setdefault((side, source), {})[metric] = _text(tally)
+    order = sorted({metric for counts in said.values() for metric in counts})
+    rows = [
+        Counters(
+            source=source,
+            side=side,
+            counts=[counts.get(metric, _NONE) for metric in order],
+            silent=(side, source) not in spoke or None,
+        )
+        for (side, source), counts in sorted(said.items(), key=lambda row: (SIDES.index(row[0][0]), row[0][1]))
     ]
     at = look.at.isoformat(timespec="milliseconds")
-    return Looked(at=at, metrics=list(metrics), counters=rows, trouble=look.trouble[:TROUBLE_LIMIT])
+    return Looked(at=at, metrics=order, counters=rows, trouble=look.trouble[:TROUBLE_LIMIT])
 
 
 def blind(before: Looked | None, look: Look) -> Looked:
     """A look that brought no counter at all: the one before stays what the next one is compared with."""
-    kept = before or record(look, [])
+    kept = before or record(look)
     return kept.model_copy(update={"trouble": look.trouble[:TROUBLE_LIMIT]})
+
+
+def sources(before: Looked | None, side: Side, metrics: Collection[str]) -> set[str]:
+    """The sources of a side that had one of these metrics."""
+    known = _known(before) if before else ()
+    return {source for at, source, metric in (key for key, _ in known) if at == side and metric in metrics}
 
 
 def since(before: Looked | None, look: Look) -> Mapping[Side, Counts]:
     """What was counted since, by side and metric.
 
-    A counter that has become smaller began anew (its pod restarted), so all that it shows is new. A source that was
-    not there before only sets the mark: what it counted until now was not counted at the same time as the others.
+    Counters that have become smaller began anew (their pod restarted), so all that they show is new: those of all
+    requests and of the bad ones together, also where the other one has grown beyond what it was. A source that was not
+    there before only sets the mark: what it counted until now was not counted at the same time as the others.
     """
     known = dict(_known(before)) if before else {}
     made: dict[Side, dict[str, Tally]] = {side: {} for side in SIDES}
@@ -78,15 +119,15 @@ def since(before: Looked | None, look: Look) -> Mapping[Side, Counts]:
             for metric, now in counts.items():
                 then = known.get((side, source, metric))
                 if then is not None:
-                    have = made[side].get(metric, Tally())
-                    n, bad = _grown(then.n, now.n), _grown(then.bad, now.bad)
-                    made[side][metric] = Tally(n=have.n + n, bad=have.bad + bad)
+                    made[side][metric] = add(made[side].get(metric, Tally()), _grown(then, now))
     return made
 
 
 def covers(before: Looked, look: Look, metric: str, sources: Mapping[Side, Iterable[str]]) -> bool:
-    """Whether both looks hold that metric of each of these sources: else what was counted since is only a part."""
-    then = {(side, source) for (side, source, name), _ in _known(before) if name == metric}
+    """Whether each of these sources told that metric at both looks: else what was counted since is only a part, or was
+    counted over a longer time."""
+    silent = {(row.side, row.source) for row in before.counters if row.silent}
+    then = {(side, source) for (side, source, name), _ in _known(before) if name == metric} - silent
     now = {(side, source) for side in SIDES for source, counts in look.counts.get(side, {}).items() if metric in counts}
     return {(side, source) for side, those in sources.items() for source in those} <= then & now
 
@@ -104,12 +145,14 @@ def total(looked: Looked | None, side: Side, metric: str) -> Tally:
     return made
 
 
-def _grown(then: int, now: int) -> int:
-    return now - then if now >= then else now
+def _grown(then: Tally, now: Tally) -> Tally:
+    if now.n < then.n or now.bad < then.bad:
+        return now
+    return Tally(n=now.n - then.n, bad=now.bad - then.bad)
 
 
-def _text(tally: Tally | None) -> str:
-    return f"{tally.n}/{tally.bad}" if tally else _NONE
+def _text(tally: Tally) -> str:
+    return f"{tally.n}/{tally.bad}"
 
 
 def _known(before: Looked) -> Iterator[tuple[tuple[Side, str, str], Tally]]:

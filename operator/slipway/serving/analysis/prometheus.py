@@ -1,5 +1,8 @@
 """Counters from a Prometheus server: instant queries of two counters a metric and side, all at the same moment.
 
+The moment is one of the server's own clock, asked for first: ours may be another, and a server that is asked about the
+future or the past of its scrapes shows nothing, or something old.
+
 Which server is the chart's to say, not a custom resource's: the operator fetches no URL that a user wrote
 (docs/design/0009).
 """
@@ -10,8 +13,8 @@ import asyncio
 import hashlib
 import json
 import math
-from collections.abc import Mapping, Sequence
-from typing import Any, Final, Protocol
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final, Protocol, TypeVar
 
 import aiohttp
 
@@ -29,6 +32,10 @@ PODS: Final = 16
 """Pods of a side that are told apart for ``errors`` and ``slow``: a sample of more is as good."""
 SERIES: Final = 32
 """Series of a side that the counters of all other metrics may have together: each is remembered in the status."""
+BEHIND: Final = 0.5
+"""Seconds before the server's now at which all queries are evaluated. A scrape carries the time at which it began, and
+is there when it has ended: of one that is on its way some queries would see the counters and others not yet. A scrape
+of a serving pod takes some hundredths."""
 _SAID: Final = 300
 """Characters of Prometheus' own words that are shown."""
 
@@ -57,6 +64,7 @@ Names = Mapping[str, str]
 """What ``$(namespace)``, ``$(deployment)``, ``$(modelVersion)`` and ``$(workload)`` stand for."""
 Answers = tuple[dict[Side, dict[str, Counts]], str]
 """Counts by side and source, and why they could not be had."""
+R = TypeVar("R")
 _Series = Mapping[str, int]
 """Values by a short name of their labels."""
 
@@ -108,7 +116,10 @@ class HttpPrometheus:
         made: dict[Side, dict[str, Counts]] = {side: {} for side in sides}
         try:
             async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=TIMEOUT)) as session:
-                answers = await asyncio.gather(*(self._ask(session, query) for _, _, both in asked for query in both))
+                moment = await self._now(session) - BEHIND
+                answers = await asyncio.gather(
+                    *(self._ask(session, query, moment) for _, _, both in asked for query in both)
+                )
             found = [(*what, n, bad) for what, n, bad in zip(asked, answers[::2], answers[1::2], strict=True)]
             for side in sides:
                 made[side] = _counts([(metric, n, bad) for at, metric, _, n, bad in found if at == side])
@@ -118,18 +129,34 @@ class HttpPrometheus:
             return {side: {} for side in sides}, f"Prometheus cannot be asked: {error or type(error).__name__}"
         return made, ""
 
-    async def _ask(self, session: aiohttp.ClientSession, query: str) -> _Series:
+    async def _now(self, session: aiohttp.ClientSession) -> float:
+        """The server's time in seconds."""
+        return await self._result(session, {"query": "time()"}, "scalar", lambda result: float(result[1]))
+
+    async def _ask(self, session: aiohttp.ClientSession, query: str, moment: float) -> _Series:
+        return await self._result(
+            session,
+            {"query": query, "time": f"{moment:.3f}"},
+            "vector",
+            lambda result: {_mark(item["metric"]): _count(item["value"][1], query) for item in result},
+        )
+
+    async def _result(
+        self, session: aiohttp.ClientSession, form: Mapping[str, str], wanted: str, read: Callable[[Any], R]
+    ) -> R:
         # No redirects: which server is asked is the chart's to say. In the body, because a query may be long.
-        async with session.post(self._url, data={"query": query}, allow_redirects=False) as answer:
+        async with session.post(self._url, data=form, allow_redirects=False) as answer:
             text = await whole(answer, LIMIT)
+        query = form["query"][:_SAID]
         try:
             body = json.loads(text)
             if body["status"] != "success":
-                raise ValueError(f"{str(body['error'])[:_SAID]} (query: {query[:_SAID]})")
+                raise ValueError(f"{str(body['error'])[:_SAID]} (query: {query})")
             data = body["data"]
-            if data["resultType"] != "vector":
-                raise ValueError(f"the query gives a {data['resultType']}, not counters (query: {query[:_SAID]})")
-            return {_mark(item["metric"]): _count(item["value"][1], query) for item in data["result"]}
+            if data["resultType"] != wanted:
+                asked = {"scalar": "a time", "vector": "counters"}[wanted]
+                raise ValueError(f"the query gives a {data['resultType']}, not {asked} (query: {query})")
+            return read(data["result"])
         except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError, IndexError, AttributeError):
             raise ValueError(f"it answered {answer.status} with something else than a query's result") from None
 

@@ -6,7 +6,6 @@ from slipway.api.common import parse_time
 from slipway.api.deployment import DeploymentStatus, Tally
 from slipway.serving.analysis import judge
 from slipway.serving.analysis.look import REQUESTS, SIDES, Side, blind, covers, record, since
-from slipway.serving.rollout.machine import State
 from slipway.serving.rollout.situation import Situation
 from slipway.serving.traffic.seen import countable, counted_on
 
@@ -17,19 +16,22 @@ def recorded(s: Situation) -> DeploymentStatus:
     look = s.observed.look
     if look is None or not s.watching:
         return s.facts
-    grown = since(s.facts.looked, look)
-    names = sorted({metric for side in look.counts.values() for counts in side.values() for metric in counts})
     before = s.facts.looked
-    if not names:  # nobody could be asked
-        return s.facts.model_copy(update={"looked": blind(before, look)})
-    looked = record(look, names)
+    if not look.said:  # nobody could be asked, or no answer has come yet
+        known = before.trouble if before else ""
+        return s.facts if look.trouble == known else s.facts.model_copy(update={"looked": blind(before, look)})
+    grown, looked = since(before, look), record(look, before)
     if before is not None and looked.model_copy(update={"at": before.at}) == before:
         return s.facts  # nobody counted anything: nothing to remember, and nothing to write every second
     changed: dict[str, object] = {"looked": looked}
-    if s.state is State.STARTING and s.spec.analysis:
-        changed["analysis"] = judge.look_back(s.facts.analysis, s.to_watch, grown["Stable"])
-    elif s.watched:
-        changed["analysis"] = judge.judge(s.facts.analysis, s.watched, grown, bar=s.bar, switched=s.asked == 100)
+    if s.watched or s.remembers:
+        judged = {metric.name for metric in s.watched}
+        # What was found of a metric stays where only others are judged now: evidence of harm is of the whole rollout.
+        others = [metric for metric in s.to_watch if metric.name not in judged]
+        changed["analysis"] = [
+            *judge.judge(s.facts.analysis, s.watched, grown, bar=s.bar, switched=s.asked == 100),
+            *judge.look_back(s.facts.analysis, others, grown["Stable"] if s.remembers else {}),
+        ]
     weights = s.facts.weights
     # Only what came between two looks that both lie after the gateway took this over tells about it, and only if no
     # pod that is sent requests was left out of either.

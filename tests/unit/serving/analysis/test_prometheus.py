@@ -31,14 +31,35 @@ def pod(number: int) -> dict[str, str]:
     return {"job": "slipway", "instance": f"10.0.0.{number}:9091"}
 
 
-def by_query(answers: Mapping[str, str], asked: list[str] | None = None) -> Answer:
+NOW = 1_700_000_000.25
+"""Of the server's clock, which is another one than ours."""
+
+
+def clock(answer: Answer) -> Answer:
+    """It knows the time, and answers everything else so."""
+
+    async def both(request: web.Request) -> web.StreamResponse:
+        form = await request.post()
+        if form.get("query") != "time()":
+            return await answer(request)
+        assert "time" not in form
+        result = {"resultType": "scalar", "result": [NOW, str(NOW)]}
+        return web.Response(text=json.dumps({"status": "success", "data": result}), content_type="application/json")
+
+    return both
+
+
+def by_query(answers: Mapping[str, str], asked: list[str] | None = None, at: list[str] | None = None) -> Answer:
     """Answers by a part of the query; what nobody has is an empty vector."""
 
     async def answer(request: web.Request) -> web.StreamResponse:
         assert (request.method, request.path) == ("POST", "/api/v1/query")
-        query = str((await request.post())["query"])
+        form = await request.post()
+        query = str(form["query"])
         if asked is not None:
             asked.append(query)
+        if at is not None:
+            at.append(str(form["time"]))
         text = next((text for part, text in answers.items() if part in query), vector())
         return web.Response(text=text, content_type="application/json")
 
@@ -47,7 +68,7 @@ def by_query(answers: Mapping[str, str], asked: list[str] | None = None) -> Answ
 
 async def asked(answer: Answer, *metrics: AnalysisMetric) -> tuple[dict[str, Counts], str]:
     """What it says about a candidate."""
-    async with serving({"127.0.0.1": answer}) as port:
+    async with serving({"127.0.0.1": clock(answer)}) as port:
         counts, trouble = await HttpPrometheus(f"http://127.0.0.1:{port}").read({"Candidate": NAMES}, metrics)
     return counts["Candidate"], trouble
 
@@ -93,12 +114,27 @@ async def test_a_persons_two_counters_need_not_have_the_same_labels() -> None:
 
 async def test_both_sides_are_asked_by_their_own_names() -> None:
     queried: list[str] = []
-    async with serving({"127.0.0.1": by_query({}, queried)}) as port:
+    async with serving({"127.0.0.1": clock(by_query({}, queried))}) as port:
         server = HttpPrometheus(f"http://127.0.0.1:{port}/")
         await server.read({"Stable": {**NAMES, "modelVersion": "digits-v3"}, "Candidate": NAMES}, [ERRORS, LOANS])
     assert len(queried) == 8
     assert sum("digits-v3" in q for q in queried) == 3
     assert not [q for q in queried if "$(" in q]
+
+
+async def test_all_is_asked_about_one_moment_of_the_servers_clock() -> None:
+    moments: list[str] = []
+    async with serving({"127.0.0.1": clock(by_query({}, at=moments))}) as port:
+        server = HttpPrometheus(f"http://127.0.0.1:{port}/")
+        await server.read({"Stable": NAMES, "Candidate": NAMES}, [ERRORS, LOANS])
+    assert moments == [f"{NOW - prometheus.BEHIND:.3f}"] * 8
+
+
+async def test_a_prometheus_that_does_not_know_the_time() -> None:
+    async with serving({"127.0.0.1": says(vector())}) as port:
+        found, why = await HttpPrometheus(f"http://127.0.0.1:{port}").read({"Candidate": NAMES}, [ERRORS])
+    assert found == {"Candidate": {}}
+    assert "the query gives a vector, not a time (query: time())" in why
 
 
 EDGES: dict[str, tuple[str, str]] = {
