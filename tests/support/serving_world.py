@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any, Final
 
@@ -31,8 +31,9 @@ from slipway.kube.objects import (
     Manifest,
     Resource,
 )
-from slipway.serving.analysis.look import Look
+from slipway.serving.analysis.look import Look, Side
 from slipway.serving.analysis.pods import Addresses, Answers
+from slipway.serving.analysis.prometheus import Names
 from slipway.serving.children import child_name
 from slipway.serving.decide import decide
 from slipway.serving.eyes import Counting
@@ -65,11 +66,35 @@ NO_ROOM: Final = {
 }
 
 
+SCRAPE: Final = 5
+"""Seconds between two scrapes of the Prometheus."""
+
+
 class Blind:
     """``Eyes`` that see nothing."""
 
     async def look(self, seen: Observed) -> Look | None:
         return None
+
+
+@dataclass
+class Scraped:
+    """``PrometheusCounters`` of a world."""
+
+    world: World
+
+    async def read(self, sides: Mapping[Side, Names], metrics: Sequence[AnalysisMetric]) -> Answers:
+        return {
+            side: {
+                f"series of {pod}": {
+                    metric.name: Tally(n=int(n), bad=int(bad))
+                    for metric in metrics
+                    for n, bad in [counted.get(metric.name, (0.0, 0.0))]
+                }
+                for pod, counted in self.world.scraped(names["modelVersion"]).items()
+            }
+            for side, names in sides.items()
+        }, ""
 
 
 @dataclass
@@ -109,6 +134,8 @@ class World:
     """Versions of which the first pod's counters cannot be read."""
     differs: float = 0.0
     """The share of mirrored answers that differ."""
+    prometheus: bool = False
+    """There is a Prometheus, which the operator was told of."""
     room: int | None = None
     """Pods that find a node; None: any number."""
     by_person: bool = False
@@ -124,7 +151,10 @@ class World:
         self._mirrored: dict[str, int] = {}
         self._by_header: list[str] = []
         self._counted: dict[str, dict[str, tuple[float, float]]] = {}
-        self.eyes = Counting(self, clock=lambda: self.now)
+        self._scraped: dict[str, dict[str, dict[str, tuple[float, float]]]] = {}
+        self._scraped_at = self.now - timedelta(seconds=SCRAPE)
+        self.eyes = Counting(self, Scraped(self) if self.prometheus else None, clock=lambda: self.now)
+        self.defaults = replace(DEFAULTS, prometheus=self.prometheus)
         self._message = ""
         self._status: Manifest = {}
         self._looked_at = -1
@@ -184,7 +214,7 @@ class World:
 
     async def look(self) -> bool:
         """One pass; whether it wrote anything."""
-        observed = await observe(self.kube, KEY, DEFAULTS, self.eyes)
+        observed = await observe(self.kube, KEY, self.defaults, self.eyes)
         return observed is not None and await self.carry_out(observed)
 
     async def carry_out(self, observed: Observed) -> bool:
@@ -275,6 +305,15 @@ class World:
             }
             for side, those in pods.items()
         }, "".join(f"{name}: the counters cannot be read" for name in sorted(mute))
+
+    def scraped(self, version: str) -> dict[str, dict[str, tuple[float, float]]]:
+        """What a Prometheus has of a version's pods: what they showed at its last scrape."""
+        if self.now >= self._scraped_at + timedelta(seconds=SCRAPE):
+            self._scraped_at, self._scraped = self.now, {}
+            for pod in filter(_is_ready, self._all(PODS)):
+                of = self._scraped.setdefault(pod["metadata"]["labels"][Label.MODEL_VERSION], {})
+                of[pod["metadata"]["name"]] = dict(self._counted.get(pod["metadata"]["name"], {}))
+        return self._scraped.get(version, {})
 
     # ------------------------------------------------------------------------------------------- the neighbours
 
@@ -709,7 +748,7 @@ async def _stumble(world: World, dice: random.Random) -> None:
         if dice.random() < 0.6:
             dice.choice(turns)()
             continue
-        observed = await observe(world.kube, KEY, DEFAULTS, world.eyes)
+        observed = await observe(world.kube, KEY, world.defaults, world.eyes)
         if dice.random() < 0.3:
             dice.choice(turns)()
         try:

@@ -137,6 +137,39 @@ def deploys(strategy: Mapping[str, Any] | None = None, **more: Any) -> Turn:
     return first(**({"strategy": strategy} if strategy else {}), **more)
 
 
+def spend(seconds: int) -> Callable[[World], None]:
+    """Time passes, and nobody looks meanwhile."""
+    return lambda world: world.advance(seconds)
+
+
+def found(verdict: str) -> Until:
+    """The analysis has come to that."""
+    return lambda world: [entry["verdict"] for entry in world.status.get("analysis", ())] == [verdict]
+
+
+def never_had_weight(world: World) -> bool:
+    """No client was ever sent to the candidate."""
+    routes = [line for line in world.log if "  routes " in line and " for " not in line]
+    return all("digits-v2 0" in line for line in routes if "digits-v2" in line)
+
+
+def stalled(world: World) -> bool:
+    """Waiting does not help, and the condition says whose word that is."""
+    found = world.condition("Stalled")
+    return (found["status"], found["reason"]) == ("True", "GatewayCannot")
+
+
+def gateway_class(*features: str) -> dict[str, Any]:
+    """The class of the Gateway, where it lists what it is able to do."""
+    made = {**envoy_gateway(), "spec": {"controllerName": "example.com/gateway"}}
+    return {**made, "status": {"supportedFeatures": [{"name": name} for name in features]}}
+
+
+IN_PLACE = {
+    "type": "Canary",
+    "surge": False,
+    "canary": {"steps": [weight(50), analysis_step()], "scaleDownDelay": "5s"},
+}
 STICKY = {**deployment()["spec"]["route"], "stickiness": {"header": "x-user"}}
 
 
@@ -489,6 +522,104 @@ EVIDENCE: dict[str, Story] = {
             deploys(shadow(on_pass="Hold")),
             Turn(ask_for(V2), paused(V2, 0)),
             Turn(say("promote"), healthy(V2)),
+        ],
+    ),
+    "a preview that does no harm lets green through": Story(
+        busy(errors={V1: 0.001, V2: 0.001}, previews=25.0),
+        [
+            deploys(blue_green(previewHostname=PREVIEW, prePromotion={"analysis": {}}), analysis=analysis()),
+            Turn(ask_for(V2), healthy(V2)),
+        ],
+    ),
+    "a preview that fails too often keeps green from clients": Story(
+        busy(errors={V1: 0.001, V2: 0.1}, previews=25.0),
+        [
+            deploys(blue_green(previewHostname=PREVIEW, prePromotion={"analysis": {}}), analysis=analysis()),
+            Turn(ask_for(V2), both(degraded("errors 10% against", left=[V1]), never_had_weight)),
+        ],
+    ),
+    "a look back remembers what blue showed while nothing was judged": Story(
+        lambda: world_with(rate=5.0, errors={V1: 0.0, V2: 0.0}),
+        [
+            deploys(
+                blue_green(auto=False, postPromotion={"analysis": {}}),
+                analysis=analysis(background=False, maxDuration="10m"),
+            ),
+            Turn(ask_for(V2), paused(V2, 0)),
+            Turn(spend(20), paused(V2, 0)),
+            Turn(say("promote"), healthy(V2)),
+        ],
+    ),
+    "a look back after too little of blue asks a person": Story(
+        lambda: world_with(rate=5.0),
+        [
+            deploys(blue_green(postPromotion={"analysis": {}}), analysis=analysis(maxDuration="20s")),
+            Turn(ask_for(V2), held(V2, 100, "before the switch, too few to pass", "minSamples 50")),
+            Turn(say("promote"), healthy(V2)),
+        ],
+    ),
+    "a canary judged by Prometheus passes": Story(
+        busy(errors={V1: 0.001, V2: 0.001}, prometheus=True),
+        [deploys(steps=SLOWLY, analysis=analysis(source="Prometheus")), Turn(ask_for(V2), healthy(V2))],
+    ),
+    "a canary judged by Prometheus is aborted": Story(
+        busy(errors={V1: 0.001, V2: 0.05}, prometheus=True),
+        [
+            deploys(steps=SLOWLY, analysis=analysis(source="Prometheus")),
+            Turn(ask_for(V2), degraded("errors", "against", left=[V1])),
+        ],
+    ),
+    "in place a canary that does no harm passes its analysis": Story(
+        busy(errors={V1: 0.001, V2: 0.001}),
+        [deploys(IN_PLACE, analysis=analysis()), Turn(ask_for(V2), healthy(V2))],
+    ),
+    "in place a canary that fails too often is aborted": Story(
+        busy(errors={V1: 0.001, V2: 0.2}),
+        [deploys(IN_PLACE, analysis=analysis()), Turn(ask_for(V2), degraded("errors", "against", left=[V1]))],
+    ),
+    "a gateway that cannot mirror is refused a shadow in advance": Story(
+        lambda: world_with(gateway_class("HTTPRoute")),
+        [
+            Turn(create(strategy=shadow()), both(degraded("HTTPRouteRequestMirror", left=[]), stalled)),
+            Turn(
+                lambda world: world.changes("does without a shadow", strategy={"type": "Canary"}),
+                healthy(V1),
+            ),
+        ],
+    ),
+    "a gateway that cannot mirror a part is refused half a shadow": Story(
+        lambda: world_with(gateway_class("HTTPRoute", "HTTPRouteRequestMirror"), rate=BUSY),
+        [
+            Turn(create(strategy=shadow(percent=50)), both(degraded("write percent: 100", left=[]), stalled)),
+            Turn(lambda world: world.changes("copies everything", strategy=shadow()), healthy(V1)),
+            Turn(ask_for(V2), healthy(V2)),
+        ],
+    ),
+    "clients that stay switch with blue and green": Story(
+        lambda: world_with(envoy_gateway()),
+        [deploys(blue_green(), route=STICKY), Turn(ask_for(V2), healthy(V2))],
+    ),
+    "clients that stay are not moved by a shadow": Story(
+        lambda: world_with(envoy_gateway(), rate=BUSY),
+        [deploys(shadow(), route=STICKY), Turn(ask_for(V2), healthy(V2))],
+    ),
+    "a shadow that says itself how long it may take": Story(
+        world_with,
+        [
+            deploys(shadow(maxDuration="40s", onInconclusive="Abort")),
+            Turn(ask_for(V2), copied(100)),
+            Turn(spend(40), degraded("no verdict within 40s", left=[V1])),
+        ],
+    ),
+    "a stricter margin in mid-rollout is judged anew": Story(
+        busy(errors={V1: 0.001, V2: 0.03}),
+        [
+            deploys(steps=[weight(20), pause()], analysis=analysis(errors(margin="0.1"))),
+            Turn(ask_for(V2), both(paused(V2, 20), found("NoHarm"))),
+            Turn(
+                lambda world: world.changes("tolerates less", analysis=analysis(errors(margin="0.001"))),
+                degraded("errors 3%", left=[V1]),
+            ),
         ],
     ),
     "a way back is open where the strategy cannot be carried out any more": Story(
