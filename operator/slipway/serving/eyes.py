@@ -101,10 +101,11 @@ class _Source:
             if last is not None and last.task is not None:
                 last.task.cancel()  # about other pods, or another candidate
             last = await self._ask(key, _Asked(question, now), last, asyncio.create_task(ask()), wake)
-        if last.task is None or not last.task.done():
+        task = last.task
+        if task is None or not task.done():
             return None
-        counts, last.trouble = last.task.result()
-        last.task = None
+        last.task = None  # taken, also where it is an error: that one fails this pass, and the next one asks anew
+        counts, last.trouble = task.result()
         return last.at, counts
 
     async def _ask(

@@ -334,6 +334,22 @@ async def test_an_answer_that_nobody_comes_for_is_forgotten(impatient: None) -> 
     assert list(counting._of_pods.asked) == [Key(NAMESPACE, NAME)]
 
 
+async def test_an_error_fails_one_pass_and_the_next_one_asks_anew() -> None:
+    class Breaks(Servers):
+        async def read(self, asked: Any, metrics: Any) -> Any:
+            self.own.append("asked")
+            if len(self.own) == 1:
+                raise RuntimeError("a defect of ours")
+            return SEEN, ""
+
+    counting = Counting(Breaks(), clock=lambda: NOW)
+    with pytest.raises(RuntimeError):
+        await counting.look(rollout(ONE_EACH))
+    found = await counting.look(rollout(ONE_EACH))
+    assert found is not None
+    assert found.counts["Candidate"] == SEEN["Candidate"]
+
+
 async def test_who_is_there_and_silent_is_named_and_who_is_gone_is_not() -> None:
     before = record(Look(NOW, {"Candidate": {n: {"requests": Tally(n=1)} for n in ("c", "quiet", "gone")}}))
     servers = Servers(pods={"Candidate": {"c": {"requests": Tally(n=2)}}})
