@@ -873,7 +873,7 @@ _TRAINING_RUN: dict[str, _One] = {
     "a negative number of attempts": ("spec.backoffLimit", -1, "should be greater than or equal to 0"),
     "too many attempts": ("spec.backoffLimit", 21, "should be less than or equal to 20"),
     "a field that does not exist": ("spec.epochs", 20, 'unknown field "spec.epochs"'),
-    # docs/design/0023: a field that nothing carries out is refused, not passed over
+    # docs/design/0022: a field that nothing carries out is refused, not passed over
     "several nodes": ("spec.nodes", 2, 'unknown field "spec.nodes"'),
     "a GPU by device class": ("spec.resources.gpu.deviceClassName", "gpu.nvidia.com", "unknown field"),
     "a field with a typing error": ("spec.entryPoint", "train:main", 'unknown field "spec.entryPoint"'),

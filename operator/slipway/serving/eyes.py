@@ -3,7 +3,7 @@
 Whether to look follows from the recorded facts alone (``Situation.watching``); the clock here only keeps a pass that
 comes early from asking again. No pass waits for a source that is slow: the question goes on without it, and the pass
 that comes when it is answered finds the answer here. What counts is what is recorded: an answer that an operator that
-died had waited for was never there, and the next one shows the same counters and more (docs/design/0022).
+died had waited for was never there, and the next one shows the same counters and more (docs/design/0021).
 """
 
 from __future__ import annotations

@@ -179,7 +179,7 @@ def lost(world: World) -> None:
     world.astray = {"digits-digits-v1": 70, "digits-digits-v2": 30}
 
 
-def found(world: World) -> None:
+def found_again(world: World) -> None:
     """They do again."""
     world.tell("gateway", "carries what it says again")
     world.astray = None
@@ -295,7 +295,7 @@ EVIDENCE: dict[str, Story] = {
             deploys(steps=[weight(10), pause("5s"), weight(50), pause()], analysis=analysis()),
             Turn(ask_for(V2), at(V2, 10)),
             Turn(lost, says("of the last", "30% reached the candidate, not 50%")),
-            Turn(found, both(paused(V2, 50), verified_by("Traffic"))),
+            Turn(found_again, both(paused(V2, 50), verified_by("Traffic"))),
         ],
     ),
     "clients stay with their version while a canary goes up": Story(
@@ -535,7 +535,7 @@ EVIDENCE: dict[str, Story] = {
         busy(errors={V1: 0.001, V2: 0.1}, previews=25.0),
         [
             deploys(blue_green(previewHostname=PREVIEW, prePromotion={"analysis": {}}), analysis=analysis()),
-            Turn(ask_for(V2), both(degraded("errors 10% against", left=[V1]), never_had_weight)),
+            Turn(ask_for(V2), both(degraded("was aborted: errors", left=[V1]), never_had_weight)),
         ],
     ),
     "a look back remembers what blue showed while nothing was judged": Story(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
@@ -164,11 +164,22 @@ def test_the_count_means_nothing(sentence: str) -> None:
     assert noted.counted is None
 
 
-def looked(seen: Observed, first: Mapping[Side, Mapping[str, int]], then: Mapping[Side, Mapping[str, int]]) -> Counted:
-    """What is counted from the one look to the other, both long after the gateway took the route over."""
+def looked(
+    seen: Observed,
+    first: Mapping[Side, Mapping[str, int]],
+    then: Mapping[Side, Mapping[str, int]],
+    earlier: Looked | None = None,
+    silent: Mapping[Side, Collection[str]] | None = None,
+) -> Counted:
+    """What is counted from the one look to the other, both long after the gateway took the route over.
+
+    Args:
+        earlier: a look before both.
+        silent: who was there and did not answer at the first one.
+    """
     weights = Weights(stable=50, candidate=50, mark="generation 7", accepted_at=T0)
     at = NOW + timedelta(seconds=60)
-    before: Looked = record(Look(at, counts(first)))
+    before: Looked = record(Look(at, counts(first), silent=silent or {}, metrics={REQUESTS}), earlier)
     status = seen.status.model_copy(update={"weights": weights, "looked": before})
     now = at + timedelta(seconds=1)
     facts = recorded(Situation(replace(seen, status=status, look=Look(now, counts(then))), now))
@@ -200,6 +211,13 @@ def test_one_that_was_not_makes_it_a_part_of_the_whole(silent: tuple[Mapping[Sid
     less = {**which, side: dict(list(which[side].items())[:1])}
     first, then = (less, THEN) if which is FIRST else (FIRST, less)
     assert looked(world(), first, then) == Counted()
+
+
+def test_what_is_remembered_of_a_silent_pod_was_not_counted_at_the_same_time() -> None:
+    """It may have been counted before the weights were what they are."""
+    earlier = record(Look(NOW, counts(FIRST)))
+    first = {**FIRST, "Candidate": {f"{V2}-0": 1}}
+    assert looked(world(), first, THEN, earlier, {"Candidate": {f"{V2}-1"}}) == Counted()
 
 
 def test_one_that_is_not_ready_need_not_answer() -> None:
