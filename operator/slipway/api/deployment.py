@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from typing import Annotated, Any, Final, Literal
 
@@ -423,6 +424,14 @@ class AnalysisMetric(Model):
     min_samples: int = Field(default=50, ge=1, le=10_000_000)
     """Requests of each side before it may pass. Harm is acted on as soon as the evidence is there."""
 
+    @property
+    def question(self) -> str:
+        """What is counted, apart from the name: ``50ms``, or a digest of the two queries. Where it changes, what was
+        counted before belongs to another question."""
+        if self.total is None or self.bad is None:
+            return self.threshold or ""
+        return hashlib.sha256(f"{self.total}\0{self.bad}".encode()).hexdigest()[:12]
+
 
 class Analysis(Model):
     """What is measured while a candidate gets traffic, and what follows from it (docs/analysis.md)."""
@@ -658,6 +667,8 @@ class MetricAnalysis(Model):
     message: Annotated[str, Field(max_length=512)] = ""
     reference: Tally | None = None
     """What the stable version showed before it lost its traffic."""
+    question: Annotated[str, Field(max_length=64)] = ""
+    """What was counted: the threshold of ``slow``, a digest of two queries."""
     test: Annotated[str, Field(max_length=1024)] = ""
     """The state of the test: what it needs to go on after a restart."""
 
@@ -675,6 +686,8 @@ class Counters(Model):
 class Looked(Model):
     """The last look at the counters: the next one is compared with it."""
 
+    questions: Annotated[str, Field(max_length=64)] = ""
+    """A digest of what was counted under each name: where it changes, nothing can be compared."""
     at: Annotated[str, Field(json_schema_extra={"format": "date-time"})]
     metrics: list[str] = Field(default=[], max_length=16, json_schema_extra=LIST_ATOMIC)
     """The order of ``counts``."""

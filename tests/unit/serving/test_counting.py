@@ -271,3 +271,28 @@ def test_a_way_back_begins_without_what_was_counted_on_the_way_there() -> None:
     assert isinstance(status, DeploymentStatus)
     assert status.weights is not None
     assert (status.weights.candidate, status.weights.counted) == (50, None)
+
+
+def test_counters_of_another_threshold_only_set_the_mark() -> None:
+    """Under the same name another edge of the histogram is read: all that ever was slower than it would look new."""
+
+    def facts(before: Looked | None, threshold: str, shown: Tally) -> DeploymentStatus:
+        metric = {"name": "slow", "threshold": threshold, "maxIncrease": "0.01", "minSamples": 50}
+        made = deployment(V2, steps=[analysis_step()], analysis=analysis(metric))
+        seen = world()
+        given = replace(
+            seen,
+            spec=DeploymentSpec.model_validate(made["spec"]),
+            status=seen.status.model_copy(update={"looked": before, "analysis": []}),
+            look=Look(NOW, {"Stable": {f"{V1}-0": {"slow": shown}}}),
+        )
+        return recorded(Situation(given, NOW))
+
+    first = facts(None, "50ms", Tally(n=1000, bad=10)).looked
+    assert first is not None
+    (same,) = facts(first, "50ms", Tally(n=1100, bad=15)).analysis
+    assert same.stable == Tally(n=100, bad=5)
+    other = facts(first, "10ms", Tally(n=1100, bad=900))
+    assert other.analysis[0].stable == Tally()
+    (goes_on,) = facts(other.looked, "10ms", Tally(n=1200, bad=980)).analysis
+    assert goes_on.stable == Tally(n=100, bad=80)

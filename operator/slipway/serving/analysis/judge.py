@@ -34,12 +34,14 @@ class Watched:
         margin: how much larger the candidate's share may be; where ``alone``, how large it may be at all.
         least: requests of each side before it may pass.
         alone: there is no other side: the share is one of disagreement.
+        question: what is counted under that name (a threshold, two queries).
     """
 
     name: str
     margin: float
     least: int
     alone: bool = False
+    question: str = ""
 
 
 def needed(metrics: int) -> float:
@@ -70,7 +72,7 @@ def look_back(before: Sequence[MetricAnalysis], watched: Iterable[Watched], stab
     known = {entry.metric: entry for entry in before}
     made = []
     for metric in watched:
-        entry = known.get(metric.name) or MetricAnalysis(metric=metric.name)
+        entry = _entry(known, metric)
         if not metric.alone:
             entry = entry.model_copy(update={"reference": _sum(entry.reference, stable.get(metric.name))})
         made.append(entry)
@@ -96,7 +98,7 @@ def judge(
     stable, candidate = grown.get("Stable", {}), grown.get("Candidate", {})
     return [
         _judged(
-            known.get(metric.name) or MetricAnalysis(metric=metric.name),
+            _entry(known, metric),
             metric,
             _sane(stable.get(metric.name)),
             _sane(candidate.get(metric.name)),
@@ -118,10 +120,23 @@ def next_step(entries: Iterable[MetricAnalysis]) -> list[MetricAnalysis]:
             evidence, text = Evidence(harm=_text(test.harm), no_harm=_text(test.no_harm)), _dump(test)
         made.append(
             MetricAnalysis(
-                metric=entry.metric, reference=entry.reference, test=text, evidence=evidence, needed=entry.needed
+                metric=entry.metric,
+                question=entry.question,
+                reference=entry.reference,
+                test=text,
+                evidence=evidence,
+                needed=entry.needed,
             )
         )
     return made
+
+
+def _entry(known: Mapping[str, MetricAnalysis], metric: Watched) -> MetricAnalysis:
+    """What is known of a metric. A person who changed what is counted asks another question, of which nothing is."""
+    entry = known.get(metric.name)
+    if entry is not None and entry.question == metric.question:
+        return entry
+    return MetricAnalysis(metric=metric.name, question=metric.question)
 
 
 def _judged(
@@ -143,7 +158,7 @@ def _judged(
         test, goes_on = (two or TwoSample.start(metric.margin)).see(block), two is not None
     if found is not None and not goes_on:
         # A person changed what is tolerated: another question, and what was shown of the one before says nothing of it.
-        entry = MetricAnalysis(metric=entry.metric)
+        entry = MetricAnalysis(metric=entry.metric, question=entry.question)
     seen = entry.model_copy(
         update={
             "stable": add(entry.stable, stable),

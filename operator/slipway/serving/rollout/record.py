@@ -18,9 +18,11 @@ def recorded(s: Situation) -> DeploymentStatus:
         return s.facts
     before = s.facts.looked
     if not look.said:  # nobody could be asked, or no answer has come yet
-        known = before.trouble if before else ""
-        return s.facts if look.trouble == known else s.facts.model_copy(update={"looked": blind(before, look)})
-    grown, looked = since(before, look), record(look, before)
+        told = before.trouble if before else ""
+        return s.facts if look.trouble == told else s.facts.model_copy(update={"looked": blind(before, look)})
+    # Another threshold, or other queries, under the same name: what they show cannot be compared with what was shown.
+    known = before if before is not None and before.questions == s.questions else None
+    grown, looked = since(known, look), record(look, known).model_copy(update={"questions": s.questions})
     if before is not None and looked.model_copy(update={"at": before.at}) == before:
         return s.facts  # nobody counted anything: nothing to remember, and nothing to write every second
     changed: dict[str, object] = {"looked": looked}
@@ -36,8 +38,8 @@ def recorded(s: Situation) -> DeploymentStatus:
     # Only what came between two looks that both lie after the gateway took this over tells about it, and only if no
     # pod that is sent requests was left out of either.
     pods: dict[Side, frozenset[str]] = {"Stable": s.runs_stable.answering, "Candidate": s.runs_candidate.answering}
-    fair = s.counting and before is not None and covers(before, look, REQUESTS, pods)
-    if weights is not None and before is not None and fair and countable(weights, parse_time(before.at)):
+    fair = s.counting and known is not None and covers(known, look, REQUESTS, pods)
+    if weights is not None and known is not None and fair and countable(weights, parse_time(known.at)):
         stable, candidate = (grown[side].get(REQUESTS, Tally()).n for side in SIDES)
         counted = counted_on(weights.counted, stable, candidate)
         changed["weights"] = weights.model_copy(update={"counted": counted})

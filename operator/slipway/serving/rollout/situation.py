@@ -5,6 +5,7 @@ Nothing is chosen here: each method answers one question.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -458,7 +459,13 @@ class Situation:
     def to_watch(self) -> tuple[Watched, ...]:
         """The metrics of spec.analysis, judged now or later."""
         metrics = self.spec.analysis.metrics if self.spec.analysis else []
-        return tuple(Watched(m.name, float(m.max_increase), m.min_samples) for m in metrics)
+        return tuple(Watched(m.name, float(m.max_increase), m.min_samples, question=m.question) for m in metrics)
+
+    @property
+    def questions(self) -> str:
+        """A digest of what is counted under each name."""
+        asked = "\0".join(f"{m.name} {m.question}" for m in self.to_watch if m.question)
+        return hashlib.sha256(asked.encode()).hexdigest()[:12] if asked else ""
 
     @property
     def bar(self) -> float:

@@ -162,6 +162,19 @@ def test_whoever_changes_what_is_tolerated_asks_another_question() -> None:
     assert watch([((900, 1), (100, 3))] * 60, before=[worse]).verdict == "Harm"
 
 
+def test_whoever_changes_what_is_counted_asks_another_question() -> None:
+    before, after = (Watched("slow", 0.05, 50, question=threshold) for threshold in ("50ms", "10ms"))
+    shown = watch([((900, 1), (100, 90))] * 5, before)
+    assert (shown.verdict, shown.question) == ("Harm", "50ms")
+    (kept,) = next_step([shown])
+    assert kept.question == "50ms"
+    anew = watch([((90, 1), (10, 0))], after, before=[shown])
+    assert (anew.verdict, anew.question, anew.candidate) == ("Undecided", "10ms", Tally(n=10))
+    assert anew.reference == Tally(n=90, bad=1), "and what the stable version showed was of the other one too"
+    (looked_back,) = look_back([shown], [after], {"slow": Tally(n=7)})
+    assert (looked_back.verdict, looked_back.reference) == ("NoTraffic", Tally(n=7))
+
+
 def test_the_bound_of_a_second_shadow_is_its_own() -> None:
     lenient = Watched("disagreement", 0.1, 50, alone=True)
     (entry,) = next_step([watch([(None, (100, 5))] * 20, lenient)])
