@@ -211,7 +211,7 @@ def train(context):
 def test_seeds_reach_everything_and_loader_workers_end_well(pods: Pods) -> None:
     first, second = (pods.start(WORKERS, spec(threads=3)).trained for _ in range(2))
     # the run's own number of threads, and not that of the machine
-    assert {m.name: m.value for m in first.metrics}["threads"] == "3.0"
+    assert {m.name: m.value for m in first.metrics}["threads"] == "3"
     assert first.environment.threads == 3
     assert [(m.name, m.value) for m in first.metrics] == [(m.name, m.value) for m in second.metrics]
     assert first.metrics[0].value == "496.0"
