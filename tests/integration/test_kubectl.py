@@ -173,6 +173,7 @@ SHOWN: dict[str, dict[str, object]] = {
         "Run": "digits-1",
         "Digest": "sha256:" + "a" * 64,
         "Signer": "sha256:" + "b" * 64,
+        "From": None,  # no copy of another namespace's
         "Message": "verified",
     },
     "Deployment": {
