@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from slipway.kube.objects import BUDGETS, DEPLOYMENTS, JOBS, SERVICES, WORKLOADS
+from slipway.kube.objects import BUDGETS, DEPLOYMENTS, JOBS, MODEL_VERSIONS, SERVICES, WORKLOADS
 from tests.support import candidates
 from tests.support.api_server import Object, eventually
 from tests.support.e2e import (
@@ -126,8 +126,14 @@ def blue_green(tenant: Tenant) -> dict[str, Any]:
     return {"replicas": 2, "strategy": {"type": "BlueGreen", "blueGreen": plan}}
 
 
+def roles(obj: Object) -> list[str]:
+    """In which roles Deployments run a version, by its own status."""
+    return [each["role"] for each in obj.get("status", {}).get("deployments", ())]
+
+
 def rolled_out(tenant: Tenant, version: str, other: str, *, seconds: float) -> None:
-    """Wait until a version serves and nothing is left of the one before."""
+    """Wait until a version serves, nothing is left of the one before, and the status of both versions says so: that is
+    written by the operator too, and after everything else."""
     tenant.until(DEPLOYMENTS, MODEL, settled_on(version), what=f"{version} promoted", seconds=seconds)
     selector = f"slipway.dev/deployment={MODEL},slipway.dev/model-version={other}"
     eventually(
@@ -137,6 +143,8 @@ def rolled_out(tenant: Tenant, version: str, other: str, *, seconds: float) -> N
         what=f"the end of {other}",
         show=tenant.explain,
     )
+    tenant.until(MODEL_VERSIONS, version, lambda o: roles(o) == ["stable"], what=f"{version} stable", seconds=seconds)
+    tenant.until(MODEL_VERSIONS, other, lambda o: roles(o) == [], what=f"{other} served by nobody", seconds=seconds)
 
 
 @pytest.mark.parametrize("strategy", ["a canary after a shadow", "blue/green"])
@@ -157,7 +165,6 @@ def test_an_operator_that_dies_at_each_of_its_writes(
         undisturbed = gate.lives
         tenant.ask_for(V2)
         rolled_out(tenant, V2, V1, seconds=240)
-        load.go_on(3)  # until the versions' own status has followed
         # When
         gate.lives = deadly = Lives(kill)
         tenant.ask_for(V1)

@@ -1389,6 +1389,12 @@ for _side in ("prePromotion", "postPromotion"):
     )
 _SHADOW |= _durations("a delay", "spec.strategy.shadow.scaleDownDelay", zero=True, milliseconds=False)
 _SHADOW |= _durations("a comparison's time", "spec.strategy.shadow.maxDuration", zero=False, milliseconds=False)
+_DEPLOYMENT |= _durations(
+    "the time of a comparison before a canary",
+    "spec.strategy.canary.steps.4.shadow.maxDuration",
+    zero=False,
+    milliseconds=False,
+)
 _DEPLOYMENT |= _durations("a request's timeout", "spec.server.timeout", zero=False, milliseconds=True)
 
 
