@@ -23,6 +23,7 @@ import onnxruntime
 import pytest
 
 from slipway.api.common import ACTION_ANNOTATION
+from slipway.contract import WEIGHTS_FILE
 from slipway.kube.objects import DATASETS, DEPLOYMENTS, JOBS, MODEL_VERSIONS, TRAINING_RUNS
 from tests.support import node
 from tests.support.api_server import NAMESPACES, Object, Refusal, eventually
@@ -145,6 +146,11 @@ def place_of(world: World, uid: str) -> str:
     found = [o.object_name for o in world.store.list_objects("models", recursive=True)]
     (key,) = [name for name in found if uid in name and name.endswith("/model.onnx")]
     return f"s3://models/{key}"
+
+
+def beside(world: World, truth: Truth, name: str) -> str:
+    """Where another file of a run lies."""
+    return place_of(world, truth.uid).removesuffix("model.onnx") + name
 
 
 def read(world: World, uri: str) -> bytes:
@@ -560,6 +566,7 @@ def test_what_changed_between_two_versions(world: World, story: Story) -> None:
         ("parameter", "epochs"): ("2", "3"),
         ("parameter", "learningRate"): ("0.01", "0.003"),
         ("parent", ""): ("-", V1),
+        ("parent", "weights"): ("-", sha256(read(world, beside(world, first, WEIGHTS_FILE)))),
     }
     assert told["image", "ref"] == (IMAGE, IMAGE)
     assert told["file", "digest"] == (first.file, second.file)
