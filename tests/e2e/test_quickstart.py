@@ -69,7 +69,8 @@ def test_the_lineage_leads_from_the_answer_to_the_data(world: World, digits: Ten
     assert lineage["seed"] == run["spec"]["seed"]
     # the environment is what was there, and nothing is made up: this cluster's GPU is one by name only
     environment = lineage["environment"]
-    assert set(environment) == {"python", "torch", "onnxruntime", "packages", "packagesUri"}
+    assert set(environment) == {"python", "torch", "onnxruntime", "packages", "packagesUri", "threads"}
+    assert environment["threads"] == 1  # of 200m CPU, and not of the node's two
     where = urlsplit(environment["packagesUri"])
     listed = world.store.get_object(where.netloc, where.path.lstrip("/")).read()
     assert environment["packages"] == f"sha256:{hashlib.sha256(listed).hexdigest()}"
