@@ -108,12 +108,13 @@ def test_no_client_notices_a_shadow_that_is_slow(world: World, tenant: Tenant) -
     of its, its answers are compared all the same, and it passes, because slowness is no disagreement; a person decides.
     How long clients wait is no part of this: they share this machine's two cores with the shadow (`make bench` shows
     the cost of a mirror)."""
-    # Given a model of some 20 ms beside one of less than 1 ms
+    # Given a model of some 20 ms beside one of less than 1 ms, and so few requests that a machine whose processors are
+    # everybody's carries them: a shadow whose queue is full could not have served these clients, and that does differ
     shadow = {"percent": 100, "minSamples": 200, "maxDisagreement": "0.01", "onPass": "Hold", "scaleDownDelay": "5s"}
     given(tenant, candidates.slow(600), strategy={"type": "Shadow", "shadow": shadow})
     metrics = [AnalysisMetric(name="slow", threshold="5ms")]
     with (
-        world.load(tenant.host, body=candidates.questions(), rate=15) as load,
+        world.load(tenant.host, body=candidates.questions(), rate=5) as load,
         Watch(tenant, MODEL, V1, V2, metrics) as watch,
     ):
         tenant.ask_for(V2)
@@ -128,7 +129,7 @@ def test_no_client_notices_a_shadow_that_is_slow(world: World, tenant: Tenant) -
     print(f"of {slow.n} requests, the shadow answered {slow.bad} after more than 5 ms")
     assert slow.bad > slow.n / 2, "the shadow was not slow"
     assert tenant.events("AnalysisPassed")
-    assert set(load.check(at_least=14).versions) == {"1"}
+    assert set(load.check(at_least=4).versions) == {"1"}
 
 
 def test_no_client_notices_a_shadow_whose_disk_is_full(world: World, tenant: Tenant) -> None:
