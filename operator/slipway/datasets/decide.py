@@ -116,14 +116,14 @@ def decide(observed: Observed, now: datetime) -> Plan:
     view = View(replace(observed, status=facts), now)
     if action is not None and asked_anew(action, facts.last_action):
         return _answer(view, action)
-    return _plan(view, _judged(view))
+    return _plan(view, _verdict(view))
 
 
 def refused(observed: Observed, sentence: str, now: datetime) -> Plan | None:
     """What to tell where the API server refused what this pass wanted done. The facts stay those of the pass: they say
     what was seen, never that a child was written."""
     view = View(replace(observed, status=answered(observed.status, observed.action)), now)
-    verdict = _judged(view)
+    verdict = _verdict(view)
     if not verdict.changes or verdict.outlook in ("passed", "failed"):
         return None
     told = replace(verdict, reason=Reason.WRITE_REFUSED, message=sentence, outlook="stalled", quiet=False)
@@ -131,7 +131,7 @@ def refused(observed: Observed, sentence: str, now: datetime) -> Plan | None:
     return replace(plan, remove_annotations=None)
 
 
-def _judged(view: View) -> Verdict:
+def _verdict(view: View) -> Verdict:
     return _cut(next(v for rule in RULES if (v := rule(view))))
 
 

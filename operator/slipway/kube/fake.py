@@ -2,8 +2,7 @@
 
 resourceVersion and optimistic locking, uid, generation (only a changed spec raises it), server-side apply by merging
 maps, status apart from the rest, garbage collection by ownerReference, finalizers that hold what was deleted, and a log
-of every write. It validates
-nothing: schema rules are tested on a real API server.
+of every write. It validates nothing: schema rules are tested on a real API server.
 """
 
 from __future__ import annotations
