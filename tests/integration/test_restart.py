@@ -34,6 +34,7 @@ def test_killed_in_the_middle_of_a_training(world: World) -> None:
     team.run()
     team.run_until("Running")
     world.operator.kill()
+    time.sleep(1.1)  # so that it ends in another second than it began
     team.play("train", trains_well)
     time.sleep(0.5)  # the training ends while nobody watches
     world.operator.start()

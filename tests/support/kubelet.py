@@ -252,13 +252,15 @@ class Kubelet:
             phase, state = "Running", {"running": {"startedAt": now}}
         else:
             phase = "Failed" if act.exit_code else "Succeeded"
-            ended = {"exitCode": act.exit_code, "message": act.message, "startedAt": now, "finishedAt": now}
+            (said,) = pod.get("status", {}).get("containerStatuses") or ({},)
+            began = said.get("state", {}).get("running", {}).get("startedAt", now)
+            ended = {"exitCode": act.exit_code, "message": act.message, "startedAt": began, "finishedAt": now}
             state = {"terminated": {**ended, "reason": "Error" if act.exit_code else "Completed"}}
         ready = phase == "Running" and act.ready
         number = next(self._addresses)
         status: dict[str, Any] = {
             "phase": phase,
-            "startTime": now,
+            "startTime": pod.get("status", {}).get("startTime", now),
             "conditions": [
                 {"type": kind, "status": "True" if ready else "False", "lastTransitionTime": now}
                 for kind in ("Ready", "ContainersReady")

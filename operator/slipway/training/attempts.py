@@ -17,8 +17,9 @@ def count(
 ) -> tuple[int, Attempt | None]:
     """The attempts so far and the newest of them.
 
-    Pods that began after the newest attempt we know are new ones. Where pods came and went unseen, the Job's own
-    counters say so: attempts before this Job, plus its failed and succeeded pods, plus one that runs.
+    Pods that began after the newest attempt we know are new ones; that one itself is known by its name, whatever it is
+    said to have begun at by now. Where pods came and went unseen, the Job's own counters say so: attempts before this
+    Job, plus its failed and succeeded pods, plus one that runs.
 
     Args:
         attempts: the count until now.
@@ -32,7 +33,7 @@ def count(
         if (start := podfacts.started_at(pod, CODE_CONTAINER) or podfacts.started_at(pod, CONTAINER))
     )
     known = (last.started_at, last.pod) if last else ("", "")
-    seen = attempts + sum((start, name) > known for start, name, _ in began)
+    seen = attempts + sum(name != known[1] and (start, name) > known for start, name, _ in began)
     counted = 0
     if job is not None:
         status = job.get("status", {})

@@ -66,6 +66,7 @@ CASES: dict[str, tuple[int, Attempt | None, dict[str, Any] | None, list[dict[str
     "the code is being fetched": (0, None, job(), [fetching("a", 1)], 1, A),
     "the code could not be fetched": (1, A, job(failed=1), [fetching("a", 1, 64)], 1, A),
     "the code is there, and the training began": (1, A, job(), [fetching("a", 1, 0, training=2)], 1, A),
+    "the same pod, said to have begun later": (1, A, job(), [ran("a", 2)], 1, Attempt(pod="a", started_at=at(2))),
     "only an old pod is left to see": (2, B, job(), [ran("a", 1, 1)], 2, B),
 }
 
