@@ -252,8 +252,8 @@ class Kubelet:
             phase, state = "Running", {"running": {"startedAt": now}}
         else:
             phase = "Failed" if act.exit_code else "Succeeded"
-            (said,) = pod.get("status", {}).get("containerStatuses") or ({},)
-            began = said.get("state", {}).get("running", {}).get("startedAt", now)
+            told = pod.get("status", {}).get("containerStatuses")
+            began = told[0]["state"].get("running", {}).get("startedAt", now) if told else now
             ended = {"exitCode": act.exit_code, "message": act.message, "startedAt": began, "finishedAt": now}
             state = {"terminated": {**ended, "reason": "Error" if act.exit_code else "Completed"}}
         ready = phase == "Running" and act.ready

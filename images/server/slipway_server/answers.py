@@ -199,7 +199,7 @@ def question(ids: Sequence[bytes]) -> bytes:
     return orjson.dumps({"v": VERSION, "ids": [i.decode("latin-1") for i in ids]})
 
 
-def read_question(body: bytes) -> list[str]:
+def read_question(body: bytes | memoryview) -> list[str]:
     """The ids that are asked for.
 
     Raises:

@@ -57,7 +57,7 @@ class Reader:
         self._all_json = tuple((i, False) for i in every)
         self._all_binary = tuple((i, True) for i in every)
 
-    def read(self, body: bytes, json_length: int | None) -> InferRequest:
+    def read(self, body: bytes | memoryview, json_length: int | None) -> InferRequest:
         """Read a body; with ``json_length``, its first so many bytes are JSON and binary tensors follow.
 
         Raises:
@@ -156,7 +156,7 @@ class Reader:
 class _Binary:
     """The bytes behind the JSON, given out in the order of the inputs that ask for them."""
 
-    def __init__(self, body: bytes, json_length: int | None) -> None:
+    def __init__(self, body: bytes | memoryview, json_length: int | None) -> None:
         if json_length is not None and not 0 < json_length <= len(body):
             raise RequestError(
                 f"Inference-Header-Content-Length is {json_length}, but the body has {len(body)} bytes and must "

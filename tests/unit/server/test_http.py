@@ -79,7 +79,7 @@ class Site:
     def handle(self, request: Request) -> None:
         self.requests.append(request)
         if self.at_once:
-            request.respond(200, request.path + b" " + request.body)
+            request.respond(200, request.path + b" " + bytes(request.body))
 
     def connect(self) -> Client:
         connection, transport = Connection(self.server), Transport()
@@ -98,10 +98,16 @@ class Client:
     site: Site
     connection: Connection
     transport: Transport
+    most: int = 1 << 30
 
     def send(self, data: bytes) -> bytes:
         before = len(self.transport.written)
-        self.connection.data_received(data)
+        while data:  # as the loop does: into what the connection offers, as much as there is place for
+            place = self.connection.get_buffer(-1)
+            taken = min(len(place), len(data), self.most)
+            place[:taken] = data[:taken]
+            data = data[taken:]
+            self.connection.buffer_updated(taken)
         return self.transport.written[before:]
 
     def leave(self) -> None:
@@ -133,6 +139,33 @@ def test_a_request_may_come_in_pieces(size: int) -> None:
         client.send(data[start : start + size])
     assert client.transport.written.count(b"HTTP/1.1 200 OK") == 2
     assert [r.path for r in client.site.requests] == [b"/p", b"/a"]
+
+
+def test_the_rest_of_a_body_is_read_straight_to_its_place() -> None:
+    client = Site(at_once=False).connect()
+    data = post(b"hello")
+    client.send(data[:-3])
+    place = client.connection.get_buffer(-1)
+    assert len(place) == 3  # nothing that follows is read with it
+    place[:] = b"lLo"
+    client.connection.buffer_updated(3)
+    (request,) = client.site.requests
+    assert request.body == b"helLo"
+    client.send(post(b"next") + GET)
+    assert request.body == b"helLo"  # the memory that all connections share is another
+    for answered in range(3):
+        client.site.requests[answered].respond(200, b"")
+    assert [r.body for r in client.site.requests] == [b"helLo", b"next", b""]
+
+
+def test_a_body_whose_sender_left_gives_its_memory_back() -> None:
+    site = Site()
+    client = site.connect()
+    client.send(post(b"hello")[:-3])
+    assert site.server.bodies == 5
+    client.leave()
+    assert site.server.bodies == 0
+    assert not site.requests
 
 
 def test_a_chunked_body_is_joined() -> None:
