@@ -122,7 +122,7 @@ class _Files:
         return f"sha256:{hashlib.sha256(document).hexdigest()}", made
 
     def _read(self, ending: str) -> bytes | None:
-        read = b""
+        read = bytearray()
         try:
             for piece in self._store.read(self._bucket, self._stem + ending):
                 read += piece
@@ -130,7 +130,7 @@ class _Files:
                     break  # no signature of ours: it will not verify
         except ObjectMissingError:
             return None
-        return read
+        return bytes(read)
 
 
 def _private(pem: str, public: ec.EllipticCurvePublicKey) -> ec.EllipticCurvePrivateKey:

@@ -144,6 +144,7 @@ def test_another_address_is_read_anew(tmp_path: Path) -> None:
     assert looks.take(CSV).read == 0, "what was known of the first one is still there"
 
 
+@pytest.mark.thorough
 def test_a_look_that_dies_at_any_call_is_gone_on_with(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(state, "BYTES", 600)  # several segments
     whole = Watched(dict(FILES))

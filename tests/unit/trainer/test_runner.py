@@ -281,6 +281,7 @@ def test_the_result_of_another_run_of_the_same_name_does_not_count(tmp_path: Pat
     assert other.result.metrics[0].value == "0.5"
 
 
+@pytest.mark.thorough
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 def test_a_crash_after_any_write_ends_in_the_same_result(tmp_path: Path) -> None:
     whole = FileStore()
