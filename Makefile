@@ -100,7 +100,7 @@ bench-registry: ## The registry at 10,000 versions beside MLflow, into docs/benc
 	@$(LOCAL_CLUSTER) venv >/dev/null
 	$(LOCAL_CLUSTER) binaries >/dev/null
 	PYTHONPATH=operator:images/trainer:local-cluster exec $(PYTHON) -m bench.registry $(ARGS)
-bench-shadow: ## What a shadow costs clients, on the running cluster, into docs/benchmarks-shadow.md; 8 minutes
+bench-shadow: ## What a shadow costs clients, on the running cluster, into docs/benchmarks-shadow.md; 13 minutes
 	@$(LOCAL_CLUSTER) venv >/dev/null
 	eval "$$($(LOCAL_CLUSTER) env)"
 	PYTHONPATH=operator:local-cluster exec $(PYTHON) -m bench.shadow $(ARGS)

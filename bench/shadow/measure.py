@@ -1,7 +1,9 @@
 """Two Deployments of the same model behind one Envoy, asked in turn by one load: one has a shadow, the other has none.
 
 Whatever else the machine does hits both alike, so that what is left between them is the shadow's. First the shadow
-shares the processors with all that the clients wait for; then it has only what nobody else wants (``cores.py``).
+shares the processors with all that the clients wait for; then it has only what nobody else wants (``cores.py``). There
+one request in ten is copied for a while, and in the end none, with everything else left as it is, so that what the
+copying costs is told apart from the rest.
 """
 
 from __future__ import annotations
@@ -11,16 +13,17 @@ import os
 import random
 import statistics
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Final
 
 import aiohttp
 
 from bench.shadow import cores
-from slipway.kube.objects import DEPLOYMENTS
+from slipway.kube.objects import DEPLOYMENTS, HTTP_ROUTES
 from tests.support import candidates
-from tests.support.e2e import MODEL, Tenant, World, settled_on
+from tests.support.e2e import MODEL, OperatorProcesses, Tenant, World, settled_on
 
 WITH, WITHOUT = "with a shadow", "without"
 REQUESTS: Final = (("1 row (1 kB)", 1), ("256 rows (100 kB)", 256))
@@ -28,6 +31,18 @@ REQUESTS: Final = (("1 row (1 kB)", 1), ("256 rows (100 kB)", 256))
 RATE: Final = 40.0
 """Requests a second to each of the two."""
 RESAMPLES: Final = 2000
+FEW: Final = 10
+"""Percent of the requests that the last runs copy."""
+SETTLE: Final = 5.0
+"""Seconds after which Envoy follows a route that was written: it takes some tenths of one, and says nothing of it."""
+NOBODY, SHARED, EVERY, SOME, NOTHING = (
+    "no shadow",
+    "all copied, shared processors",
+    "all copied",
+    f"{FEW}% copied",
+    "none copied",
+)
+"""What each run shows."""
 
 
 @dataclass(frozen=True)
@@ -41,44 +56,87 @@ class Side:
 
 
 @dataclass(frozen=True)
-class Phase:
-    """One run: both sides, and the differences (with - without) with the bounds of their 95% intervals."""
+class Difference:
+    """How much larger one quantile is than another, in milliseconds, and what it came to in the bootstrap's draws."""
 
-    name: str
+    value: float
+    draws: Sequence[float]
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """The bounds of the 95% interval."""
+        cuts = statistics.quantiles(self.draws, n=40)
+        return cuts[0], cuts[-1]
+
+    def beyond(self, other: Difference) -> Difference:
+        """How much larger this difference is than another, of other requests."""
+        return Difference(self.value - other.value, [a - b for a, b in zip(self.draws, other.draws, strict=True)])
+
+
+@dataclass(frozen=True)
+class Phase:
+    """One run: both sides, and the differences (with - without)."""
+
+    kind: str
+    asked: str
     load: tuple[float, float, float]
     sides: Mapping[str, Side]
-    p50: tuple[float, float, float]
-    p99: tuple[float, float, float]
+    p50: Difference
+    p99: Difference
 
 
 def phases(world: World, seconds: float) -> list[Phase]:
-    """Before there is a shadow, with one, and with one that takes its processor from nobody."""
+    """Before there is a shadow; with one; with one that takes its processor from nobody, and then gets few
+    copies, and then none."""
     with world.tenant("bench-shadow-with") as shadowed, world.tenant("bench-shadow-without") as plain:
         for tenant in (shadowed, plain):
-            tenant.pair(candidates.healthy(2), candidates.healthy())
+            # Another file with the same answers to what is asked here: nothing is ever decided.
+            tenant.pair(candidates.not_a_number(), candidates.healthy())
             tenant.serving("shadow/deployment.yaml", strategy=strategy())
         hosts = {WITH: shadowed.host, WITHOUT: plain.host}
 
-        def both(words: str) -> list[Phase]:
-            return [_run(world, hosts, f"{name}, {words}", rows, seconds) for name, rows in REQUESTS]
+        def both(kind: str) -> list[Phase]:
+            return [_run(world, hosts, kind, asked, rows, seconds) for asked, rows in REQUESTS]
 
-        made = both("no shadow on either")
+        made = both(NOBODY)
         shadowed.ask_for("digits-v2")
-        shadowed.until(DEPLOYMENTS, MODEL, _copies, what="copies")
-        made += both("a shadow on shared processors")
+        _copied(shadowed, 100)
+        made += both(SHARED)
         with cores.apart(world, shadowed, plain):
-            made += both("a shadow on spare processor")
+            made += both(EVERY)
+            shadowed.api.merge(DEPLOYMENTS, shadowed.name, MODEL, {"spec": {"strategy": strategy(FEW)}})
+            _copied(shadowed, FEW)
+            made += both(SOME)
+            with _copies_taken_out(world, shadowed):  # last: an operator that starts is busy for a while
+                made += both(NOTHING)
         _end(shadowed)
         return made
 
 
-def strategy() -> dict[str, Any]:
-    """All requests are copied, and the comparison comes to no verdict within the run."""
-    return {"type": "Shadow", "shadow": {"percent": 100, "minSamples": 10_000_000, "maxDisagreement": "0.999"}}
+def strategy(percent: int = 100) -> dict[str, Any]:
+    """So many requests are copied, and the comparison comes to no verdict: it wants more than will ever come."""
+    return {"type": "Shadow", "shadow": {"percent": percent, "minSamples": 10_000_000, "maxDisagreement": "0.999"}}
 
 
-def _copies(obj: Mapping[str, Any]) -> bool:
-    return bool(obj["status"].get("weights", {}).get("mirror") == 100 and obj["status"]["weights"].get("verified"))
+def _copied(tenant: Tenant, percent: int) -> None:
+    def holds(obj: Mapping[str, Any]) -> bool:
+        weights = obj["status"].get("weights", {})
+        return bool(weights.get("mirror") == percent and weights.get("verified"))
+
+    tenant.until(DEPLOYMENTS, MODEL, holds, what=f"{percent}% of the requests copied")
+
+
+@contextmanager
+def _copies_taken_out(world: World, tenant: Tenant) -> Iterator[None]:
+    """No mirror in the route, which only the operator's absence allows; the shadow goes on asking for answers, and the
+    requests stay buffered."""
+    with OperatorProcesses(world).away():
+        rules = tenant.get(HTTP_ROUTES, MODEL)["spec"]["rules"]
+        for rule in rules:
+            rule["filters"] = [f for f in rule.get("filters", ()) if f["type"] != "RequestMirror"]
+        tenant.api.merge(HTTP_ROUTES, tenant.name, MODEL, {"spec": {"rules": rules}})
+        time.sleep(SETTLE)
+        yield
 
 
 def _end(tenant: Tenant) -> None:
@@ -88,7 +146,7 @@ def _end(tenant: Tenant) -> None:
     tenant.until(DEPLOYMENTS, MODEL, settled_on("digits-v1"), what="the shadow's end")
 
 
-def _run(world: World, hosts: Mapping[str, str], name: str, rows: int, seconds: float) -> Phase:
+def _run(world: World, hosts: Mapping[str, str], kind: str, asked: str, rows: int, seconds: float) -> Phase:
     """One run."""
     row = candidates.questions(offending=0)[0]["inputs"][0]["data"]
     question = {"inputs": [{"name": "x", "datatype": "FP32", "shape": [rows, 64], "data": row * rows}]}
@@ -96,14 +154,15 @@ def _run(world: World, hosts: Mapping[str, str], name: str, rows: int, seconds: 
     times = asyncio.run(_ask(url, hosts, question, seconds, RATE if rows == 1 else RATE / 4))
     good = {side: [t for t in found if t is not None] for side, found in times.items()}
     return Phase(
-        name=name,
+        kind=kind,
+        asked=asked,
         load=os.getloadavg(),
         sides={
             side: Side(len(times[side]), len(times[side]) - len(found), _at(found, 0.5), _at(found, 0.99))
             for side, found in good.items()
         },
-        p50=_difference(good[WITH], good[WITHOUT], 0.5),
-        p99=_difference(good[WITH], good[WITHOUT], 0.99),
+        p50=_difference(good[WITH], good[WITHOUT], 0.5, f"{kind}, {asked}"),
+        p99=_difference(good[WITH], good[WITHOUT], 0.99, f"{kind}, {asked}"),
     )
 
 
@@ -144,11 +203,11 @@ def _at(times: Sequence[float], quantile: float) -> float:
     return found[min(len(found) - 1, int(quantile * len(found)))]
 
 
-def _difference(a: Sequence[float], b: Sequence[float], quantile: float) -> tuple[float, float, float]:
-    """How much larger a's quantile is than b's, and the bounds of the bootstrap's 95% interval."""
-    draw = random.Random(11)  # noqa: S311 - no secret
-    made = sorted(
+def _difference(a: Sequence[float], b: Sequence[float], quantile: float, seed: str) -> Difference:
+    """How much larger a's quantile is than b's. Each run has a seed of its own: ``beyond`` takes draws of two runs for
+    independent ones."""
+    draw = random.Random(seed)  # noqa: S311 - no secret
+    draws = [
         _at(draw.choices(a, k=len(a)), quantile) - _at(draw.choices(b, k=len(b)), quantile) for _ in range(RESAMPLES)
-    )
-    cuts = statistics.quantiles(made, n=40)
-    return _at(a, quantile) - _at(b, quantile), cuts[0], cuts[-1]
+    ]
+    return Difference(_at(a, quantile) - _at(b, quantile), draws)

@@ -47,7 +47,7 @@ from slipway.kube.objects import (
     Resource,
 )
 from tests.support import full_disk, onnx_models
-from tests.support.api_server import LEASES, NAMESPACES, Api, Object, Refusal
+from tests.support.api_server import LEASES, NAMESPACES, Api, Object, Refusal, eventually
 from tests.support.load import Load
 
 REPOSITORY: Final = Path(__file__).resolve().parents[2]
@@ -517,6 +517,23 @@ class OperatorProcesses:
         for lease in self._api.list(LEASES, OPERATOR_NAMESPACE):
             self._api.delete(LEASES, OPERATOR_NAMESPACE, lease["metadata"]["name"])
         return killed
+
+    @contextmanager
+    def away(self) -> Iterator[None]:
+        """Nobody operates within this block; all are ready again at its end."""
+        where = (OPERATOR_NAMESPACE, RELEASE)
+        workload = self._api.get(WORKLOADS, *where)
+        assert workload is not None, "the operator is not installed"
+
+        def scale(count: int, holds: Callable[[], bool]) -> None:
+            self._api.merge(WORKLOADS, *where, {"spec": {"replicas": count}})
+            eventually(holds, seconds=120, what=f"{count} pods of the operator")
+
+        scale(0, lambda: not self.pods())
+        try:
+            yield
+        finally:
+            scale(workload["spec"]["replicas"], self.ready)
 
     def ready(self) -> bool:
         """Whether all replicas are ready."""
