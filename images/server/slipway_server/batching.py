@@ -6,6 +6,9 @@
       │           │ gone: dropped
       └ queue full: refused at once
 
+A thread that has run one batch has the next one beside it already, where joining gains nothing: it need not wait until
+the loop has woken up, written the answer and sent another. Beside a model of 25 ms that wait was 0.6 ms on two cores.
+
 All methods belong to the event loop's thread; only ``Model.run`` is called elsewhere.
 """
 
@@ -47,7 +50,7 @@ class Observer(Protocol):
     """What is counted about batches."""
 
     def batch(self, rows: int, waited: list[float]) -> None:
-        """A batch of so many rows starts; ``waited`` holds each request's seconds in the queue."""
+        """A batch of so many rows ran, or is about to; ``waited`` holds each request's seconds in the queue."""
 
     def outputs(self, outputs: list[Array]) -> Array | None:
         """A batch came out; which of its rows are no answer (NaN, infinite), None if all are. Called in any thread."""
@@ -142,14 +145,17 @@ class Batcher:
 
     def __post_init__(self) -> None:
         self._loop = asyncio.get_running_loop()
+        # Batches that the threads may have. One that would be joined with others is not sent ahead of its time.
+        ahead = self.limits.workers if self.limits.batch == 1 and not self.profile.on_loop else 0
+        self._room = self.limits.workers + ahead
         # Not oftener than it matters: beside a model that fills the caches each look costs 50 µs.
         self._tick = max(TICK, self.limits.timeout / 100)
         self._threads = ThreadPoolExecutor(self.limits.workers, thread_name_prefix="run")
 
     @property
     def waiting(self) -> int:
-        """Requests in the queue."""
-        return len(self._waiting)
+        """Requests in the queue, and those (of a batch of their own) that a thread has beside it."""
+        return len(self._waiting) + max(0, self._busy - self.limits.workers)
 
     @property
     def idle(self) -> bool:
@@ -162,8 +168,9 @@ class Batcher:
         Raises:
             QueueFullError: the queue is full.
         """
-        if len(self._waiting) >= self.limits.queue:
-            runs = math.ceil(len(self._waiting) / max(1, self.limits.workers * self.limits.batch))
+        waiting = self.waiting
+        if waiting >= self.limits.queue:
+            runs = math.ceil(waiting / max(1, self.limits.workers * self.limits.batch))
             raise QueueFullError(max(1, math.ceil(runs * self.profile.batch_seconds)))
 
     def submit(self, arrays: list[Array], rows: int, tails: tuple[tuple[int, ...], ...] | None, done: Done) -> Work:
@@ -175,7 +182,7 @@ class Batcher:
         self.check()
         work = Work(arrays, rows, tails, done, self.clock())
         self._waiting.append(work)
-        if self._busy < self.limits.workers:
+        if self._busy < self._room:
             if self._scheduled is None:
                 # Not at once: the loop first reads what other connections sent meanwhile, and they share the run.
                 self._schedule(self.limits.delay)
@@ -207,14 +214,13 @@ class Batcher:
 
     def _dispatch(self) -> None:
         self._scheduled = None
-        while self._waiting and self._busy < self.limits.workers:
+        while self._waiting and self._busy < self._room:
             now = self.clock()
             works = self._take(now)
             if not works:
                 return
-            rows = sum(w.rows for w in works)
-            self.observer.batch(rows, [now - w.since for w in works])
-            if self.profile.fits_loop(rows):
+            if self.profile.fits_loop(sum(w.rows for w in works)):
+                self._begun(works, now)
                 self._settle(works, self._run(works))
             else:
                 self._busy += 1
@@ -239,12 +245,22 @@ class Batcher:
             rows += work.rows
         return works
 
-    def _run_in_thread(self, works: list[Work]) -> None:
-        results = self._run(works)
-        self._loop.call_soon_threadsafe(self._back, works, results)
+    def _begun(self, works: list[Work], when: float) -> None:
+        self.observer.batch(sum(w.rows for w in works), [when - w.since for w in works])
 
-    def _back(self, works: list[Work], results: list[list[Array] | Exception]) -> None:
+    def _run_in_thread(self, works: list[Work]) -> None:
+        begun: float | None = self.clock()
+        results: list[list[Array] | Exception]
+        if all(w.over for w in works):  # their clients left, or got a timeout, while they lay beside the thread
+            begun, results = None, [RunTimeoutError()] * len(works)
+        else:
+            results = self._run(works)
+        self._loop.call_soon_threadsafe(self._back, works, begun, results)
+
+    def _back(self, works: list[Work], begun: float | None, results: list[list[Array] | Exception]) -> None:
         self._busy -= 1
+        if begun is not None:
+            self._begun(works, begun)
         self._running.difference_update(works)
         self._settle(works, results)
         if self._waiting and self._scheduled is None:

@@ -302,6 +302,55 @@ async def test_as_many_runs_at_once_as_workers() -> None:
         await b.settle(3)
 
 
+ALONE = Profile(seconds=0.05, batch=1, batch_seconds=0.05)
+"""Nothing is gained by joining requests."""
+
+
+async def test_a_thread_goes_on_with_the_next_request_before_the_loop_has_answered_the_one_before() -> None:
+    runner = Doubler(gate=threading.Semaphore(0))
+    async with bench(runner, ALONE) as b:
+        assert runner.gate is not None
+        for value in (1, 2, 3):
+            b.ask(value)
+        await started(runner)
+        runner.gate.release()
+        assert runner.started.acquire(timeout=10), "the thread waits for the loop, which is here"
+        assert b.answers == {}
+        runner.gate.release(2)
+        await b.settle(3)
+        assert runner.runs == [[1], [2], [3]]
+        assert b.seen.batches == [(1, [0]), (1, [0]), (1, [0])]
+
+
+async def test_one_that_was_given_up_beside_a_thread_does_not_run() -> None:
+    runner = Doubler(gate=threading.Semaphore(0))
+    async with bench(runner, ALONE) as b:
+        assert runner.gate is not None
+        b.ask(1)
+        gone = b.ask(2)
+        b.ask(3)
+        await started(runner)
+        assert b.batcher.waiting == 2
+        b.batcher.cancel(gone)
+        runner.gate.release(2)
+        await b.settle(2)
+        assert runner.runs == [[1], [3]]
+        assert len(b.seen.batches) == 2
+
+
+async def test_the_time_in_the_queue_lasts_until_the_run_begins() -> None:
+    runner = Doubler(gate=threading.Semaphore(0))
+    async with bench(runner, ALONE) as b:
+        assert runner.gate is not None
+        b.ask(1)
+        b.ask(2)
+        await started(runner)
+        b.clock.now += 2
+        runner.gate.release(2)
+        await b.settle(2)
+        assert b.seen.batches == [(1, [0]), (1, [2])]
+
+
 async def test_beyond_its_limit_the_queue_refuses_and_says_when_to_come_back() -> None:
     runner = Doubler(gate=threading.Semaphore(0))
     async with bench(runner, Profile(2.0, 1, 2.0), queue=3) as b:
