@@ -84,7 +84,7 @@ def closing(measured: list[Phase]) -> str:
     told = "; ".join(f"{_told(phase.p50)} for {phase.asked}" for phase in measured if phase.kind == NOTHING)
     return (
         "On spare processor what a shadow costs is Envoy's second sending: it is on the one thread that the client "
-        "waits for, and no setting of Gateway API or of Envoy takes it off. All the rest (buffering, and keeping "
+        "waits for, and we know of no setting that takes it off there. All the rest (buffering, and keeping "
         f"answers for the comparison) costs, at p50, {told}. Who cannot spare the second sending has a part of the "
         "requests copied (`percent`): the others pay nothing, and the comparison takes longer by as much."
     )
