@@ -165,10 +165,13 @@ class Batcher:
     def check(self) -> None:
         """Refuse early, before a body is parsed.
 
+        What a free thread is about to take does not wait: however many requests come within one turn of the loop, it
+        takes as many as it would one after the other.
+
         Raises:
             QueueFullError: the queue is full.
         """
-        waiting = self.waiting
+        waiting = len(self._waiting) + self._busy - self.limits.workers
         if waiting >= self.limits.queue:
             runs = math.ceil(waiting / max(1, self.limits.workers * self.limits.batch))
             raise QueueFullError(max(1, math.ceil(runs * self.profile.batch_seconds)))

@@ -365,6 +365,17 @@ async def test_beyond_its_limit_the_queue_refuses_and_says_when_to_come_back() -
             b.batcher.check()
 
 
+@pytest.mark.parametrize("profile", [TINY, HEAVY, ALONE])
+async def test_what_comes_in_one_turn_finds_the_free_threads_beside_the_queue(profile: Profile) -> None:
+    runner = Doubler()
+    async with bench(runner, profile, workers=2, queue=3) as b:
+        for value in (1, 2, 3, 4, 5):
+            b.ask(value)
+        with pytest.raises(QueueFullError):
+            b.ask(6)
+        await b.settle(5)
+
+
 async def test_with_a_delay_the_first_waits_for_others() -> None:
     runner = Doubler()
     async with bench(runner, delay=3600.0) as b:
