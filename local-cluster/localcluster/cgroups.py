@@ -6,6 +6,8 @@ A parent of their own: two kubelets under one root would each take the other's p
 from __future__ import annotations
 
 import contextlib
+import os
+from collections.abc import Iterator
 from pathlib import Path
 
 from localcluster.processes import Identity
@@ -40,17 +42,21 @@ def members(name: str) -> list[Identity]:
     """Every process in `name` and below: the pods'."""
     pids: set[int] = set()
     for hierarchy in _hierarchies():
-        for listing in [*(hierarchy / name).glob("cgroup.procs"), *(hierarchy / name).glob("**/cgroup.procs")]:
+        for group in _groups(hierarchy / name):
             with contextlib.suppress(OSError):
-                pids.update(int(line) for line in listing.read_text().split())
+                pids.update(int(line) for line in (group / "cgroup.procs").read_text().split())
     return [identity for pid in pids if (identity := Identity.of(pid)) is not None]
+
+
+def _groups(top: Path) -> Iterator[Path]:
+    """A group and all below it; one that goes meanwhile is none. (``Path.glob`` raises on it.)"""
+    for folder, _, _ in os.walk(top):
+        yield Path(folder)
 
 
 def remove(name: str) -> None:
     """Remove the empty groups, the deepest first."""
     for hierarchy in _hierarchies():
-        top = hierarchy / name
-        groups = sorted((d for d in top.glob("**/") if d.is_dir()), key=lambda d: len(d.parts), reverse=True)
-        for group in [*groups, top]:
+        for group in sorted(_groups(hierarchy / name), key=lambda d: len(d.parts), reverse=True):
             with contextlib.suppress(OSError):
                 group.rmdir()

@@ -14,6 +14,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -91,8 +92,10 @@ class Checkout:
     def processes(self) -> set[int]:
         """Every process that has to do with this cluster: in one of its control groups, or with its state's path."""
         found: set[int] = set()
-        for listing in Path("/sys/fs/cgroup").glob(f"**/slipway-{self.identity}/**/cgroup.procs"):
-            found.update(int(pid) for pid in listing.read_text().split())
+        for group, _, _ in os.walk("/sys/fs/cgroup"):  # not a glob, which raises where a group goes meanwhile
+            if f"slipway-{self.identity}" in Path(group).parts:
+                with suppress(OSError):
+                    found.update(int(pid) for pid in (Path(group) / "cgroup.procs").read_text().split())
         for command in Path("/proc").glob("[0-9]*/cmdline"):
             try:
                 words = command.read_bytes()
@@ -106,7 +109,7 @@ class Checkout:
         """What of this cluster is left on the machine."""
         left = [f"process {pid}" for pid in self.processes()]
         left += [line for line in Path("/proc/mounts").read_text().splitlines() if self.identity in line]
-        left += [str(path) for path in Path("/sys/fs/cgroup").glob(f"**/slipway-{self.identity}")]
+        left += [group for group, _, _ in os.walk("/sys/fs/cgroup") if Path(group).name == f"slipway-{self.identity}"]
         left += [str(path) for path in Path("/sys/class/net").glob(f"*{self.identity}")]
         left += [str(path) for path in Path("/run").glob(f"**/*{self.identity}*")]
         left += [str(self.state)] if self.state.exists() else []
