@@ -71,7 +71,8 @@ def _threads(pids: Iterable[int]) -> Iterator[int]:
 @contextmanager
 def _idle(uid: str) -> Iterator[None]:
     """The control group of a pod runs only where nobody else wants to (``cpu.idle``, Linux 5.15 or newer)."""
-    group = next((path.parent for path in _CGROUPS.rglob(f"*{uid}*/cpu.idle")), None)
+    walk = os.walk(_CGROUPS)  # not a glob, which raises where the group of another pod goes meanwhile
+    group = next((Path(g) for g, _, files in walk if uid in Path(g).name and "cpu.idle" in files), None)
     if group is None:
         raise LookupError("the kernel does not know cpu.idle, or the pod's control group is not on this machine")
     weight = next(group / name for name in ("cpu.shares", "cpu.weight") if (group / name).exists())

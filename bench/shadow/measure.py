@@ -21,8 +21,12 @@ from typing import Any, Final
 import aiohttp
 
 from bench.shadow import cores
-from slipway.kube.objects import DEPLOYMENTS, HTTP_ROUTES
+from slipway.api.deployment import AnalysisMetric
+from slipway.contract import METRICS_PORT
+from slipway.kube.objects import DEPLOYMENTS, HTTP_ROUTES, PODS
+from slipway.serving.analysis import counters
 from tests.support import candidates
+from tests.support.api_server import eventually
 from tests.support.e2e import MODEL, OperatorProcesses, Tenant, World, settled_on
 
 WITH, WITHOUT = "with a shadow", "without"
@@ -33,8 +37,6 @@ RATE: Final = 40.0
 RESAMPLES: Final = 2000
 FEW: Final = 10
 """Percent of the requests that the last runs copy."""
-SETTLE: Final = 5.0
-"""Seconds after which Envoy follows a route that was written: it takes some tenths of one, and says nothing of it."""
 NOBODY, SHARED, EVERY, SOME, NOTHING = (
     "no shadow",
     "all copied, shared processors",
@@ -135,8 +137,25 @@ def _copies_taken_out(world: World, tenant: Tenant) -> Iterator[None]:
         for rule in rules:
             rule["filters"] = [f for f in rule.get("filters", ()) if f["type"] != "RequestMirror"]
         tenant.api.merge(HTTP_ROUTES, tenant.name, MODEL, {"spec": {"rules": rules}})
-        time.sleep(SETTLE)
+
+        def followed() -> bool:
+            """Envoy says nothing of when it follows a route, so it is asked until no question is copied."""
+            before = _taken(tenant)
+            for _ in range(5):
+                world.ask(tenant.host)
+            return _taken(tenant) == before
+
+        eventually(followed, what="Envoy copying nothing any more")
+        before = _taken(tenant)
         yield
+        assert _taken(tenant) == before, "requests were copied: the figures do not show what they say"
+
+
+def _taken(tenant: Tenant) -> int:
+    """Requests that the shadow has answered."""
+    (pod,) = tenant.pods(role="serve", model_version="digits-v2")
+    text = tenant.api.text(f"{PODS.path(tenant.name, pod['metadata']['name'])}:{METRICS_PORT}/proxy/metrics")
+    return counters.read(text, [AnalysisMetric(name="errors")])["errors"].n
 
 
 def _end(tenant: Tenant) -> None:
