@@ -327,7 +327,10 @@ def test_the_client_gets_its_answer_whatever_the_shadow_does(tmp_path: Path) -> 
     with pair(tmp_path, (fast, signature), (slow, signature), queueLimit=4) as (stable, shadow):
 
         async def load() -> tuple[list[int], list[int]]:
-            async with httpx.AsyncClient(timeout=30) as client:
+            # A client that waits for the processor may keep a connection for more than httpx's 5 seconds, which would
+            # then close it under the request that was just given to it.
+            limits = httpx.Limits(keepalive_expiry=None)
+            async with httpx.AsyncClient(timeout=30, limits=limits) as client:
 
                 async def post(process: ServerProcess, i: int) -> int:
                     headers = {"x-request-id": f"r{i}"}
