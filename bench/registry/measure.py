@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import statistics
 import tempfile
 import time
@@ -15,6 +14,7 @@ from pathlib import Path
 from bench.registry import ours, theirs
 from bench.registry.content import VERSIONS
 from bench.registry.questions import Question, held_against, questions
+from bench.rest import come_to_rest
 from tests.support.control_plane import Cluster, control_plane
 
 Say = Callable[[str], None]
@@ -66,8 +66,8 @@ class Figures:
     """Side -> seconds of writing everything."""
     memory: dict[str, dict[str, int]] = field(default_factory=dict)
     """Side -> process -> MiB after all questions (PSS)."""
-    load: dict[str, float] = field(default_factory=dict)
-    """Side -> load average of the machine before it was asked."""
+    busy: dict[str, float] = field(default_factory=dict)
+    """Side -> share of the processors that was busy before it was asked, once the machine had come to rest."""
     starts: list[ours.Start] = field(default_factory=list)
     """Of the operator."""
     help: Middle | None = None
@@ -173,8 +173,8 @@ def _ask(
     say: Say,
 ) -> None:
     """All questions in turns, so that a moment in which the machine was busy does not fall on one of them."""
-    figures.load[side] = round(os.getloadavg()[0], 1)
-    say(f"{side}: {len(asked)} questions are asked")
+    figures.busy[side] = come_to_rest()
+    say(f"{side}: {len(asked)} questions are asked; the processors are {figures.busy[side]:.0%} busy")
     whole: dict[str, list[float]] = {question.words: [] for question in asked}
     for _ in range(figures.repeat + 1):
         for question in asked:

@@ -19,7 +19,7 @@ def page(figures: Figures, when: datetime) -> str:
     assert figures.help is not None
     assert figures.kubectl_get is not None
     many, models = figures.versions, figures.models
-    loads = ", ".join(f"{load} before {side}" for side, load in figures.load.items())
+    busy = ", ".join(f"{share:.0%} before {side}" for side, share in figures.busy.items())
     filled = ", ".join(f"{seconds:,.0f} s for {side}" for side, seconds in figures.filled.items())
     return f"""# The registry at {many:,} versions, beside MLflow's
 
@@ -27,8 +27,9 @@ Made by `make bench-registry ARGS="--models {models} --repeat {figures.repeat}"`
 with {VERSIONS} versions each as ModelVersions on a real etcd and kube-apiserver, and the same in MLflow
 {theirs.MLFLOW}'s tracking server (from PyPI, {theirs.WORKERS} workers) on SQLite and on PostgreSQL; one after the other
 on the same {os.cpu_count()} cores ({_processor()}), Python {platform.python_version()}. The content is made by
-`bench/registry/content.py`, and the bench ends with an error where two sides answer a question differently. Load
-averages of the machine: {loads}; above 1, other work slowed what came next.
+`bench/registry/content.py`, and the bench ends with an error where two sides answer a question differently. Before a
+side is asked, the machine comes to rest, for two minutes at most. Its processors were busy then: {busy};
+above 10%, other work slowed what came next.
 
 ## A question, from nothing
 

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 
 import pytest
 
+from bench import rest
 from bench.registry import measure, page, questions
 from bench.registry.content import COMMIT_OF, IMAGE_OF, SHARED_BY, versions
 from bench.registry.measure import SIDES, SLIPWAY, Figures, Middle, Times
@@ -44,19 +45,20 @@ def test_the_page_sets_each_question_side_by_side_with_its_ratio() -> None:
     for side, factor, known in ((SLIPWAY, 1, asked), *((side, 3, [q for q in asked if q.theirs]) for side in SIDES)):
         took = Middle(0.5 * factor, 0.4 * factor, 0.6 * factor)
         figures.times[side] = {q.words: Times(factor, took, took) for q in known}
-        figures.load[side] = 0.4
+        figures.busy[side] = 0.04
         figures.filled[side] = 100.0
     text = page.page(figures, datetime(2026, 11, 22, tzinfo=UTC))
     cells = [" ".join(line.split()) for line in text.splitlines()]
     commit = "| which versions depend on a commit | 40 | 0.500 (0.400 to 0.600) | 1.500 (1.200 to 1.800) |"
     assert f"{commit} 1.500 (1.200 to 1.800) | 3.0 | 3.0 |" in cells
     assert "| what made the model that answers at a host name | 40 | 1.000 | - | - | - | - |" in cells
+    assert "busy then: 4% before kubectl slipway, 4% before MLflow, SQLite" in " ".join(text.split())
     assert "| again | 2.0 | 31.4 | 28.9 | 212 | 260 | 0 |" in cells
     assert "| MLflow, SQLite | server | 1,234 |" in cells
     assert "| MLflow, SQLite | database | 0 |" not in cells
 
 
-@pytest.mark.parametrize("module", [measure, page, questions])
+@pytest.mark.parametrize("module", [measure, page, questions, rest])
 def test_examples(module: object) -> None:
     done = doctest.testmod(module)  # type: ignore[arg-type]  # typed as ModuleType, which parametrize does not know
     assert done.attempted

@@ -288,6 +288,9 @@ def descent(found: Iterable[tuple[Version, Mapping[str, str]]], key: str) -> Des
     """
     labels = {(v.namespace, v.name): held for v, held in found}
     versions = {(v.namespace, v.name): v for v in newest_first(v for v, _ in found)}
+    having: dict[str, list[tuple[str, str]]] = defaultdict(list)
+    for at, held in labels.items():
+        having[held.get(Label.WEIGHTS, "")].append(at)
     first: list[Link] = []
     children: dict[tuple[str, str], list[Link]] = defaultdict(list)
     for at, version in versions.items():
@@ -296,7 +299,7 @@ def descent(found: Iterable[tuple[Version, Mapping[str, str]]], key: str) -> Des
             continue
         if labels[at].get(key) == wayback.ITSELF:
             first.append(Link(version, "went into"))
-        if parent := _nearest(at, labels):
+        if parent := _nearest(at, labels[at], having):
             children[parent].append(Link(version, "parent of"))
         elif labels[at].get(key) != wayback.ITSELF:
             first.append(Link(version, "went into an ancestor of"))
@@ -310,13 +313,18 @@ def descent(found: Iterable[tuple[Version, Mapping[str, str]]], key: str) -> Des
     return Descent(tuple(first), {at: tuple(below) for at, below in children.items()})
 
 
-def _nearest(child: tuple[str, str], labels: Mapping[tuple[str, str], Mapping[str, str]]) -> tuple[str, str] | None:
+def _nearest(
+    child: tuple[str, str], labels: Mapping[str, str], having: Mapping[str, Sequence[tuple[str, str]]]
+) -> tuple[str, str] | None:
     """Of the versions that have the weights that this one began from: the one that its lineage names, in its own
-    namespace before others."""
-    mine = labels[child]
-    began = mine.get(Label.PARENT_WEIGHTS)
-    has = [at for at, held in labels.items() if began and at != child and held.get(Label.WEIGHTS) == began]
-    return max(has, key=lambda at: (at[1] == mine.get(Label.PARENT), at[0] == child[0]), default=None)
+    namespace before others.
+
+    Args:
+        having: weights -> the versions that have them.
+    """
+    began = labels.get(Label.PARENT_WEIGHTS)
+    has = [at for at in having.get(began, ()) if at != child] if began else []
+    return max(has, key=lambda at: (at[1] == labels.get(Label.PARENT), at[0] == child[0]), default=None)
 
 
 def _reached(links: Iterable[Link], children: Mapping[tuple[str, str], Sequence[Link]]) -> Iterator[tuple[str, str]]:

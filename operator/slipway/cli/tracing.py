@@ -12,7 +12,7 @@ from slipway.api import wayback
 from slipway.api.common import DIGEST, Label, parse_time
 from slipway.cli import graph, hosts, lineage, lists, show
 from slipway.cli import reproducible as reproducible_
-from slipway.cli.client import CONFIG_MAPS, DATASETS, DEPLOYMENTS, RUNS, VERSIONS, Api, Object
+from slipway.cli.client import CONFIG_MAPS, DATASETS, DEPLOYMENTS, RUNS, VERSIONS, Api, Object, Row
 from slipway.cli.diff import Difference, compare
 from slipway.cli.errors import Forbidden, Missing, Stop
 from slipway.cli.graph import Branch, Node
@@ -228,21 +228,31 @@ def _descent(api: Api, namespace: str | None, key: str, served: dict[tuple[str, 
     """What depends on it. The label finds the versions that it went into and those that descend from them; those that
     were registered before ancestors were written down are found by the weights that they began from."""
     found: dict[tuple[str, str], tuple[Version, Mapping[str, str]]] = {}
-    selectors, asked = [key], set[str]()
-    while selectors:
+    asked = set[str]()
+    tuned: list[Row] | None = None  # all that began from weights, once one request for each hundred costs more
+    rows = api.table(VERSIONS, namespace, selector=key, meta=True)
+    while rows:
         new = set[str]()
-        for selector in selectors:
-            for row in api.table(VERSIONS, namespace, selector=selector, meta=True):
-                version, labels = lists.version(row, served, namespace), row.meta.get("labels") or {}
-                found.setdefault((version.namespace, version.name), (version, labels))
-                new.add(labels.get(Label.WEIGHTS, ""))
-        begun = sorted(new - asked - {""})
+        for row in rows:
+            version, labels = lists.version(row, served, namespace), _labels(row)
+            found.setdefault((version.namespace, version.name), (version, labels))
+            new.add(labels.get(Label.WEIGHTS, ""))
+        begun = new - asked - {""}
         asked |= new
-        selectors = [
-            f"{Label.PARENT_WEIGHTS} in ({','.join(begun[at : at + _AT_ONCE])})"
-            for at in range(0, len(begun), _AT_ONCE)
-        ]
+        if not begun:
+            break
+        if tuned is None and len(begun) > _AT_ONCE:
+            tuned = api.table(VERSIONS, namespace, selector=Label.PARENT_WEIGHTS, meta=True)
+        if tuned is None:
+            selector = f"{Label.PARENT_WEIGHTS} in ({','.join(sorted(begun))})"
+            rows = api.table(VERSIONS, namespace, selector=selector, meta=True)
+        else:
+            rows = [row for row in tuned if _labels(row)[Label.PARENT_WEIGHTS] in begun]
     return lineage.descent(list(found.values()), key)
+
+
+def _labels(row: Row) -> Mapping[str, str]:
+    return row.meta.get("labels") or {}
 
 
 def _versions(

@@ -329,6 +329,29 @@ def test_everywhere_a_copy_hangs_at_its_original(capsys: pytest.CaptureFixture[s
     assert {n for n in graph(api, capsys, **{what: ASKED[what]})[0] if "Version" in n} == {v("team", 1), v("team", 2)}
 
 
+@pytest.mark.parametrize("versions", [99, 250], ids=["few", "many"])
+def test_many_versions_take_few_requests(capsys: pytest.CaptureFixture[str], versions: int) -> None:
+    """What was fine-tuned is found by the weights of those before it, of which a request can name a hundred."""
+    image = {"image": "trainer-2"}
+    api = FakeApi(
+        *(scene.version("cats", number, **image) for number in range(1, versions + 1)),
+        scene.version("tuned", 1, parent="cats-v3"),
+        scene.version("tuned", 2, parent="tuned-v1"),
+        scene.version("tuned", 3, parent="cats-v3", parent_weights="other weights of that name"),
+    )
+    nodes, edges = graph(api, capsys, image=scene.digest("trainer-2"))
+    named = {f"ModelVersion/team/cats-v{number}" for number in range(1, versions + 1)}
+    assert nodes - named == {
+        f"Image/{scene.digest('trainer-2')}",
+        "ModelVersion/team/tuned-v1",
+        "ModelVersion/team/tuned-v2",
+    }
+    assert ("ModelVersion/team/cats-v3", "parent of", "ModelVersion/team/tuned-v1") in edges
+    assert ("ModelVersion/team/tuned-v1", "parent of", "ModelVersion/team/tuned-v2") in edges
+    reads = [path for verb, path in api.asked if verb == "TABLE" and path.endswith("/modelversions")]
+    assert len(reads) == (4 if versions < 100 else 2)
+
+
 def test_a_version_that_was_promoted_there_and_back_is_told_once(capsys: pytest.CaptureFixture[str]) -> None:
     first = scene.version(number=1, data={"train": BAD})
     there = scene.promoted(first, "prod")
