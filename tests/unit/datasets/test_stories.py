@@ -375,6 +375,7 @@ async def test_shuffled(name: str) -> None:
     await BOOK.shuffled(name, SEEDS)
 
 
+@pytest.mark.thorough
 @each_story
 async def test_a_crash_after_any_write_ends_the_same(name: str) -> None:
     await BOOK.crashing(name)
