@@ -47,7 +47,8 @@ def test_a_run_makes_a_version_that_is_verified(world: World) -> None:
     job = team.get(JOBS, "digits-1")
     assert job is not None
     assert job["metadata"]["ownerReferences"][0]["uid"] == run["metadata"]["uid"]
-    assert [reason for reason, _ in team.events("digits-1")][-1] == "Succeeded"
+    told = "the Event, which follows the status"
+    eventually(lambda: [reason for reason, _ in team.events("digits-1")][-1:] == ["Succeeded"], what=told)
 
 
 def test_a_run_that_is_deleted_takes_its_job_but_not_its_version(world: World) -> None:
@@ -86,7 +87,8 @@ def test_a_mistake_of_the_user_is_not_tried_again(world: World) -> None:
     assert states(failed) == {"Succeeded": "False", "Reconciling": "False", "Stalled": "True"}
     assert len(team.all(PODS)) == 1
     assert not team.all(MODEL_VERSIONS)
-    assert team.events("digits-1")[-1] == (condition(failed, "Stalled")["reason"], failed["status"]["message"])
+    told = (condition(failed, "Stalled")["reason"], failed["status"]["message"])
+    eventually(lambda: team.events("digits-1")[-1:] == [told], what="the Event, which follows the status")
 
 
 def test_a_pod_that_ends_well_but_says_nothing(world: World) -> None:

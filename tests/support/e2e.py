@@ -441,9 +441,17 @@ class Tenant:
         return found
 
     def events(self, reason: str) -> list[str]:
-        """Messages of the events of one reason about Deployments."""
-        found = self.api.call("GET", f"/apis/events.k8s.io/v1/namespaces/{self.name}/events")["items"]
-        return [e["note"] for e in found if e["reason"] == reason and e["regarding"]["kind"] == "Deployment"]
+        """Messages of the Events of one reason about Deployments, once there is one: an Event follows the status in
+        which a test saw that it was time for it."""
+        told: list[str] = []
+
+        def look() -> bool:
+            found = self.api.call("GET", f"/apis/events.k8s.io/v1/namespaces/{self.name}/events")["items"]
+            told[:] = [e["note"] for e in found if e["reason"] == reason and e["regarding"]["kind"] == "Deployment"]
+            return bool(told)
+
+        self._until(look, 20, f"an Event {reason}", self.explain)
+        return told
 
     def written(self) -> dict[str, str]:
         """All that the operator has written here, by kind, name and uid, so that two moments can be compared: any write

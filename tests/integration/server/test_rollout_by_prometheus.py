@@ -19,7 +19,7 @@ import pytest
 from slipway.kube.objects import DEPLOYMENTS
 from tests.integration.server.test_serving import INFER, JSON, digits_body
 from tests.support import onnx_models
-from tests.support.api_server import Object
+from tests.support.api_server import Object, eventually
 from tests.support.control_plane import Cluster
 from tests.support.prometheus import Prometheus, prometheus
 from tests.support.server_process import ServerProcess, put_model, serving
@@ -153,7 +153,10 @@ def test_a_candidate_that_refuses_too_many_loans_is_stopped(place: Place, tmp_pa
         assert said, live["status"]["message"]
         assert 20 < float(said[1]) < 45
         assert live["status"]["stable"]["modelVersion"] == "digits-v1"
-        assert 'slipway_rollout_verdicts_total{verdict="HarmFound"} 1.0' in place.world.operator.get("/metrics")
+        # Counted once the pass has ended: after the status, and after the Event.
+        counted = 'slipway_rollout_verdicts_total{verdict="HarmFound"} 1.0'
+        operator = place.world.operator
+        eventually(lambda: counted in operator.get("/metrics"), what=counted, show=lambda: operator.get("/metrics"))
 
 
 def test_a_query_that_is_wrong_decides_nothing_and_is_told(place: Place) -> None:
