@@ -22,7 +22,7 @@ def come_to_rest(below: float = 0.1, most: float = 120.0) -> float:
     end = time.monotonic() + most
     while True:
         before = _STAT.read_text(encoding="ascii")
-        time.sleep(_WINDOW)
+        time.sleep(_WINDOW)  # the time that is measured, and no wait for something
         share = busy(before, _STAT.read_text(encoding="ascii"))
         if share < below or time.monotonic() > end:
             return share

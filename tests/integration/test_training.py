@@ -393,7 +393,9 @@ def test_a_version_is_made_once_more_and_its_lineage_says_what_came_of_it(world:
     other = team.run_until("Succeeded", "digits-other", reason="NotReproduced")
     assert "the seed: 7 then, 8 now" in other["status"]["message"]
     known = team.version_until("Ready", check=lambda live: len(told(live)) == 2)
-    # by its name: the newest comes first, and both may have ended in the same second
+    times = [t["at"] for t in told(known)]
+    assert times == sorted(times, reverse=True), "the newest comes first"
+    # by its name: both may have ended in the same second
     said = {t["trainingRun"]: t for t in told(known)}["digits-other"]
     assert said["verdict"] == "Different"
     assert "the seed: 7 then, 8 now" in said["detail"]
