@@ -30,7 +30,7 @@ async def act(kube: Kube, obj: Manifest, plan: Plan, now: datetime, instance: st
             case Apply(manifest, live, guarded):
                 if live is not None and not differs(manifest, live):
                     continue
-                await kube.apply(manifest, live["metadata"]["resourceVersion"] if guarded and live else None)
+                await kube.apply(manifest, live if guarded else None)
             case Create(manifest):
                 await kube.create(manifest)
             case Delete(leaving=True):

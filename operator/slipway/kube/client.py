@@ -80,11 +80,11 @@ class Reader(Protocol):
 class Kube(Reader, Protocol):
     """What ``act`` may do."""
 
-    async def apply(self, manifest: Manifest, resource_version: str | None = None) -> dict[str, Any]:
-        """Server-side apply with our field manager; with a resourceVersion only if that is still the newest.
+    async def apply(self, manifest: Manifest, live: Manifest | None = None) -> dict[str, Any]:
+        """Server-side apply with our field manager; with ``live`` only to that object, as it was observed.
 
         Raises:
-            Conflict: it is not, or its namespace is gone.
+            Conflict: it changed, or was deleted, or its namespace is gone.
             NotInstalled: the kind itself is unknown.
         """
 
@@ -151,11 +151,11 @@ class ApiServer:
             if not token:
                 return items
 
-    async def apply(self, manifest: Manifest, resource_version: str | None = None) -> dict[str, Any]:
-        body = dict(manifest)
-        if resource_version is not None:
-            body["metadata"] = {**manifest["metadata"], "resourceVersion": resource_version}
-        resource, meta = resource_of(manifest), manifest["metadata"]
+    async def apply(self, manifest: Manifest, live: Manifest | None = None) -> dict[str, Any]:
+        body, resource, meta = dict(manifest), resource_of(manifest), manifest["metadata"]
+        if live is not None:
+            # The uid, too: an apply to an object that is gone creates it, and a resourceVersion does not prevent that.
+            body["metadata"] = {**meta, **{key: live["metadata"][key] for key in ("uid", "resourceVersion")}}
         # Forced: a field of a child of ours that somebody else set is drift, and the child follows the spec.
         query = [("fieldManager", FIELD_MANAGER), ("force", "true")]
         path = resource.path(meta.get("namespace"), meta["name"])

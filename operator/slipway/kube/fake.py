@@ -131,11 +131,11 @@ class FakeKube:
             and all(_field(self._objects[at], path) == value for path, value in holds)
         ]
 
-    async def apply(self, manifest: Manifest, resource_version: str | None = None) -> dict[str, Any]:
+    async def apply(self, manifest: Manifest, live: Manifest | None = None) -> dict[str, Any]:
         self._known(resource_of(manifest))
         old = self._objects.get(self._at(manifest))
-        if resource_version is not None and (old is None or old["metadata"]["resourceVersion"] != resource_version):
-            raise Conflict(409, "the object has been modified")
+        if live is not None:
+            _unchanged(old, live)
         if old is None and (why := self.refusing.get(resource_of(manifest))):
             raise Refused(403, why)
         wanted = _copy(dict(manifest))
@@ -165,9 +165,7 @@ class FakeKube:
             self._wrote("delete", found)
 
     async def write_status(self, resource: Resource, live: Manifest, status: Mapping[str, Any]) -> dict[str, Any]:
-        old = self._objects.get(self._at(live))
-        if old is None or old["metadata"]["resourceVersion"] != live["metadata"]["resourceVersion"]:
-            raise Conflict(409, "the object has been modified")
+        old = _unchanged(self._objects.get(self._at(live)), live)
         made = self._store({**old, "metadata": {**old["metadata"]}, "status": _copy(dict(status))})
         self._wrote("status", made)
         return made
@@ -227,6 +225,12 @@ class FakeKube:
             if self._crash_in <= 0:
                 self._crash_in = None
                 raise Crash
+
+
+def _unchanged(old: dict[str, Any] | None, live: Manifest) -> dict[str, Any]:
+    if old is None or old["metadata"]["resourceVersion"] != live["metadata"]["resourceVersion"]:
+        raise Conflict(409, "the object has been modified")
+    return old
 
 
 def _leave(obj: dict[str, Any]) -> None:

@@ -18,8 +18,8 @@ from slipway.kube.objects import Manifest, Resource
 class Apply:
     """Server-side apply of a child, only if the live object differs from it.
 
-    ``live`` is the object as it was observed (None: it was not there). Where ``guarded``, the write carries its
-    resourceVersion and fails with a conflict if somebody was faster; the pass then ends and begins anew.
+    ``live`` is the object as it was observed (None: it was not there). Where ``guarded``, the write is for that object
+    in that state alone and fails with a conflict if somebody changed or deleted it; the pass then ends and begins anew.
     """
 
     manifest: Manifest

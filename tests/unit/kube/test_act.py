@@ -112,6 +112,14 @@ async def test_a_guarded_child_is_not_overwritten_by_a_late_writer(kube: FakeKub
         await act(kube, subject(kube), plan, NOW, "me")
 
 
+async def test_a_guarded_child_that_was_deleted_is_not_made_of_what_changed(kube: FakeKube) -> None:
+    live = kube.find(CONFIG_MAPS, "team", "old")
+    kube.remove(CONFIG_MAPS, "team", "old")
+    with pytest.raises(Conflict):
+        await act(kube, subject(kube), Plan(changes=(Apply(config_map("old", a="3"), live, guarded=True),)), NOW, "me")
+    assert kube.find(CONFIG_MAPS, "team", "old") is None
+
+
 async def test_an_event_fits_its_limit_in_bytes_whatever_the_characters(kube: FakeKube) -> None:
     plan = Plan(events=(Event("Warning", "Long", "é" * 2000),))
     await act(kube, subject(kube), plan, NOW, "me")
