@@ -4,6 +4,7 @@ its name. Each write must see that by itself: it is a conflict, on which the pas
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -11,9 +12,11 @@ from kubernetes.aio.client import ApiClient
 from kubernetes.aio.client.configuration import Configuration
 from kubernetes.aio.config import load_kube_config
 
+from slipway.kube.act import event_manifest
 from slipway.kube.client import ApiServer, Conflict
 from slipway.kube.fence import Fence
 from slipway.kube.objects import JOBS, MODEL_VERSIONS, Manifest, resource_of
+from slipway.kube.plan import Event
 from slipway.training.children import job_suspend
 from tests.support.api_server import Api, eventually
 from tests.support.control_plane import Cluster
@@ -170,6 +173,19 @@ async def test_other_writes_to_what_has_its_name(cluster: Cluster, namespace: st
     await kube.remove_annotation(MODEL_VERSIONS, live, "a", "1")
     await kube.delete(MODEL_VERSIONS, namespace, "digits-v1", live["metadata"]["uid"])
     assert cluster.api.get(MODEL_VERSIONS, namespace, "digits-v1") == anew
+
+
+async def test_writes_where_the_namespace_has_gone(kube: ApiServer) -> None:
+    live = version("no-such") | {"metadata": {"name": "digits-v1", "namespace": "no-such", "uid": "1"}}
+    event = event_manifest(MODEL_VERSIONS, live, Event("Normal", "Ready", "it is"), datetime.now(UTC), "test")
+    for write in (
+        kube.create(settings("no-such")),
+        kube.apply(settings("no-such")),
+        kube.write_status(MODEL_VERSIONS, live, {"phase": "Verifying"}),
+        kube.post_event(event),
+    ):
+        with pytest.raises(Conflict):
+            await write
 
 
 def settled(api: Api, made: Object) -> Object:

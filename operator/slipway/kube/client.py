@@ -89,7 +89,12 @@ class Kube(Reader, Protocol):
         """
 
     async def create(self, manifest: Manifest) -> dict[str, Any] | None:
-        """POST; None where an object of that name exists."""
+        """POST; None where an object of that name exists.
+
+        Raises:
+            Conflict: its namespace is gone.
+            NotInstalled: the kind itself is unknown.
+        """
 
     async def delete(self, resource: Resource, namespace: str, name: str, uid: str) -> None:
         """Delete exactly this object, its dependents in the background. Gone already is fine."""
@@ -109,7 +114,11 @@ class Kube(Reader, Protocol):
         """
 
     async def post_event(self, event: Manifest) -> None:
-        """POST an Event; one of the same name existing is fine."""
+        """POST an Event; one of the same name existing is fine.
+
+        Raises:
+            Conflict: its namespace is gone.
+        """
 
 
 class ApiServer:
@@ -162,16 +171,17 @@ class ApiServer:
         try:
             return await self._call("PATCH", path, body, query, "application/apply-patch+yaml")
         except KubeError as error:
-            # The namespace went, and with it the object that was observed.
-            self._absent(resource, error)
-            raise Conflict(error.status, str(error)) from None
+            raise self._gone(resource, error) from None
 
     async def create(self, manifest: Manifest) -> dict[str, Any] | None:
-        path = resource_of(manifest).path(manifest["metadata"].get("namespace"))
+        resource = resource_of(manifest)
+        path = resource.path(manifest["metadata"].get("namespace"))
         try:
             return await self._call("POST", path, manifest, [("fieldManager", FIELD_MANAGER)])
         except Conflict:
             return None
+        except KubeError as error:
+            raise self._gone(resource, error) from None
 
     async def delete(self, resource: Resource, namespace: str, name: str, uid: str) -> None:
         options = {"propagationPolicy": "Background", "preconditions": {"uid": uid}}
@@ -189,8 +199,7 @@ class ApiServer:
         try:
             return await self._call("PUT", path, body, [("fieldManager", FIELD_MANAGER)])
         except KubeError as error:
-            self._absent(resource, error)
-            raise Conflict(error.status, str(error)) from None
+            raise self._gone(resource, error) from None
 
     async def remove_annotation(self, resource: Resource, live: Manifest, key: str, value: str) -> None:
         meta = live["metadata"]
@@ -220,6 +229,12 @@ class ApiServer:
         # An unknown path is answered in plain text, an unknown object by a Status that names it.
         if "page not found" in str(error):
             raise NotInstalled(resource) from None
+
+    @classmethod
+    def _gone(cls, resource: Resource, error: KubeError) -> Conflict:
+        """A write to what is not there: it went, or its namespace did, and with it the object that was observed."""
+        cls._absent(resource, error)
+        return Conflict(error.status, str(error))
 
     async def _call(
         self,
