@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import itertools
 import logging
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, Final
 
 import kopf
@@ -17,9 +18,9 @@ from kubernetes.aio.config import ConfigException, load_incluster_config, load_k
 from slipway import settings, telemetry
 from slipway.api.common import FIELD_MANAGER, Label
 from slipway.datasets import handlers as datasets
-from slipway.kube.client import ApiServer, Kube, NotInstalled
+from slipway.kube.client import ApiServer, Kube, KubeError, NotInstalled
 from slipway.kube.controller import Controller, Room
-from slipway.kube.fence import Fence
+from slipway.kube.fence import Fence, LeadershipLost
 from slipway.kube.leader import lead
 from slipway.kube.memoryless import NoDiffs, NoProgress
 from slipway.kube.objects import (
@@ -46,8 +47,19 @@ logger = logging.getLogger("slipway")
 
 Register = Callable[[kopf.OperatorRegistry, Wake], None]
 
+RECONNECT_SECONDS: Final = 5.0
+"""So much later than the API server's return the operator looks again, at most."""
+LOOK_SECONDS: Final = 2.0
 OURS: Final = (DATASETS, TRAINING_RUNS, MODEL_VERSIONS, DEPLOYMENTS)
 CHILDREN: Final = (JOBS, PODS, WORKLOADS, SERVICES, ENDPOINT_SLICES, HTTP_ROUTES)
+
+
+class Backoffs:
+    """Seconds to Kopf's next try, each time from the first: soon, and then every ``RECONNECT_SECONDS``. Without end,
+    and so without a length, by which Kopf knows that it is not to count them."""
+
+    def __iter__(self) -> Iterator[float]:
+        return itertools.chain((0.5, 1, 2), itertools.repeat(RECONNECT_SECONDS))
 
 
 def kopf_settings() -> kopf.OperatorSettings:
@@ -58,6 +70,8 @@ def kopf_settings() -> kopf.OperatorSettings:
     # A scan would need the right to list every CRD and every namespace.
     made.scanning.disabled = True
     made.watching.chunk_size = 500
+    # Without end: a watch that Kopf gives up is a kind to which nobody looks any more.
+    made.networking.error_backoffs = Backoffs()
     # Kopf keeps an object that it has shown us until its worker has been idle so long: at a start, all that it reads
     # within that time.
     made.queueing.idle_timeout = 0.5
@@ -102,7 +116,7 @@ def build(
 
 
 async def kinds_served(kube: Kube, namespace: str | None) -> None:
-    """Wait until the API server serves our kinds: Kopf looks for them once, at its start."""
+    """Wait until the API server answers and serves our kinds: Kopf looks for them once, at its start."""
     for resource in OURS:
         while True:
             try:
@@ -111,7 +125,11 @@ async def kinds_served(kube: Kube, namespace: str | None) -> None:
                 break
             except NotInstalled as error:
                 logger.warning("waiting for a CRD: %s", error)
-                await asyncio.sleep(2)
+            except KubeError as error:
+                # It is away, or has just begun and knows nobody's rights yet: to end would only make the kubelet wait
+                # longer each time before the next try.
+                logger.warning("waiting for the API server: %s", error)
+            await asyncio.sleep(LOOK_SECONDS)
 
 
 async def load_credentials() -> None:
@@ -186,6 +204,9 @@ def main() -> int:
     telemetry.set_up_logging(options.log_format, options.log_level)
     try:
         asyncio.run(run(options))
+    except LeadershipLost as lost:
+        logger.warning("the operator ends, to begin again with nothing in memory: %s", lost)
+        return 1
     except Exception:
         logger.exception("the operator ends")
         return 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -20,6 +21,9 @@ from slipway.api.deployment import DeploymentStatus, MetricAnalysis
 from slipway.kube.objects import Key, Resource
 from slipway.kube.plan import Plan
 
+ELECTION: Final = "kubernetes.aio.leaderelection"
+QUIET_SECONDS: Final = 10.0
+"""For so long the reason why something is tried again is not repeated."""
 _PLAIN: Final = frozenset(logging.LogRecord("", 0, "", 0, "", None, None).__dict__) | {"message", "asctime"}
 
 
@@ -201,6 +205,30 @@ class JsonLines(logging.Formatter):
         return json.dumps(line, default=str)
 
 
+class TriedAgain(logging.Filter):
+    """What libraries tell of a try that failed and is repeated is no error yet, and has no need of a traceback. An API
+    server that is away is told of by each of our watches at each try: once in a while is enough."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._told: dict[str, float] = {}
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Whether the record is to be told; one of a try that is repeated is changed."""
+        said = record.getMessage()
+        if not (record.name.startswith(ELECTION) or (record.name.startswith("kopf") and "; will retry: " in said)):
+            return True
+        because = f": {record.exc_info[1]}" if record.exc_info else ""
+        # aiohttp's connection errors show all of their connection's settings.
+        said = re.sub(r"\w+\(ConnectionKey\(.*", "no connection", said) + because
+        record.levelno, record.levelname = logging.WARNING, logging.getLevelName(logging.WARNING)
+        record.msg, record.args, record.exc_info, record.exc_text = said, (), None, None
+        why = said.rpartition(" -> ")[2]
+        recent = {reason: at for reason, at in self._told.items() if record.created - at < QUIET_SECONDS}
+        self._told = {why: record.created, **recent}
+        return why not in recent
+
+
 def _extras(record: logging.LogRecord) -> dict[str, Any]:
     return {k: v for k, v in record.__dict__.items() if k not in _PLAIN and not k.startswith(("_", "k8s_", "settings"))}
 
@@ -210,6 +238,7 @@ def set_up_logging(style: str, level: str) -> None:
     handler = logging.StreamHandler(sys.stderr)
     plain = KeyValues("%(asctime)s %(levelname)-7s %(message)s")
     handler.setFormatter(JsonLines() if style == "json" else plain)
+    handler.addFilter(TriedAgain())
     logging.basicConfig(level=level, handlers=[handler], force=True)
     # Kopf tells of each event it hands over; that is our queue's business.
     logging.getLogger("kopf").setLevel(max(logging.getLevelName(level), logging.WARNING))

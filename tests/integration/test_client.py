@@ -3,6 +3,7 @@ its name. Each write must see that by itself: it is a conflict, on which the pas
 
 from __future__ import annotations
 
+import socket
 from collections.abc import AsyncIterator, Callable
 from datetime import UTC, datetime
 from typing import Any
@@ -13,9 +14,9 @@ from kubernetes.aio.client.configuration import Configuration
 from kubernetes.aio.config import load_kube_config
 
 from slipway.kube.act import event_manifest
-from slipway.kube.client import ApiServer, Conflict
+from slipway.kube.client import ApiServer, Conflict, Unreachable
 from slipway.kube.fence import Fence
-from slipway.kube.objects import JOBS, MODEL_VERSIONS, Manifest, resource_of
+from slipway.kube.objects import CONFIG_MAPS, JOBS, MODEL_VERSIONS, Manifest, resource_of
 from slipway.kube.plan import Event
 from slipway.training.children import job_suspend
 from tests.support.api_server import Api, eventually
@@ -186,6 +187,15 @@ async def test_writes_where_the_namespace_has_gone(kube: ApiServer) -> None:
     ):
         with pytest.raises(Conflict):
             await write
+
+
+async def test_nobody_answers() -> None:
+    with socket.socket() as nobody:
+        nobody.bind(("127.0.0.1", 0))  # and does not listen
+        config = Configuration(host=f"http://127.0.0.1:{nobody.getsockname()[1]}")
+        async with ApiClient(config) as api:
+            with pytest.raises(Unreachable, match="the API server gave no answer: Cannot connect to host"):
+                await ApiServer(api, Fence()).get(CONFIG_MAPS, "team", "settings")
 
 
 def settled(api: Api, made: Object) -> Object:

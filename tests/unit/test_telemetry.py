@@ -1,7 +1,9 @@
-"""What the operator's own ``/metrics`` says about rollouts and about data."""
+"""What the operator's own ``/metrics`` says about rollouts and data, and how its log tells of what is tried again."""
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +14,7 @@ from slipway.api.deployment import DeploymentStatus
 from slipway.api.model_version import ModelVersionStatus
 from slipway.kube.objects import Key
 from slipway.kube.plan import Event, Plan
-from slipway.telemetry import Metrics
+from slipway.telemetry import QUIET_SECONDS, Metrics, TriedAgain
 
 KEY, OTHER = Key("team", "digits"), Key("team", "cats")
 ANALYSIS = {
@@ -121,3 +123,53 @@ def test_the_verdicts_on_data_are_shown_and_forgotten() -> None:
     assert shown(metrics, "slipway_dataset_checked_timestamp_seconds") == {("digits", "team"): 1767225600}
     metrics.datasets.saw(KEY, None)
     assert not shown(metrics, "slipway_dataset_passed")
+
+
+Told = Callable[..., logging.LogRecord | None]
+
+
+@pytest.fixture
+def told() -> Told:
+    """A library's record at a time, as the log tells it; None where it keeps it back."""
+    kept = TriedAgain()
+
+    def through(name: str, said: str, at: float, error: Exception | None = None) -> logging.LogRecord | None:
+        info = (type(error), error, None) if error else None
+        record = logging.LogRecord(name, logging.ERROR, "", 0, said, (), info)
+        record.created = at
+        return record if kept.filter(record) else None
+
+    return through
+
+
+KOPF = "kopf._cogs.clients.api"
+WATCH = "Request attempt #{} failed; will retry: GET https://10.0.0.1/apis/{}?watch=true -> {}"
+AWAY = "ClientConnectorError(ConnectionKey(host='10.0.0.1', port=443), ConnectionRefusedError(111, 'refused'))"
+
+
+def test_an_api_server_that_is_away_is_told_of_once_in_a_while(told: Told) -> None:
+    first = told(KOPF, WATCH.format(1, "trainingruns", AWAY), 100.0)
+    assert first is not None
+    assert first.levelname == "WARNING"
+    assert first.getMessage() == WATCH.format(1, "trainingruns", "no connection")
+    assert told(KOPF, WATCH.format(1, "modelversions", AWAY), 100.1) is None
+    assert told(KOPF, WATCH.format(2, "trainingruns", AWAY), 101.0) is None
+    other = told(KOPF, WATCH.format(1, "pods", "APIForbiddenError('may not watch')"), 102.0)
+    assert other is not None
+    assert told(KOPF, WATCH.format(9, "pods", AWAY), 100.0 + QUIET_SECONDS) is not None
+
+
+def test_the_election_tells_no_traceback(told: Told) -> None:
+    record = told("kubernetes.aio.leaderelection.resourcelock.leaselock", "Failed to update lock", 1.0, OSError("gone"))
+    assert record is not None
+    assert record.getMessage() == "Failed to update lock: gone"
+    assert (record.levelno, record.exc_info) == (logging.WARNING, None)
+
+
+@pytest.mark.parametrize("name", ["kopf.objects", "slipway.kube.controller"])
+def test_other_errors_are_told_as_they_are(told: Told, name: str) -> None:
+    for _ in range(2):
+        record = told(name, "the pass failed", 1.0, RuntimeError("a bug"))
+        assert record is not None
+        assert record.levelno == logging.ERROR
+        assert record.exc_info

@@ -10,6 +10,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
+import aiohttp
 from kubernetes.aio.client import ApiClient
 
 from slipway.api.common import FIELD_MANAGER
@@ -28,6 +29,10 @@ class KubeError(Exception):
     def __init__(self, status: int, message: str) -> None:
         super().__init__(message)
         self.status = status
+
+
+class Unreachable(KubeError):
+    """No answer, or half of one: the write may have been made all the same."""
 
 
 class Conflict(KubeError):
@@ -254,8 +259,13 @@ class ApiServer:
             body=body,
             auth_settings=["BearerToken"],
         )
-        response = await self._api.call_api(*request, _request_timeout=REQUEST_TIMEOUT)
-        raw: bytes = await response.read()  # type: ignore[no-untyped-call]
+        try:
+            response = await self._api.call_api(*request, _request_timeout=REQUEST_TIMEOUT)
+            raw: bytes = await response.read()  # type: ignore[no-untyped-call]
+        except (aiohttp.ClientError, OSError) as error:
+            # (A time-out is an OSError, and has no words.)
+            why = str(error) or f"{type(error).__name__} after {REQUEST_TIMEOUT:.0f} s"
+            raise Unreachable(0, f"the API server gave no answer: {why}") from error
         if 200 <= response.status < 300:
             answer: dict[str, Any] = json.loads(raw)
             return answer

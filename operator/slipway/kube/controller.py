@@ -20,6 +20,9 @@ from slipway.kube.workqueue import WorkQueue
 
 logger = logging.getLogger(__name__)
 
+PASSING: Final = frozenset({0, 429, 502, 503, 504})
+"""What an API server answers that is away (0: nothing), starts, or has too much to do."""
+
 O = TypeVar("O")  # noqa: E741 - the room's Observed
 
 REFUSED_MOST: Final = 60.0
@@ -118,7 +121,13 @@ class Controller(Generic[O]):
             extra["retry_in"] = round(self.queue.failed(key, REFUSED_MOST), 1)
             # 403: a quota or a policy, which is for a person to change. Else what we wrote is wrong.
             level = logging.WARNING if error.status == 403 else logging.ERROR
-            logger.log(level, "the API server refused a write: %s", error, extra=extra)
+            logger.log(level, "the API server refused a request: %s", error, extra=extra)
+        except KubeError as error:
+            outcome = "error"
+            extra["retry_in"] = round(self.queue.failed(key), 1)
+            # Away, or too busy: it comes back. Anything else is for a person to look at.
+            level = logging.WARNING if error.status in PASSING else logging.ERROR
+            logger.log(level, "the pass failed: %s", error, extra=extra)
         except (asyncio.CancelledError, LeadershipLost):
             raise
         except Exception:

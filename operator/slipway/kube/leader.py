@@ -92,8 +92,10 @@ async def lead(
         except asyncio.CancelledError:
             raise
         except BaseException as error:
-            failure.append(error)
-            logger.exception("the leader's work ended")
+            lost = _lost(error)
+            failure.append(lost or error)
+            if lost is None:
+                logger.exception("the leader's work ended")
             election_task.cancel()
 
     async def stopped() -> None:
@@ -116,15 +118,27 @@ async def lead(
     raise LeadershipLost(f"{identity} could not renew the lease {namespace}/{name}")
 
 
+def _lost(error: BaseException) -> LeadershipLost | None:
+    """What the workers met who wanted to write and had no Lease any more; None if anything else happened, too."""
+    if not isinstance(error, BaseExceptionGroup):
+        return error if isinstance(error, LeadershipLost) else None
+    each = [_lost(one) for one in error.exceptions]
+    return None if None in each else each[0]
+
+
 async def _give_back(lock: Lock, identity: str) -> None:
-    """Empty the holder, if it is us: another replica takes over at its next try."""
+    """Empty the holder, if it is us: another replica takes over at its next try. It need not: the Lease runs out."""
     held, record = await lock.get(lock.name, lock.namespace)
     if not held or record is None or getattr(record, "holder_identity", None) != identity:
         return
     assert lock.lease_reference is not None
     assert lock.lease_reference.spec is not None
     lock.lease_reference.spec.holder_identity = ""
-    await lock.api_instance.replace_namespaced_lease(
-        name=lock.name, namespace=lock.namespace, body=lock.lease_reference
-    )
+    try:
+        await lock.api_instance.replace_namespaced_lease(
+            name=lock.name, namespace=lock.namespace, body=lock.lease_reference
+        )
+    except (ApiException, aiohttp.ClientError, OSError) as error:
+        logger.warning("the lease could not be given back: %s", error)
+        return
     logger.info("gave the lease back", extra={"identity": identity})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -10,7 +11,7 @@ from typing import Any
 import pytest
 
 from slipway.api.training_run import TrainingRunStatus
-from slipway.kube.client import Conflict, NamespaceEnds, Reader, Refused
+from slipway.kube.client import Conflict, KubeError, NamespaceEnds, Reader, Refused, Unreachable
 from slipway.kube.controller import REFUSED_MOST, Controller, Room
 from slipway.kube.fake import FakeKube
 from slipway.kube.objects import JOBS, TRAINING_RUNS, Key, Manifest, Resource
@@ -94,6 +95,29 @@ async def test_an_error_ends_the_pass_and_not_the_worker(error: Exception, outco
     assert seen.outcomes == [(outcome, 0)]
     assert len(subject.queue) == (1 if at_once else 0)
     assert await asyncio.wait_for(subject.queue.take(), 5) == KEY, "it is tried again"
+
+
+@pytest.mark.parametrize(
+    ("error", "level", "traceback"),
+    [
+        pytest.param(Unreachable(0, "no answer"), logging.WARNING, False, id="away"),
+        pytest.param(KubeError(503, "starting"), logging.WARNING, False, id="starting"),
+        pytest.param(KubeError(429, "too much"), logging.WARNING, False, id="busy"),
+        pytest.param(KubeError(500, "field not declared in schema"), logging.ERROR, False, id="what we sent is wrong"),
+        pytest.param(RuntimeError("a bug"), logging.ERROR, True, id="a bug"),
+    ],
+)
+async def test_only_a_bug_has_a_traceback(
+    caplog: pytest.LogCaptureFixture, error: Exception, level: int, traceback: bool
+) -> None:
+    def fails(_observed: Manifest, _now: datetime) -> Plan:
+        raise error
+
+    await one(controller(FakeKube([RUN]), fails, Seen()))
+    (record,) = caplog.records
+    assert record.levelno == level
+    assert bool(record.exc_info) == traceback
+    assert traceback or str(error) in record.getMessage()
 
 
 async def test_workers_share_the_keys_and_end_together() -> None:
