@@ -16,7 +16,7 @@ from slipway.kube.client import Conflict, Kube, KubeError, NamespaceEnds, Reader
 from slipway.kube.fence import LeadershipLost
 from slipway.kube.objects import Key, Manifest, Resource
 from slipway.kube.plan import Event, Plan
-from slipway.kube.workqueue import WorkQueue
+from slipway.kube.workqueue import BACKOFF_MOST, WorkQueue
 
 logger = logging.getLogger(__name__)
 
@@ -25,9 +25,9 @@ PASSING: Final = frozenset({0, 429, 502, 503, 504})
 
 O = TypeVar("O")  # noqa: E741 - the room's Observed
 
-REFUSED_MOST: Final = 60.0
-"""Seconds to the next try of a write that was refused, at most: what stood in its way (a quota) may be gone, and
-nothing that we watch says so."""
+RETRY_MOST: Final = 60.0
+"""Seconds to the next try, at most, where what stood in the way (a quota, a busy API server) may be gone, and nothing
+that we watch says so."""
 
 
 @dataclass(frozen=True)
@@ -118,15 +118,16 @@ class Controller(Generic[O]):
             logger.info("the namespace is being deleted: %s", error, extra=extra)
         except Refused as error:
             outcome = "refused"
-            extra["retry_in"] = round(self.queue.failed(key, REFUSED_MOST), 1)
+            extra["retry_in"] = round(self.queue.failed(key, RETRY_MOST), 1)
             # 403: a quota or a policy, which is for a person to change. Else what we wrote is wrong.
             level = logging.WARNING if error.status == 403 else logging.ERROR
             logger.log(level, "the API server refused a request: %s", error, extra=extra)
         except KubeError as error:
             outcome = "error"
-            extra["retry_in"] = round(self.queue.failed(key), 1)
-            # Away, or too busy: it comes back. Anything else is for a person to look at.
-            level = logging.WARNING if error.status in PASSING else logging.ERROR
+            # Away, or too busy: it comes back, soon. Anything else is for a person to look at.
+            passing = error.status in PASSING
+            extra["retry_in"] = round(self.queue.failed(key, RETRY_MOST if passing else BACKOFF_MOST), 1)
+            level = logging.WARNING if passing else logging.ERROR
             logger.log(level, "the pass failed: %s", error, extra=extra)
         except (asyncio.CancelledError, LeadershipLost):
             raise
@@ -166,7 +167,7 @@ class Controller(Generic[O]):
         """Once in a while only: a sentence that is another one each time (an admission webhook with a number of its
         own) would be a write each time, which wakes this very key."""
         clock = asyncio.get_running_loop().time()
-        if clock - self._told.get(key, -REFUSED_MOST) < REFUSED_MOST:
+        if clock - self._told.get(key, -RETRY_MOST) < RETRY_MOST:
             return
         self._told[key] = clock
         await tell_refusal(self._kube, self.room, observed, error, now, self._instance)

@@ -12,7 +12,7 @@ import pytest
 
 from slipway.api.training_run import TrainingRunStatus
 from slipway.kube.client import Conflict, KubeError, NamespaceEnds, Reader, Refused, Unreachable
-from slipway.kube.controller import REFUSED_MOST, Controller, Room
+from slipway.kube.controller import RETRY_MOST, Controller, Room
 from slipway.kube.fake import FakeKube
 from slipway.kube.objects import JOBS, TRAINING_RUNS, Key, Manifest, Resource
 from slipway.kube.plan import Create, Event, Plan
@@ -175,7 +175,7 @@ async def test_a_refused_child_is_told_in_the_status_once_and_tried_again_within
     assert kube.log == ["status TrainingRun team/digits-1"]
     assert [e["note"] for e in kube.events] == ["the API server refused a write: exceeded quota: small, request 0"]
     assert seen.outcomes == [("refused", 0)] * 12
-    assert subject.queue.failed(KEY, REFUSED_MOST) <= 1.25 * REFUSED_MOST
+    assert subject.queue.failed(KEY, RETRY_MOST) <= 1.25 * RETRY_MOST
     # it goes on by itself, and a later refusal is news again
     kube.refusing = {}
     await one(subject)
