@@ -48,7 +48,7 @@ logger = logging.getLogger("slipway")
 Register = Callable[[kopf.OperatorRegistry, Wake], None]
 
 RECONNECT_SECONDS: Final = 5.0
-"""So much later than the API server's return the operator looks again, at most."""
+"""Seconds after the API server's return in which the operator looks again, at most."""
 LOOK_SECONDS: Final = 2.0
 OURS: Final = (DATASETS, TRAINING_RUNS, MODEL_VERSIONS, DEPLOYMENTS)
 CHILDREN: Final = (JOBS, PODS, WORKLOADS, SERVICES, ENDPOINT_SLICES, HTTP_ROUTES)
