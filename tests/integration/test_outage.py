@@ -5,68 +5,83 @@ from __future__ import annotations
 
 import urllib.error
 from collections.abc import Iterator
+from urllib.parse import urlsplit
 
 import pytest
 
 from tests.support.api_server import eventually
 from tests.support.control_plane import Cluster, control_plane
 from tests.support.kubelet import Kubelet
+from tests.support.line import line
 from tests.support.operator_process import Operator, lease_holder, operator
 from tests.support.world import Team, World
 
 
+def test_for_less_than_the_leaders_patience(cluster: Cluster) -> None:
+    """The same process goes on, and what happened meanwhile is seen. Cut off by the line, and not by the API server's
+    end: how long that takes to start is up to the machine, and the leader's patience is ten seconds."""
+    port = urlsplit(cluster.plane.url).port
+    assert port is not None
+    with line(port) as wire, operator(cluster, identity="slipway-line", line=wire) as run:
+        team = a_team(cluster, run)
+        looked_at(team, 1)
+        before, size = run.pid, run.log.stat().st_size
+        wire.cut()
+        noticed(run, size)
+        team.register(number=2)
+        wire.mend()
+        looked_at(team, 2)
+        assert run.pid == before
+        assert lease_holder(cluster.api) == "slipway-line"
+        assert not run.complaints()
+
+
 @pytest.fixture
-def cluster() -> Iterator[Cluster]:
-    """One of its own: other tests want an API server that stays."""
+def mortal() -> Iterator[Cluster]:
+    """A cluster of one's own: other tests want an API server that stays."""
     with control_plane() as made:
         yield made
 
 
-def test_the_api_server_goes_away_and_comes_back(cluster: Cluster) -> None:
+def test_for_longer(mortal: Cluster) -> None:
+    """The leader cannot tell any more whether it still leads, and ends. The other stays; what the kubelet starts
+    meanwhile waits, and does not end again and again."""
     with (
-        operator(cluster, identity="slipway-a", user="replica-a") as a,
-        operator(cluster, identity="slipway-b", user="replica-b", fresh_lease=False) as b,
+        operator(mortal, identity="slipway-a", user="replica-a") as a,
+        operator(mortal, identity="slipway-b", user="replica-b", fresh_lease=False) as b,
     ):
-        eventually(lambda: lease_holder(cluster.api) == "slipway-a", what="the first leading", show=a.tail)
-        team = World(cluster, a, Kubelet(cluster.api)).team(store=False)  # no pod is needed here
+        eventually(lambda: lease_holder(mortal.api) == "slipway-a", what="the first leading", show=a.tail)
+        team, other = a_team(mortal, a), b.pid
         looked_at(team, 1)
-
-        # For less than the leader's patience: the same process goes on.
-        before = (a.pid, b.pid)
-        away(cluster, a, b)
-        cluster.plane.start()
-        looked_at(team, 2)
-        assert (a.pid, b.pid) == before
-        assert lease_holder(cluster.api) == "slipway-a"
-
-        # For longer: the leader cannot tell any more whether it still leads, and ends.
-        away(cluster, a, b)
+        size = b.log.stat().st_size
+        mortal.plane.kill("kube-apiserver")
         assert a.wait(40) == 1
         assert "the operator ends, to begin again with nothing in memory: slipway-a could not renew" in a.tail()
-        # What the kubelet starts then waits, and is not ready; it does not end again and again.
+        noticed(b, size)
         a.start(ready=False)
-        eventually(lambda: "waiting for the API server: the API server gave no answer" in a.tail(), what="a waiting")
+        waiting = "waiting for the API server: the API server gave no answer"
+        eventually(lambda: waiting in a.tail(), what="the one that begins waiting", show=a.tail)
         assert a.get("/healthz") == "ok\n"
         with pytest.raises(urllib.error.HTTPError, match="503"):
             a.get("/readyz")
-        cluster.plane.start()
-        looked_at(team, 3)
-        eventually(a.is_ready, what="a being ready", show=a.tail)
-        assert b.pid == before[1]
+        mortal.plane.start()
+        looked_at(team, 2)
+        eventually(a.is_ready, what="the one that waited being ready", show=a.tail)
+        assert b.is_ready()
+        assert b.pid == other
         assert not a.complaints()
         assert not b.complaints()
 
 
-def away(cluster: Cluster, *replicas: Operator) -> None:
-    """Kill the API server, and return when everybody has seen it."""
-    sizes = [replica.log.stat().st_size for replica in replicas]
-    cluster.plane.kill("kube-apiserver")
-    for replica, size in zip(replicas, sizes, strict=True):
+def a_team(cluster: Cluster, run: Operator) -> Team:
+    """Without an S3 place, so that no pod is wanted and none has to be played."""
+    return World(cluster, run, Kubelet(cluster.api)).team(store=False)
 
-        def noticed(log: Operator = replica, since: int = size) -> bool:
-            return b"no connection" in log.log.read_bytes()[since:]
 
-        eventually(noticed, what=f"{replica.identity} noticing", show=replica.tail)
+def noticed(run: Operator, since: int) -> None:
+    """Wait until a replica says that nobody answers."""
+    what = f"{run.identity} noticing"
+    eventually(lambda: b"no connection" in run.log.read_bytes()[since:], what=what, show=run.tail)
 
 
 def looked_at(team: Team, number: int) -> None:

@@ -18,6 +18,7 @@ from localcluster.paths import REPOSITORY
 from tests.support.api_server import LEASES, Api, eventually
 from tests.support.chart import ACCOUNT, RELEASE_NAMESPACE, Chart, render
 from tests.support.control_plane import Cluster, make_namespace
+from tests.support.line import Line
 
 GROUPS = ("system:serviceaccounts", f"system:serviceaccounts:{RELEASE_NAMESPACE}", "system:authenticated")
 
@@ -152,10 +153,12 @@ def operator(
     start: bool = True,
     fresh_lease: bool = True,
     settings: Mapping[str, str] | None = None,
+    line: Line | None = None,
 ) -> Iterator[Operator]:
     """A replica with the rights that the chart gives, and no others; it is gone at the end, whatever happened.
 
-    ``settings`` are environment variables without their prefix, in lower case.
+    ``settings`` are environment variables without their prefix, in lower case. With a ``line`` it reaches the API
+    server by that one alone.
     """
     chart = chart or render()
     grant(cluster.api, chart, user=user)
@@ -163,7 +166,12 @@ def operator(
     if fresh_lease:
         # A predecessor that was killed has not given it back, and nobody wants to wait until it runs out.
         cluster.api.delete(LEASES, RELEASE_NAMESPACE, env["SLIPWAY_OPERATOR_LEASE_NAME"])
-    made = Operator(cluster.plane.user(user, GROUPS), env, cluster.directory / f"{identity}.log", identity)
+    kubeconfig = cluster.plane.user(user, GROUPS)
+    if line is not None:
+        by_line = kubeconfig.read_text().replace(cluster.plane.url, f"https://127.0.0.1:{line.port}")
+        kubeconfig = cluster.directory / f"{identity}.line.kubeconfig"
+        kubeconfig.write_text(by_line)
+    made = Operator(kubeconfig, env, cluster.directory / f"{identity}.log", identity)
     try:
         yield made.start() if start else made
     finally:
