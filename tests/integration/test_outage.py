@@ -3,16 +3,24 @@ and nobody reads a traceback for it."""
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 import urllib.error
 from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
 
+from localcluster.paths import REPOSITORY
+from slipway.kube.objects import DEPLOYMENTS
 from tests.support.api_server import eventually
 from tests.support.control_plane import Cluster, control_plane
 from tests.support.kubelet import Kubelet
-from tests.support.line import line
+from tests.support.line import Line, line
 from tests.support.operator_process import Operator, lease_holder, operator
 from tests.support.world import Team, World
 
@@ -34,6 +42,63 @@ def test_for_less_than_the_leaders_patience(cluster: Cluster) -> None:
         assert run.pid == before
         assert lease_holder(cluster.api) == "slipway-line"
         assert not run.complaints()
+
+
+def test_whoever_watches_a_rollout(world: World) -> None:
+    """``kubectl slipway rollout get --watch`` says why it shows nothing new, and goes on by itself."""
+    team = world.team(store=False)
+    team.deploy(version="none-v1", routed=False)
+    team.until(DEPLOYMENTS, "digits", reason="ModelVersionMissing")
+    port = urlsplit(world.cluster.plane.url).port
+    assert port is not None
+    with line(port) as wire, watching(world.cluster, wire, team) as shown:
+        eventually(lambda: "none-v1" in shown.said(), what="the first line", show=shown.said)
+        wire.cut()
+        eventually(lambda: "; trying again" in shown.said(), what="the reason", show=shown.said)
+        team.deploy(version="other-v1", routed=False)
+        team.until(DEPLOYMENTS, "digits", lambda d: "other-v1" in d["status"]["message"])
+        assert "other-v1" not in shown.said()
+        wire.mend()
+        eventually(lambda: "other-v1" in shown.said(), what="what happened meanwhile", show=shown.said)
+        assert shown.runs()
+        team.api.delete(DEPLOYMENTS, team.namespace, "digits")
+        assert shown.ends() == 1
+    assert shown.said().endswith("kubectl slipway: digits was deleted\n")
+    assert "Traceback" not in shown.said()
+
+
+@dataclass(frozen=True)
+class Shown:
+    """A command that runs, and all that it has printed."""
+
+    process: subprocess.Popen[bytes]
+    output: Path
+
+    def said(self) -> str:
+        return self.output.read_text()
+
+    def runs(self) -> bool:
+        return self.process.poll() is None
+
+    def ends(self) -> int:
+        return self.process.wait(30)
+
+
+@contextmanager
+def watching(cluster: Cluster, wire: Line, team: Team) -> Iterator[Shown]:
+    """The plugin, by a line."""
+    kubeconfig, output = cluster.directory / "plugin.kubeconfig", cluster.directory / "plugin.out"
+    kubeconfig.write_text(wire.reached_by(cluster.kubeconfig.read_text(), cluster.plane.url))
+    command = [sys.executable, "-m", "slipway.cli", "rollout", "get", "digits", "--watch"]
+    command += ["--namespace", team.namespace, "--kubeconfig", str(kubeconfig)]
+    env = {**os.environ, "PYTHONPATH": str(REPOSITORY / "operator"), "PYTHONUNBUFFERED": "1"}
+    with output.open("wb") as file:
+        process = subprocess.Popen(command, env=env, stdout=file, stderr=file, stdin=subprocess.DEVNULL)
+    try:
+        yield Shown(process, output)
+    finally:
+        process.kill()
+        process.wait()
 
 
 @pytest.fixture

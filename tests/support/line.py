@@ -27,6 +27,10 @@ class Line:
         self._lock = threading.Lock()
         self._begin()
 
+    def reached_by(self, kubeconfig: str, url: str) -> str:
+        """A kubeconfig for the server at ``url``, by this line."""
+        return kubeconfig.replace(url, f"https://127.0.0.1:{self.port}")
+
     def cut(self) -> None:
         """From now on nobody gets through."""
         # A thread that waits in accept keeps a closed socket listening: it must be woken.

@@ -168,7 +168,7 @@ def operator(
         cluster.api.delete(LEASES, RELEASE_NAMESPACE, env["SLIPWAY_OPERATOR_LEASE_NAME"])
     kubeconfig = cluster.plane.user(user, GROUPS)
     if line is not None:
-        by_line = kubeconfig.read_text().replace(cluster.plane.url, f"https://127.0.0.1:{line.port}")
+        by_line = line.reached_by(kubeconfig.read_text(), cluster.plane.url)
         kubeconfig = cluster.directory / f"{identity}.line.kubeconfig"
         kubeconfig.write_text(by_line)
     made = Operator(kubeconfig, env, cluster.directory / f"{identity}.log", identity)

@@ -15,7 +15,7 @@ from typing import Any, Final, Protocol
 from urllib.parse import urlsplit
 
 from slipway.api.common import API_VERSION, GROUP, VERSION
-from slipway.cli.errors import Changed, Forbidden, Missing, Stop
+from slipway.cli.errors import Away, Changed, Forbidden, Missing, Stop
 
 Object = dict[str, Any]
 """A Kubernetes object as JSON types."""
@@ -142,6 +142,8 @@ class Cluster:
             yield from page["items"]
 
     def lines(self, path: str, **query: str) -> Iterator[str]:
+        from urllib3.exceptions import HTTPError
+
         response = self._send("GET", path, None, _JSON, _JSON, query, endless=True)
         rest = b""
         try:
@@ -150,6 +152,8 @@ class Cluster:
                 yield from (line.decode(errors="replace") for line in whole)
             if rest:
                 yield rest.decode(errors="replace")
+        except (HTTPError, OSError) as error:
+            raise Away(f"the answer of the API server at {self._server} broke off: {_plain(error)}") from None
         finally:
             response.response.close()
 
@@ -196,7 +200,7 @@ class Cluster:
             if not endless or response.status >= 300:
                 response.read()
         except (HTTPError, ApiException, OSError) as error:
-            raise Stop(f"no API server answers at {self._server}: {_plain(error)}") from None
+            raise Away(f"no API server answers at {self._server}: {_plain(error)}") from None
         if response.status >= 300:
             raise _refused(path, response.status, response.read())
         return response
@@ -237,6 +241,7 @@ def _plain(error: BaseException) -> str:
     return str(getattr(error, "strerror", None) or error).strip()
 
 
+_BUSY: Final = frozenset({429, 502, 503, 504})
 _DENIED: Final = " denied request: "
 """What an admission policy says stands behind these words of the API server."""
 
@@ -251,6 +256,8 @@ def _refused(path: str, status: int, raw: bytes) -> Stop:
         return Stop(message.partition(_DENIED)[2])
     if status == 409:
         return Changed(message)
+    if status in _BUSY:
+        return Away(f"the API server is not ready, or has too much to do: {message}")
     if status == 401:
         return Stop("the API server does not know you: your kubeconfig's credentials are missing or no longer good")
     if status == 403:

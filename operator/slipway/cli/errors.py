@@ -15,6 +15,10 @@ class Stop(Exception):
         self.status = status
 
 
+class Away(Stop):
+    """Nobody answered, or the answer broke off: whoever waits for something may ask again in a moment."""
+
+
 class Forbidden(Stop):
     """The user has not got the right."""
 

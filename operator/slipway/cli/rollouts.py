@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from slipway.api.common import ACTION_ANNOTATION
 from slipway.cli import rollout, show
 from slipway.cli.client import DEPLOYMENTS, FIELD_MANAGER, Api, Object
-from slipway.cli.errors import Missing, Stop
+from slipway.cli.errors import Away, Forbidden, Missing, Stop
 from slipway.cli.options import Output
 from slipway.cli.reading import get as get_object
 
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 _MERGE = "application/merge-patch+json"
 _WATCH_SECONDS = 300
+_AGAIN_SECONDS = 1.0
+"""Until the next try where no API server answers."""
 NOT_CARRIED_OUT = " was not carried out: "
 """The operator's words in ``status.lastAction.result`` where a verb has no meaning now."""
 
@@ -65,12 +67,22 @@ def _text(line: rollout.Line) -> Any:
 
 
 def _live(api: Api, namespace: str, deployment: Object) -> None:
+    from rich.console import Group
     from rich.live import Live
+    from rich.text import Text
 
-    shown = [deployment]
-    with Live(get_renderable=lambda: _page(shown[0]), console=show.console(), refresh_per_second=2, transient=False):
-        for changed in changes(api, namespace, deployment):
-            shown[0] = changed
+    away = Text(style="dim")
+
+    def tell(line: str) -> None:
+        away.plain = line
+
+    # Made anew at each look: the times in it are counted from now.
+    def drawn() -> Group:
+        return Group(_page(deployment), away) if away.plain else _page(deployment)
+
+    with Live(get_renderable=drawn, console=show.console(), refresh_per_second=2, transient=False):
+        for changed in changes(api, namespace, deployment, tell=tell):
+            deployment, away.plain = changed, ""
 
 
 def _lines(api: Api, namespace: str, deployment: Object) -> None:
@@ -88,34 +100,48 @@ def _line(deployment: Object, before: str) -> str:
     return told
 
 
-def changes(api: Api, namespace: str, deployment: Object, until: float | None = None) -> Iterator[Object]:
-    """The Deployment each time that it changes, until it is deleted.
+def changes(
+    api: Api,
+    namespace: str,
+    deployment: Object,
+    until: float | None = None,
+    tell: Callable[[str], None] = show.note,
+) -> Iterator[Object]:
+    """The Deployment each time that it changes, until it is deleted. An API server that goes away is waited for.
 
     Args:
         until: a time of ``time.monotonic`` at which to end.
+        tell: is told why nothing can be seen at present.
     """
     name, version = deployment["metadata"]["name"], deployment["metadata"]["resourceVersion"]
-    while True:
-        left = _WATCH_SECONDS if until is None else until - time.monotonic()
-        if left <= 0:
-            return
-        query = {"watch": "true", "fieldSelector": f"metadata.name={name}", "resourceVersion": version}
-        for line in api.lines(DEPLOYMENTS.path(namespace), **query, timeoutSeconds=str(max(1, round(left)))):
-            event = json.loads(line)
-            if event["type"] == "ERROR":
-                break  # the version is too old to go on from
-            if event["type"] == "DELETED":
-                raise Stop(f"{name} was deleted")
-            version = event["object"]["metadata"]["resourceVersion"]
-            yield event["object"]
-        else:
-            continue
+    was_away, told = False, ""
+    while (left := _WATCH_SECONDS if until is None else until - time.monotonic()) > 0:
         try:
-            fresh = get_object(api, DEPLOYMENTS, namespace, name)
+            if version is None:
+                fresh = get_object(api, DEPLOYMENTS, namespace, name)
+                version, told = fresh["metadata"]["resourceVersion"], ""
+                yield fresh
+            query = {"watch": "true", "fieldSelector": f"metadata.name={name}", "resourceVersion": version}
+            for line in api.lines(DEPLOYMENTS.path(namespace), **query, timeoutSeconds=str(max(1, round(left)))):
+                event = json.loads(line)
+                if event["type"] == "ERROR":
+                    version = None  # it is too old to go on from
+                    break
+                if event["type"] == "DELETED":
+                    raise Missing(name)
+                version = event["object"]["metadata"]["resourceVersion"]
+                yield event["object"]
         except Missing:
             raise Stop(f"{name} was deleted") from None
-        version = fresh["metadata"]["resourceVersion"]
-        yield fresh
+        except (Away, Forbidden) as away:
+            if isinstance(away, Forbidden) and not was_away:
+                raise
+            # (An API server that has just begun knows nobody's rights.)
+            was_away, version = True, None
+            if str(away) != told:
+                told = str(away)
+                tell(f"{told}; trying again")
+            time.sleep(min(_AGAIN_SECONDS, left))
 
 
 def say(api: Api, namespace: str | None, name: str, verb: str, timeout: float) -> None:

@@ -13,7 +13,7 @@ from slipway.api.common import ACTION_ANNOTATION
 from slipway.api.deployment import DeploymentSpec
 from slipway.cli import rollout, rollouts
 from slipway.cli.client import Object
-from slipway.cli.errors import Stop
+from slipway.cli.errors import Away, Forbidden, Stop
 from slipway.cli.options import Output
 from slipway.serving.rollout import program
 from slipway.serving.rollout.strategies import STRATEGIES
@@ -155,3 +155,62 @@ def test_a_deployment_that_goes_ends_the_watch() -> None:
     api.answers = deleted
     with pytest.raises(Stop, match="was deleted"):
         rollouts.get(api, None, "digits", watch=True, output=Output.TEXT)
+
+
+class Flaky(FakeApi):
+    """Watches and reads that end in an error, each once, before one that shows a change and then the deletion."""
+
+    def __init__(self, *errors: Stop) -> None:
+        super().__init__(scene.deployment())
+        self.errors = list(errors)
+
+    def call(self, method: str, path: str, body: Any = None, *, kind: str = "", **query: str) -> Object:
+        if self.errors:
+            raise self.errors.pop(0)
+        return super().call(method, path, body, kind=kind, **query)
+
+    def lines(self, path: str, **query: str) -> Iterator[str]:
+        if self.errors:
+            raise self.errors.pop(0)
+        return super().lines(path, **query)
+
+
+BROKE = Away("the answer of the API server at https://10.0.0.1 broke off: reset")
+NOBODY = Away("no API server answers at https://10.0.0.1: Connection refused")
+UNKNOWN = Forbidden("anna may not get deployments in the namespace team")
+
+
+def test_a_watch_waits_for_an_api_server_that_goes_away(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The stream breaks, nobody answers for a while, then it knows nobody's rights yet; then the state is read anew."""
+    monkeypatch.setattr(rollouts, "_AGAIN_SECONDS", 0)
+    api, told = Flaky(BROKE, NOBODY, NOBODY, UNKNOWN), list[str]()
+
+    def changed_and_deleted(deployment: Object) -> Iterator[Object]:
+        api.objects.clear()
+        yield {**deployment, "status": {"phase": "Healthy"}}
+
+    api.answers = changed_and_deleted
+    seen = rollouts.changes(api, "team", api.objects[0], tell=told.append)
+    assert next(seen)["status"] == scene.deployment()["status"], "what may have happened meanwhile is not missed"
+    assert next(seen)["status"] == {"phase": "Healthy"}
+    with pytest.raises(Stop, match="digits was deleted"):
+        next(seen)
+    assert told == [f"{each}; trying again" for each in (BROKE, NOBODY, UNKNOWN)], "each reason once"
+
+
+def test_who_may_not_watch_is_told_so_at_once() -> None:
+    api = Flaky(UNKNOWN)
+    with pytest.raises(Forbidden, match="anna may not"):
+        next(rollouts.changes(api, "team", api.objects[0]))
+
+
+def test_a_verb_waits_no_longer_than_it_was_asked_to(capsys: pytest.CaptureFixture[str]) -> None:
+    api = FakeApi(scene.deployment(candidate="digits-v2"))
+
+    def away(*_: Any, **__: Any) -> Iterator[str]:
+        raise NOBODY
+
+    api.lines = away  # type: ignore[method-assign]
+    with pytest.raises(Stop, match="has not answered within"):
+        rollouts.say(api, None, "digits", "promote", 0.05)
+    assert "Connection refused; trying again" in capsys.readouterr().err
