@@ -10,7 +10,7 @@ from slipway.api.common import Tolerance
 from slipway.api.model_version import CREATED_BY_ANNOTATION
 from slipway.api.provenance import statement
 from slipway.api.reproduce import NotReproducible, run_manifest
-from slipway.cli import show
+from slipway.cli import show, waiting
 from slipway.cli.client import CONFIG_MAPS, FIELD_MANAGER, RUNS, VERSIONS, Api, Object, Resource
 from slipway.cli.deciding import who
 from slipway.cli.errors import Changed, Forbidden, Missing, Stop
@@ -105,7 +105,7 @@ def _create(api: Api, namespace: str, made: dict[str, Any], *, only: bool) -> st
 def _tell(api: Api, namespace: str, run: str, shown: str, timeout: float | None) -> None:
     told, until = "", None if timeout is None else time.monotonic() + timeout
     while True:
-        status = get(api, RUNS, namespace, run).get("status") or {}
+        status = waiting.ask(lambda: get(api, RUNS, namespace, run), until).get("status") or {}
         if (message := str(status.get("message", ""))) not in ("", told):
             show.note(message)
             told = message

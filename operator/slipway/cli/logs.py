@@ -8,6 +8,7 @@ import time
 from typing import Final
 
 from slipway.api.common import Label
+from slipway.cli import waiting
 from slipway.cli.client import PODS, RUNS, Api, Object
 from slipway.cli.errors import Stop
 from slipway.cli.reading import get
@@ -35,7 +36,8 @@ def copy(api: Api, namespace: str | None, name: str, *, follow: bool, tail: int,
             note(message)
             told = message
         time.sleep(_PATIENCE)
-        run, pod = get(api, RUNS, where, name), _pod(api, where, name, None)
+        run = waiting.ask(lambda: get(api, RUNS, where, name))
+        pod = waiting.ask(lambda: _pod(api, where, name, None))
     if pod is None:
         raise Stop(_no_pod(run))
     container = _speaking(pod)

@@ -9,9 +9,9 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from slipway.api.common import ACTION_ANNOTATION
-from slipway.cli import rollout, show
+from slipway.cli import rollout, show, waiting
 from slipway.cli.client import DEPLOYMENTS, FIELD_MANAGER, Api, Object
-from slipway.cli.errors import Away, Forbidden, Missing, Stop
+from slipway.cli.errors import Away, Missing, Stop
 from slipway.cli.options import Output
 from slipway.cli.reading import get as get_object
 
@@ -20,8 +20,6 @@ if TYPE_CHECKING:
 
 _MERGE = "application/merge-patch+json"
 _WATCH_SECONDS = 300
-_AGAIN_SECONDS = 1.0
-"""Until the next try where no API server answers."""
 NOT_CARRIED_OUT = " was not carried out: "
 """The operator's words in ``status.lastAction.result`` where a verb has no meaning now."""
 
@@ -114,34 +112,32 @@ def changes(
         tell: is told why nothing can be seen at present.
     """
     name, version = deployment["metadata"]["name"], deployment["metadata"]["resourceVersion"]
-    was_away, told = False, ""
+    path = DEPLOYMENTS.path(namespace)
     while (left := _WATCH_SECONDS if until is None else until - time.monotonic()) > 0:
+        query = {"watch": "true", "fieldSelector": f"metadata.name={name}", "resourceVersion": version}
         try:
-            if version is None:
-                fresh = get_object(api, DEPLOYMENTS, namespace, name)
-                version, told = fresh["metadata"]["resourceVersion"], ""
-                yield fresh
-            query = {"watch": "true", "fieldSelector": f"metadata.name={name}", "resourceVersion": version}
-            for line in api.lines(DEPLOYMENTS.path(namespace), **query, timeoutSeconds=str(max(1, round(left)))):
+            for line in api.lines(path, **query, timeoutSeconds=str(max(1, round(left)))):
                 event = json.loads(line)
                 if event["type"] == "ERROR":
-                    version = None  # it is too old to go on from
-                    break
+                    break  # the version is too old to go on from
                 if event["type"] == "DELETED":
                     raise Missing(name)
                 version = event["object"]["metadata"]["resourceVersion"]
                 yield event["object"]
+            else:
+                continue
         except Missing:
             raise Stop(f"{name} was deleted") from None
-        except (Away, Forbidden) as away:
-            if isinstance(away, Forbidden) and not was_away:
-                raise
-            # (An API server that has just begun knows nobody's rights.)
-            was_away, version = True, None
-            if str(away) != told:
-                told = str(away)
-                tell(f"{told}; trying again")
-            time.sleep(min(_AGAIN_SECONDS, left))
+        except Away:
+            time.sleep(min(waiting.AGAIN_SECONDS, left))
+        try:
+            fresh = waiting.ask(lambda: get_object(api, DEPLOYMENTS, namespace, name), until, tell)
+        except Missing:
+            raise Stop(f"{name} was deleted") from None
+        except Away:
+            return  # the time is over
+        version = fresh["metadata"]["resourceVersion"]
+        yield fresh
 
 
 def say(api: Api, namespace: str | None, name: str, verb: str, timeout: float) -> None:
