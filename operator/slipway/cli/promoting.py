@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from slipway.api.common import API_VERSION
 from slipway.api.model_version import CREATED_BY_ANNOTATION
-from slipway.cli import show
+from slipway.cli import show, waiting
 from slipway.cli.client import FIELD_MANAGER, VERSIONS, Api, Object
 from slipway.cli.deciding import who
 from slipway.cli.errors import Changed, Stop
@@ -49,10 +49,10 @@ def promote(
     except Changed:
         raise Stop(f"{to} has a {shown} already") from None
     until = time.monotonic() + timeout
-    made = get(api, VERSIONS, to, shown)
+    made = waiting.ask(lambda: get(api, VERSIONS, to, shown), until)
     while not lineage_of(made) and time.monotonic() < until:
         time.sleep(min(_PATIENCE, timeout))
-        made = get(api, VERSIONS, to, shown)
+        made = waiting.ask(lambda: get(api, VERSIONS, to, shown), until)
     status = made.get("status") or {}
     message = status.get("message") or "the operator has not looked at it yet"
     if not lineage_of(made):
