@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from localcluster.paths import REPOSITORY
-from tests.support.api_server import LEASES, Api, eventually
+from tests.support.api_server import LEASES, NAMESPACES, Api, eventually
 from tests.support.chart import ACCOUNT, RELEASE_NAMESPACE, Chart, render
 from tests.support.control_plane import Cluster, make_namespace
 from tests.support.line import Line
@@ -161,6 +161,12 @@ def operator(
     server by that one alone.
     """
     chart = chart or render()
+    # What an earlier test left in a namespace that goes would be tried, and refused, as if it were this test's.
+    eventually(
+        lambda: not _leaving(cluster.api),
+        what="earlier tests' namespaces being gone",
+        show=lambda: _leaving(cluster.api),
+    )
     grant(cluster.api, chart, user=user)
     env = {**chart.operator_env(), **{f"SLIPWAY_OPERATOR_{k.upper()}": v for k, v in (settings or {}).items()}}
     if fresh_lease:
@@ -176,6 +182,10 @@ def operator(
         yield made.start() if start else made
     finally:
         made.kill()
+
+
+def _leaving(api: Api) -> list[str]:
+    return [n["metadata"]["name"] for n in api.list(NAMESPACES, None) if "deletionTimestamp" in n["metadata"]]
 
 
 def lease_holder(api: Api, name: str = "slipway") -> str:
